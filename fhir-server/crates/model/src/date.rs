@@ -60,10 +60,18 @@ impl PartialDate {
             return None;
         }
         let (precision, first, next) = match (month, day) {
-            (None, _) => (Precision::Year, Date::new(year, 1, 1).ok()?, days(year + 1, 1, 1)?),
+            (None, _) => (
+                Precision::Year,
+                Date::new(year, 1, 1).ok()?,
+                days(year + 1, 1, 1)?,
+            ),
             (Some(m), None) => {
                 let first = Date::new(year, m as i8, 1).ok()?;
-                let next = if m == 12 { days(year + 1, 1, 1)? } else { days(year, m as i8 + 1, 1)? };
+                let next = if m == 12 {
+                    days(year + 1, 1, 1)?
+                } else {
+                    days(year, m as i8 + 1, 1)?
+                };
                 (Precision::Month, first, next)
             }
             (Some(m), Some(d)) => {
@@ -73,8 +81,15 @@ impl PartialDate {
         };
         let start = day_number(first);
         let Some(time) = time else {
-            let range = DateRange { lo: start * 86_400 * MICROS, hi: next * 86_400 * MICROS };
-            return Some(PartialDate { precision, range, zoned: false });
+            let range = DateRange {
+                lo: start * 86_400 * MICROS,
+                hi: next * 86_400 * MICROS,
+            };
+            return Some(PartialDate {
+                precision,
+                range,
+                zoned: false,
+            });
         };
         if precision != Precision::Day {
             return None;
@@ -90,11 +105,16 @@ fn time_of_day(day: i64, time: &str) -> Option<PartialDate> {
         "" | "Z" => 0,
         _ => {
             let (hours, minutes) = zone[1..].split_once(':')?;
-            let minutes = digits(hours, 2)? as i64 * 60 + digits(minutes, 2).filter(|m| *m < 60)? as i64;
+            let minutes =
+                digits(hours, 2)? as i64 * 60 + digits(minutes, 2).filter(|m| *m < 60)? as i64;
             if minutes > 14 * 60 {
                 return None;
             }
-            if zone.starts_with('-') { -minutes } else { minutes }
+            if zone.starts_with('-') {
+                -minutes
+            } else {
+                minutes
+            }
         }
     };
     let mut parts = clock.split(':');
@@ -128,13 +148,19 @@ fn time_of_day(day: i64, time: &str) -> Option<PartialDate> {
             }
         }
     };
-    Some(PartialDate { precision, range: DateRange { lo, hi: lo + width }, zoned: !zone.is_empty() })
+    Some(PartialDate {
+        precision,
+        range: DateRange { lo, hi: lo + width },
+        zoned: !zone.is_empty(),
+    })
 }
 
 /// `instant` text in UTC with milliseconds, as `meta.lastUpdated` is written: `2026-01-31T08:00:00.123Z`.
 pub fn instant_text(millis: i64) -> String {
     let (days, ms) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-    let date = Date::constant(1970, 1, 1).checked_add(jiff::Span::new().days(days)).unwrap_or(Date::MAX);
+    let date = Date::constant(1970, 1, 1)
+        .checked_add(jiff::Span::new().days(days))
+        .unwrap_or(Date::MAX);
     let (s, frac) = (ms / 1000, ms % 1000);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{frac:03}Z",
@@ -157,11 +183,16 @@ fn days(year: i16, month: i8, day: i8) -> Option<i64> {
 
 fn day_number(date: Date) -> i64 {
     let epoch = Date::constant(1970, 1, 1);
-    epoch.until(date).map(|span| i64::from(span.get_days())).unwrap_or_default()
+    epoch
+        .until(date)
+        .map(|span| i64::from(span.get_days()))
+        .unwrap_or_default()
 }
 
 fn digits(text: &str, count: usize) -> Option<u32> {
-    (text.len() == count && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+    (text.len() == count && text.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// `Option<Option<T>>` of a part that may be absent but not malformed.
@@ -217,7 +248,9 @@ mod tests {
         ] {
             assert_eq!(range(text), expect, "{text}");
         }
-        assert!(range("9999-12-31").is_some() && range("9999").is_some() && range("0001").is_some());
+        assert!(
+            range("9999-12-31").is_some() && range("9999").is_some() && range("0001").is_some()
+        );
     }
 
     proptest! {

@@ -16,7 +16,12 @@ pub struct Decimal(BigDecimal);
 impl Decimal {
     /// Reads a JSON number literal, or `None` when it is no number or beyond [`DIGITS_MAX`] or [`EXPONENT_MAX`].
     pub fn parse(text: &str) -> Option<Decimal> {
-        if text.is_empty() || text.len() > DIGITS_MAX || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
+        if text.is_empty()
+            || text.len() > DIGITS_MAX
+            || !text
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+        {
             return None;
         }
         if let Some((_, exponent)) = text.split_once(['e', 'E'])
@@ -59,18 +64,37 @@ mod tests {
 
     #[test]
     fn implicit_precision() {
-        for (text, low, high) in
-            [("100", "99.5", "100.5"), ("100.00", "99.995", "100.005"), ("1e2", "50", "150"), ("-1.5", "-1.55", "-1.45")]
-        {
+        for (text, low, high) in [
+            ("100", "99.5", "100.5"),
+            ("100.00", "99.995", "100.005"),
+            ("1e2", "50", "150"),
+            ("-1.5", "-1.55", "-1.45"),
+        ] {
             let d = Decimal::parse(text).unwrap();
-            assert_eq!(d.sub(&d.half_unit()), Decimal::parse(low).unwrap(), "{text}");
-            assert_eq!(d.add(&d.half_unit()), Decimal::parse(high).unwrap(), "{text}");
+            assert_eq!(
+                d.sub(&d.half_unit()),
+                Decimal::parse(low).unwrap(),
+                "{text}"
+            );
+            assert_eq!(
+                d.add(&d.half_unit()),
+                Decimal::parse(high).unwrap(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses() {
-        for text in ["", "NaN", "1e999999999", "0x1", "1e", "--1", &"1".repeat(129)] {
+        for text in [
+            "",
+            "NaN",
+            "1e999999999",
+            "0x1",
+            "1e",
+            "--1",
+            &"1".repeat(129),
+        ] {
             assert_eq!(Decimal::parse(text), None, "{text}");
         }
     }

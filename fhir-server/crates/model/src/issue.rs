@@ -98,9 +98,8 @@ impl IssueKind {
             Value => "value",
             CodeInvalid => "code-invalid",
             Invariant => "invariant",
-            NotSupported | UnknownType | UnknownEndpoint | MethodNotAllowed | UnsupportedMediaType | NotAcceptable => {
-                "not-supported"
-            }
+            NotSupported | UnknownType | UnknownEndpoint | MethodNotAllowed
+            | UnsupportedMediaType | NotAcceptable => "not-supported",
             SearchParameter => "invalid",
             NotFound => "not-found",
             Deleted => "deleted",
@@ -135,12 +134,20 @@ pub struct Issue {
 impl Issue {
     /// An error without a place.
     pub fn error(kind: IssueKind, diagnostics: impl Into<String>) -> Issue {
-        Issue { kind, severity: Severity::Error, diagnostics: diagnostics.into(), expression: None }
+        Issue {
+            kind,
+            severity: Severity::Error,
+            diagnostics: diagnostics.into(),
+            expression: None,
+        }
     }
 
     /// A warning without a place.
     pub fn warning(kind: IssueKind, diagnostics: impl Into<String>) -> Issue {
-        Issue { severity: Severity::Warning, ..Issue::error(kind, diagnostics) }
+        Issue {
+            severity: Severity::Warning,
+            ..Issue::error(kind, diagnostics)
+        }
     }
 
     /// The same issue, with its place.

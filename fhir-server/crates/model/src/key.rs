@@ -11,7 +11,10 @@ pub struct ResourceKey {
 
 impl ResourceKey {
     pub fn new(resource_type: impl Into<String>, id: impl Into<String>) -> ResourceKey {
-        ResourceKey { resource_type: resource_type.into(), id: id.into() }
+        ResourceKey {
+            resource_type: resource_type.into(),
+            id: id.into(),
+        }
     }
 }
 
@@ -30,7 +33,10 @@ pub struct VersionedKey {
 
 /// Whether this is a legal logical id: `[A-Za-z0-9\-\.]{1,64}`.
 pub fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
 
 #[cfg(test)]
@@ -39,7 +45,14 @@ mod tests {
 
     #[test]
     fn ids() {
-        for (text, legal) in [("a", true), ("A-1.b", true), ("", false), ("a_b", false), ("é", false), ("a/b", false)] {
+        for (text, legal) in [
+            ("a", true),
+            ("A-1.b", true),
+            ("", false),
+            ("a_b", false),
+            ("é", false),
+            ("a/b", false),
+        ] {
             assert_eq!(is_id(text), legal, "{text}");
         }
         assert!(is_id(&"x".repeat(64)));

@@ -11,9 +11,15 @@ pub enum Reference<'a> {
     /// `urn:uuid:…` or `urn:oid:…`.
     Urn(&'a str),
     /// `Type/id` or `Type/id/_history/version`, relative to the server's base.
-    Local { key: ResourceKey, version: Option<&'a str> },
+    Local {
+        key: ResourceKey,
+        version: Option<&'a str>,
+    },
     /// `Type?query`: a conditional reference, legal in transactions only.
-    Conditional { resource_type: &'a str, query: &'a str },
+    Conditional {
+        resource_type: &'a str,
+        query: &'a str,
+    },
     /// An absolute URL that is not on the own base, or anything else.
     Other(&'a str),
 }
@@ -25,27 +31,50 @@ impl<'a> Reference<'a> {
         if let Some(id) = text.strip_prefix('#') {
             return Reference::Contained(id);
         }
-        if text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("urn:")) {
+        if text
+            .get(..4)
+            .is_some_and(|p| p.eq_ignore_ascii_case("urn:"))
+        {
             return Reference::Urn(text);
         }
-        let relative = match base.and_then(|base| text.strip_prefix(base)).and_then(|rest| rest.strip_prefix('/')) {
+        let relative = match base
+            .and_then(|base| text.strip_prefix(base))
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
             Some(rest) => rest,
             None if text.contains("://") => return Reference::Other(text),
             None => text,
         };
         if let Some((resource_type, query)) = relative.split_once('?') {
             return match is_type_name(resource_type) {
-                true => Reference::Conditional { resource_type, query },
+                true => Reference::Conditional {
+                    resource_type,
+                    query,
+                },
                 false => Reference::Other(text),
             };
         }
         let mut parts = relative.split('/');
-        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+        match (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) {
             (Some(t), Some(id), None, None, None) if is_type_name(t) && is_id(id) => {
-                Reference::Local { key: ResourceKey::new(t, id), version: None }
+                Reference::Local {
+                    key: ResourceKey::new(t, id),
+                    version: None,
+                }
             }
-            (Some(t), Some(id), Some("_history"), Some(v), None) if is_type_name(t) && is_id(id) && is_id(v) => {
-                Reference::Local { key: ResourceKey::new(t, id), version: Some(v) }
+            (Some(t), Some(id), Some("_history"), Some(v), None)
+                if is_type_name(t) && is_id(id) && is_id(v) =>
+            {
+                Reference::Local {
+                    key: ResourceKey::new(t, id),
+                    version: Some(v),
+                }
             }
             _ => Reference::Other(text),
         }
@@ -54,7 +83,9 @@ impl<'a> Reference<'a> {
 
 /// Whether the text could be a resource type's name: an upper-case letter, then letters.
 pub fn is_type_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphabetic()) && text.len() <= 64
+    text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text.bytes().all(|b| b.is_ascii_alphabetic())
+        && text.len() <= 64
 }
 
 /// Calls `visit` on every `reference` string of every Reference in the resource, deepest last; what it returns replaces the text.
@@ -73,7 +104,9 @@ pub fn rewrite_references(value: &mut Value, visit: &mut dyn FnMut(&str) -> Opti
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| rewrite_references(item, visit)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| rewrite_references(item, visit)),
         _ => {}
     }
 }
@@ -85,19 +118,31 @@ mod tests {
     #[test]
     fn parse() {
         let base = Some("http://h/fhir");
-        let local = |t: &str, id: &str, version| Reference::Local { key: ResourceKey::new(t, id), version };
+        let local = |t: &str, id: &str, version| Reference::Local {
+            key: ResourceKey::new(t, id),
+            version,
+        };
         for (text, expect) in [
             ("Patient/1", local("Patient", "1", None)),
             ("Patient/1/_history/2", local("Patient", "1", Some("2"))),
             ("http://h/fhir/Patient/1", local("Patient", "1", None)),
-            ("http://h/fhirx/Patient/1", Reference::Other("http://h/fhirx/Patient/1")),
-            ("http://other/Patient/1", Reference::Other("http://other/Patient/1")),
+            (
+                "http://h/fhirx/Patient/1",
+                Reference::Other("http://h/fhirx/Patient/1"),
+            ),
+            (
+                "http://other/Patient/1",
+                Reference::Other("http://other/Patient/1"),
+            ),
             ("#p", Reference::Contained("p")),
             ("#", Reference::Contained("")),
             ("URN:uuid:X", Reference::Urn("URN:uuid:X")),
             (
                 "Patient?identifier=a|1",
-                Reference::Conditional { resource_type: "Patient", query: "identifier=a|1" },
+                Reference::Conditional {
+                    resource_type: "Patient",
+                    query: "identifier=a|1",
+                },
             ),
             ("patient/1", Reference::Other("patient/1")),
             ("Patient", Reference::Other("Patient")),

@@ -1,1 +1,13 @@
-//! placeholder
+//! FHIR search without an engine (<https://hl7.org/fhir/R5/search.html>): a URL's parameters become a [`Query`], a resource becomes a
+//! [`SearchDocument`], and the meaning of each value type stands in a file of its own. Engines share nothing but these two (design invariant 3).
+//!
+//! Pure: no I/O, no clock, no global state.
+
+pub mod document;
+pub mod parse;
+pub mod query;
+pub mod token;
+
+pub use document::{SearchDocument, search_document};
+pub use parse::{Handling, parse};
+pub use query::Query;

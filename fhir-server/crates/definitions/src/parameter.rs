@@ -1,0 +1,59 @@
+//! Search parameters (<https://hl7.org/fhir/R5/searchparameter.html>), one entry per concrete resource type and code.
+
+use fhirpath::PathProgram;
+
+/// The stored number of a (resource type, code) pair. Core parameters have the numbers of the committed table, below 8,192;
+/// a site's own come after. Part of every index row and token hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParameterKey(pub i16);
+
+/// `SearchParameter.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParameterType {
+    Number,
+    Date,
+    String,
+    Token,
+    Reference,
+    Composite,
+    Quantity,
+    Uri,
+    Special,
+    Resource,
+}
+
+/// What a search parameter says, for one base type.
+#[derive(Debug)]
+pub struct SearchParameter {
+    pub key: ParameterKey,
+    /// The concrete resource type.
+    pub resource_type: String,
+    /// The name in the URL.
+    pub code: String,
+    /// Canonical URL.
+    pub url: String,
+    pub kind: ParameterType,
+    /// `SearchParameter.target`: the types a reference may point to.
+    pub targets: Vec<String>,
+    /// The whole expression, for the CapabilityStatement and messages.
+    pub expression: String,
+    /// The branches of the expression that apply to `resource_type`. `None` for parameters without expression (`_text`, …).
+    pub program: Option<PathProgram>,
+    pub multiple_or: bool,
+    pub multiple_and: bool,
+    /// Prefixes allowed; empty: all that the type has.
+    pub comparators: Vec<String>,
+    /// Modifiers allowed; empty: all that the type has.
+    pub modifiers: Vec<String>,
+    /// Of a composite: its components, in order.
+    pub components: Vec<Component>,
+}
+
+/// One component of a composite parameter. Its program runs on each element that the composite's own expression selects.
+#[derive(Debug)]
+pub struct Component {
+    /// Canonical URL of the component's SearchParameter.
+    pub definition: String,
+    pub kind: ParameterType,
+    pub program: PathProgram,
+}

@@ -1,0 +1,201 @@
+//! The query AST: everything a search URL can say, nothing an engine can do.
+
+use fhir_definitions::SearchParameter;
+use fhir_model::{DateRange, Decimal, Issue, ResourceKey};
+use std::sync::Arc;
+
+/// A search, understood. Values are normalised exactly as [`crate::search_document`] normalises them.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The resource types searched; one for `GET [base]/Type?…`.
+    pub types: Vec<String>,
+    /// All must hold.
+    pub filter: Vec<Clause>,
+    /// In order of weight; empty: `_lastUpdated` descending. The tie-break is the engine's (type, id).
+    pub sort: Vec<SortKey>,
+    /// `_count`: matches on a page; 0 is `_summary=count`.
+    pub count: usize,
+    pub includes: Vec<Include>,
+    pub total: Total,
+    pub summary: Summary,
+    /// What was applied, as (name, value) as written: the `self` link holds these and no others.
+    pub applied: Vec<(String, String)>,
+    /// Warnings: what was ignored under `handling=lenient`.
+    pub issues: Vec<Issue>,
+}
+
+/// One condition. Repeating a parameter gives two clauses: AND, not on the same element.
+#[derive(Clone, Debug)]
+pub enum Clause {
+    /// The parameter has one of these values (OR).
+    Param {
+        parameter: Arc<SearchParameter>,
+        modifier: Modifier,
+        values: Vec<ValueMatch>,
+    },
+    /// `:missing`.
+    Missing {
+        parameter: Arc<SearchParameter>,
+        missing: bool,
+    },
+    /// `subject:Patient.name=…`: the reference points to a resource of one of `types` for which `clause` holds.
+    Chain {
+        parameter: Arc<SearchParameter>,
+        types: Vec<String>,
+        clause: Box<ChainedClause>,
+    },
+    /// `_has:Observation:patient:code=…`: a resource of `parameter.resource_type` points here by `parameter`, and `clause` holds for it.
+    Has {
+        parameter: Arc<SearchParameter>,
+        clause: Box<Clause>,
+    },
+    /// `_id`: one of these.
+    Id(Vec<String>),
+    /// `_lastUpdated`: one of these.
+    LastUpdated(Vec<DateMatch>),
+}
+
+/// The clause at the end of a chain link, per target type: parameters of one name differ from type to type.
+#[derive(Clone, Debug)]
+pub struct ChainedClause {
+    pub by_type: Vec<(String, Clause)>,
+}
+
+/// A modifier that changes how the values match. `:missing` and `:[type]` have been folded into the clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Modifier {
+    None,
+    Exact,
+    Contains,
+    Text,
+    Not,
+    In,
+    NotIn,
+    Above,
+    Below,
+    OfType,
+    Identifier,
+    CodeText,
+    TextAdvanced,
+}
+
+/// One value of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    Token(TokenMatch),
+    /// Normalised text, or the original under `:exact`.
+    String(String),
+    Date(DateMatch),
+    Number(NumberMatch),
+    Quantity {
+        number: NumberMatch,
+        unit: UnitMatch,
+    },
+    Uri(String),
+    Reference(ReferenceMatch),
+    /// One match per component.
+    Composite(Vec<ValueMatch>),
+}
+
+/// `[system]|[code]` in its four forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenMatch {
+    /// `code`: in any system or none.
+    Code(String),
+    /// `system|code`.
+    SystemAndCode(String, String),
+    /// `|code`: no system.
+    NoSystem(String),
+    /// `system|`: any code of the system.
+    System(String),
+}
+
+/// `[prefix][number]` with the implicit precision kept in the decimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberMatch {
+    pub prefix: Prefix,
+    pub value: Decimal,
+}
+
+/// `|system|code` of a quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitMatch {
+    Any,
+    /// `||code`: the code or the written unit.
+    CodeOrUnit(String),
+    SystemAndCode(String, String),
+}
+
+/// `[prefix][date]`; the range is what the written date covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DateMatch {
+    pub prefix: Prefix,
+    pub range: DateRange,
+}
+
+/// What a reference must point at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReferenceMatch {
+    /// A resource of this server; types already narrowed by `:[type]` and the parameter's targets.
+    Local(Vec<ResourceKey>),
+    /// An absolute URL elsewhere, a canonical, a urn.
+    Url(String),
+    /// `:identifier`.
+    Identifier(TokenMatch),
+}
+
+/// Search prefixes (<https://hl7.org/fhir/R5/search.html#prefix>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Prefix {
+    Eq,
+    Ne,
+    Gt,
+    Lt,
+    Ge,
+    Le,
+    Sa,
+    Eb,
+    Ap,
+}
+
+/// One key of `_sort`.
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    pub by: SortBy,
+    pub descending: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum SortBy {
+    LastUpdated,
+    Id,
+    Parameter(Arc<SearchParameter>),
+}
+
+/// `_include` or `_revinclude`.
+#[derive(Clone, Debug)]
+pub struct Include {
+    pub reverse: bool,
+    /// The type whose references are followed.
+    pub source: String,
+    /// `None` for the wildcard.
+    pub parameter: Option<Arc<SearchParameter>>,
+    pub target: Option<String>,
+    pub iterate: bool,
+}
+
+/// `_total`. `Default`: accurate when it can be had within the small budget, else left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    Default,
+    None,
+    Estimate,
+    Accurate,
+}
+
+/// `_summary`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    False,
+    Count,
+}

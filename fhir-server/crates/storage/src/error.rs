@@ -1,0 +1,29 @@
+//! Why the database could not do it.
+
+use fhir_model::Issue;
+
+/// An error of the storage crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client's mistake, or a state it must know of (not found, deleted, expired, too costly).
+    #[error("{}", .0.iter().map(|issue| issue.diagnostics.as_str()).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Issue>),
+    /// The database is not reachable or too busy; trying again later may help.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    #[error("the database answered with an error")]
+    Database(#[source] sqlx::Error),
+    /// The private Postgres could not be started; the text says what to do.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// A commit that did not happen. Nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+#[error("change {index:?}: {error}")]
+pub struct CommitError {
+    /// The change that failed, counted from 0; `None`: the commit as a whole.
+    pub index: Option<usize>,
+    #[source]
+    pub error: Error,
+}

@@ -1,0 +1,1 @@
+//! The one write road: lock, prepare, apply, in one database transaction.
