@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) search_pool: sqlx::PgPool,
     pub(crate) definitions: arc_swap::ArcSwap<Definitions>,
     pub(crate) settings: StoreSettings,
+    /// `StatisticsCache::default()` on opening.
+    pub(crate) statistics: search::StatisticsCache,
 }
 
 impl Store {

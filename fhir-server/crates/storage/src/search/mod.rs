@@ -1,5 +1,9 @@
 //! The search path: resolve, engine, bodies, includes.
 
+mod statistics;
+
+pub(crate) use statistics::StatisticsCache;
+
 use crate::read::StoredResource;
 
 /// Where a page begins.
