@@ -3,13 +3,23 @@
 //! [`Definitions::load`] reads the committed R5 tables and the data folders (`profiles/`, `terminology/`); it is swapped whole,
 //! never changed in place (design invariant 12). Pure: the folders' bytes are handed in by the caller.
 
+pub mod compartment;
 pub mod parameter;
+mod search_parameters;
+pub mod structure;
+mod tables;
 
+pub use compartment::Compartment;
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
+pub use structure::{Element, Structure, Structures};
 
 use fhir_model::Issue;
+use fhirpath::{ElementType, TypeModel};
+use search_parameters::ByType;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// A file of a data folder: its path for messages, and its bytes.
 #[derive(Clone, Debug)]
@@ -30,7 +40,12 @@ pub struct DataError {
 
 /// Everything the program knows of FHIR R5, with the site's own additions.
 #[derive(Debug)]
-pub struct Definitions {}
+pub struct Definitions {
+    structures: &'static Structures,
+    numbers: HashMap<&'static str, i16>,
+    parameters: ByType,
+    fingerprint: u64,
+}
 
 impl Definitions {
     /// The core R5 definitions and the site's files.
@@ -39,29 +54,41 @@ impl Definitions {
     /// One [`DataError`] per problem found in `files`.
     pub fn load(files: &[DataFile]) -> Result<Definitions, Vec<DataError>> {
         let _ = files;
-        Ok(Definitions {})
+        let structures = Structures::r5();
+        let parameters = search_parameters::r5().clone();
+        Ok(Definitions {
+            structures,
+            numbers: structures
+                .resource_types()
+                .iter()
+                .zip(0..)
+                .map(|(name, number)| (name.as_str(), number))
+                .collect(),
+            fingerprint: fingerprint(&parameters),
+            parameters,
+        })
     }
 
     /// A hash of everything that decides what a search document holds. Where it differs from the one stored with the data, a reindex is due.
     pub fn fingerprint(&self) -> u64 {
-        0
+        self.fingerprint
     }
 
     /// The concrete resource types in the order of their numbers (157 in R5). A type's number never changes.
     pub fn resource_types(&self) -> &[String] {
-        &[]
+        self.structures.resource_types()
     }
 
-    /// The number of a resource type, as it is stored; `None` when the server has no such type.
+    /// The number of a resource type, as it is stored: its position in [`Definitions::resource_types`], from 0. `None` when the
+    /// server stores no such type.
     pub fn type_number(&self, resource_type: &str) -> Option<i16> {
-        let _ = resource_type;
-        None
+        self.numbers.get(resource_type).copied()
     }
 
     /// The resource type of a stored number.
     pub fn type_name(&self, number: i16) -> Option<&str> {
-        let _ = number;
-        None
+        let index = usize::try_from(number).ok()?;
+        self.resource_types().get(index).map(String::as_str)
     }
 
     /// The search parameter `code` of a concrete resource type; those of Resource and DomainResource (`_tag`, …) are found under each type.
@@ -70,14 +97,29 @@ impl Definitions {
         resource_type: &str,
         code: &str,
     ) -> Option<&Arc<SearchParameter>> {
-        let _ = (resource_type, code);
-        None
+        let parameters = self.search_parameters(resource_type);
+        let index = parameters
+            .binary_search_by(|parameter| parameter.code.as_str().cmp(code))
+            .ok()?;
+        parameters.get(index)
     }
 
     /// All search parameters of a concrete resource type, by code.
     pub fn search_parameters(&self, resource_type: &str) -> &[Arc<SearchParameter>] {
-        let _ = resource_type;
-        &[]
+        match self.type_number(resource_type) {
+            Some(number) => &self.parameters[number as usize],
+            None => &[],
+        }
+    }
+
+    /// A compartment, named by the type of its focus (`Patient`).
+    pub fn compartment(&self, code: &str) -> Option<&'static Compartment> {
+        compartment::compartment(code)
+    }
+
+    /// A type: `HumanName`, `code`, `Patient`, or a backbone element by its path (`Patient.contact`).
+    pub fn structure(&self, name: &str) -> Option<&'static Structure> {
+        self.structures.get(name)
     }
 
     /// Checks a resource against the base structure of its type: names, types, cardinalities, primitive formats, required bindings,
@@ -85,5 +127,146 @@ impl Definitions {
     pub fn validate(&self, resource: &Value) -> Vec<Issue> {
         let _ = resource;
         Vec::new()
+    }
+}
+
+impl TypeModel for Definitions {
+    fn element(&self, type_name: &str, name: &str) -> Option<ElementType> {
+        self.structures.element(type_name, name)
+    }
+
+    fn is_a(&self, type_name: &str, ancestor: &str) -> bool {
+        self.structures.is_a(type_name, ancestor)
+    }
+}
+
+/// Everything that decides what is extracted, under which number. The types follow from the table of structures.
+fn fingerprint(parameters: &ByType) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(tables::STRUCTURES.text().as_bytes());
+    for p in parameters.iter().flatten() {
+        hash.update(&p.key.0.to_be_bytes());
+        for text in [&p.resource_type, &p.code, &p.expression] {
+            hash.update(text.as_bytes());
+            hash.update(&[0]);
+        }
+        hash.update(&[p.kind as u8, p.components.len() as u8]);
+        for component in &p.components {
+            hash.update(component.definition.as_bytes());
+        }
+    }
+    hash.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_numbers() {
+        let d = Definitions::load(&[]).unwrap();
+        assert_eq!(d.resource_types().len(), 157);
+        for name in d.resource_types() {
+            let number = d.type_number(name).unwrap();
+            assert_eq!(d.type_name(number), Some(name.as_str()));
+        }
+        // Stored numbers: these must never change.
+        for (name, number) in [
+            ("Account", Some(0)),
+            ("Patient", Some(109)),
+            ("VisionPrescription", Some(156)),
+            ("Parameters", None),
+            ("DomainResource", None),
+            ("patient", None),
+        ] {
+            assert_eq!(d.type_number(name), number, "{name}");
+        }
+        assert_eq!(d.type_name(-1), None);
+        assert_eq!(d.type_name(157), None);
+    }
+
+    #[test]
+    fn parameters() {
+        use ParameterType::*;
+        let d = Definitions::load(&[]).unwrap();
+        for (resource_type, code, expect) in [
+            (
+                "Patient",
+                "name",
+                Some((String, "http://hl7.org/fhir/SearchParameter/Patient-name")),
+            ),
+            (
+                "Patient",
+                "family",
+                Some((
+                    String,
+                    "http://hl7.org/fhir/SearchParameter/individual-family",
+                )),
+            ),
+            (
+                "Patient",
+                "_tag",
+                Some((Token, "http://hl7.org/fhir/SearchParameter/Resource-tag")),
+            ),
+            (
+                "Patient",
+                "_text",
+                Some((
+                    Special,
+                    "http://hl7.org/fhir/SearchParameter/DomainResource-text",
+                )),
+            ),
+            (
+                "Bundle",
+                "_id",
+                Some((Token, "http://hl7.org/fhir/SearchParameter/Resource-id")),
+            ),
+            (
+                "Observation",
+                "combo-code-value-quantity",
+                Some((
+                    Composite,
+                    "http://hl7.org/fhir/SearchParameter/Observation-combo-code-value-quantity",
+                )),
+            ),
+            (
+                "Condition",
+                "subject",
+                Some((
+                    Reference,
+                    "http://hl7.org/fhir/SearchParameter/Condition-subject",
+                )),
+            ),
+            ("Patient", "subject", None),
+            ("Parameters", "_id", None),
+            ("Nothing", "_id", None),
+        ] {
+            let found = d.search_parameter(resource_type, code);
+            assert_eq!(
+                found.map(|p| (p.kind, p.url.as_str())),
+                expect,
+                "{resource_type} {code}"
+            );
+            if let Some(p) = found {
+                assert_eq!(
+                    (p.resource_type.as_str(), p.code.as_str()),
+                    (resource_type, code)
+                );
+            }
+        }
+        let name = d.search_parameter("Patient", "name").unwrap();
+        assert!(name.multiple_or && name.multiple_and);
+        assert!(
+            !d.search_parameter("Observation", "code-value-date")
+                .unwrap()
+                .multiple_or
+        );
+    }
+
+    #[test]
+    fn fingerprint_is_stable() {
+        let fingerprint = || Definitions::load(&[]).unwrap().fingerprint();
+        assert_eq!(fingerprint(), fingerprint());
+        assert_ne!(fingerprint(), 0);
     }
 }

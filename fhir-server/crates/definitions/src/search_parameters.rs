@@ -1,0 +1,270 @@
+//! The search parameters of every stored resource type: those of the R5 table and a site's own
+//! (<https://hl7.org/fhir/R5/searchparameter-registry.html>).
+//!
+//! Parameters of `Resource` and `DomainResource` stand under each concrete type. Where the specification defines a pair of type and code twice,
+//! the definition for the more special base wins.
+
+use crate::parameter::{Component, ParameterKey, ParameterType, SearchParameter};
+use crate::structure::Structures;
+use crate::tables::{PARAMETERS, Row};
+use fhirpath::{CompileError, PathProgram, TypeModel};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The first number of a site's own parameters. The table's have theirs by position.
+pub(crate) const FIRST_OWN_KEY: i16 = 8192;
+
+/// The parameters of each resource type, by type number; within a type by code.
+pub(crate) type ByType = Vec<Vec<Arc<SearchParameter>>>;
+
+/// The R5 table.
+pub(crate) fn r5() -> &'static ByType {
+    static R5: OnceLock<ByType> = OnceLock::new();
+    R5.get_or_init(|| read(PARAMETERS.rows(), Structures::r5()))
+}
+
+/// A definition as it stands in a SearchParameter resource, before it is bound to a type.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Definition {
+    pub url: String,
+    pub code: String,
+    pub kind: Option<ParameterType>,
+    pub bases: Vec<String>,
+    pub expression: String,
+    pub targets: Vec<String>,
+    pub multiple_or: bool,
+    pub multiple_and: bool,
+    pub comparators: Vec<String>,
+    pub modifiers: Vec<String>,
+    /// Canonical URL and expression of each component.
+    pub components: Vec<(String, String)>,
+}
+
+impl Definition {
+    fn read(mut row: Row) -> Definition {
+        let owned =
+            |list: &mut dyn Iterator<Item = &'static str>| list.map(str::to_owned).collect();
+        Definition {
+            url: row.cell().to_owned(),
+            code: row.cell().to_owned(),
+            kind: parameter_type(row.cell()),
+            bases: owned(&mut row.list(',')),
+            expression: row.cell().to_owned(),
+            targets: owned(&mut row.list(',')),
+            multiple_or: row.cell() == "1",
+            multiple_and: row.cell() == "1",
+            comparators: owned(&mut row.list(',')),
+            modifiers: owned(&mut row.list(',')),
+            components: row
+                .list('#')
+                .filter_map(|c| c.split_once(' '))
+                .map(|(url, expression)| (url.to_owned(), expression.to_owned()))
+                .collect(),
+        }
+    }
+
+    /// The parameter for one concrete type. The first problem found with its expressions comes beside it; without a compiled
+    /// program the parameter can be named but not searched.
+    pub(crate) fn bind(
+        &self,
+        resource_type: &str,
+        key: ParameterKey,
+        structures: &Structures,
+        kind_of: &dyn Fn(&str) -> Option<ParameterType>,
+    ) -> (SearchParameter, Option<CompileError>) {
+        let mut problem = None;
+        let mut compile = |expression: &str, base: &str| {
+            PathProgram::compile(expression, base, structures)
+                .map_err(|error| {
+                    problem.get_or_insert(error);
+                })
+                .ok()
+        };
+        let program = match self.expression.as_str() {
+            "" => None,
+            expression => compile(expression, resource_type),
+        };
+        let mut components = Vec::with_capacity(self.components.len());
+        if let Some(base) = result_types(&self.expression, resource_type, structures).first() {
+            for (definition, expression) in &self.components {
+                let kind = kind_of(definition);
+                if let (Some(kind), Some(program)) = (kind, compile(expression, base)) {
+                    components.push(Component {
+                        definition: definition.clone(),
+                        kind,
+                        program,
+                    });
+                }
+            }
+        }
+        let parameter = SearchParameter {
+            key,
+            resource_type: resource_type.to_owned(),
+            code: self.code.clone(),
+            url: self.url.clone(),
+            kind: self.kind.unwrap_or(ParameterType::Special),
+            targets: self.targets.clone(),
+            expression: self.expression.clone(),
+            program,
+            multiple_or: self.multiple_or,
+            multiple_and: self.multiple_and,
+            comparators: self.comparators.clone(),
+            modifiers: self.modifiers.clone(),
+            components,
+        };
+        (parameter, problem)
+    }
+}
+
+fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
+    let mut definitions: Vec<Definition> = Vec::with_capacity(1300);
+    let mut kinds: HashMap<String, ParameterType> = HashMap::with_capacity(1300);
+    let numbers: HashMap<&str, usize> = structures
+        .resource_types()
+        .iter()
+        .enumerate()
+        .map(|(number, name)| (name.as_str(), number))
+        .collect();
+    let mut by_type: ByType = vec![Vec::new(); numbers.len()];
+    let mut next_key = 0;
+    for mut row in rows {
+        if row.cell() == "P" {
+            let definition = Definition::read(row);
+            kinds.extend(definition.kind.map(|kind| (definition.url.clone(), kind)));
+            definitions.push(definition);
+            continue;
+        }
+        let (resource_type, _code, index) = (row.cell(), row.cell(), row.cell());
+        let index: usize = index
+            .parse()
+            .expect("a K row ends with the index of a P row");
+        let (parameter, _) =
+            definitions[index].bind(resource_type, ParameterKey(next_key), structures, &|url| {
+                kinds.get(url).copied()
+            });
+        by_type[numbers[resource_type]].push(Arc::new(parameter));
+        next_key += 1;
+    }
+    by_type
+}
+
+/// The number of a site's own parameter: from its type and code alone, so that adding or removing another one does not
+/// change it. `taken` decides about the rare collision.
+pub(crate) fn own_key(
+    resource_type: &str,
+    code: &str,
+    taken: &dyn Fn(ParameterKey) -> bool,
+) -> ParameterKey {
+    let room = i16::MAX - FIRST_OWN_KEY;
+    let hash = xxh3_64(format!("{resource_type}.{code}").as_bytes());
+    let mut offset = (hash % room as u64) as i16;
+    while taken(ParameterKey(FIRST_OWN_KEY + offset)) {
+        offset = (offset + 1) % room;
+    }
+    ParameterKey(FIRST_OWN_KEY + offset)
+}
+
+/// `SearchParameter.type`.
+pub(crate) fn parameter_type(code: &str) -> Option<ParameterType> {
+    Some(match code {
+        "number" => ParameterType::Number,
+        "date" => ParameterType::Date,
+        "string" => ParameterType::String,
+        "token" => ParameterType::Token,
+        "reference" => ParameterType::Reference,
+        "composite" => ParameterType::Composite,
+        "quantity" => ParameterType::Quantity,
+        "uri" => ParameterType::Uri,
+        "special" => ParameterType::Special,
+        "resource" => ParameterType::Resource,
+        _ => return None,
+    })
+}
+
+/// The types of what a composite's own expression selects, for the branches that start at `resource_type`: plain paths with an
+/// optional `.ofType(T)` at the end, which is all that composites are made of.
+pub(crate) fn result_types(
+    expression: &str,
+    resource_type: &str,
+    structures: &Structures,
+) -> Vec<String> {
+    let mut types = Vec::new();
+    for branch in expression.split('|').map(str::trim) {
+        let mut steps = branch.split('.');
+        if steps.next() != Some(resource_type) {
+            continue;
+        }
+        let mut current = Some(resource_type.to_owned());
+        for step in steps {
+            current = match step
+                .strip_prefix("ofType(")
+                .and_then(|s| s.strip_suffix(')'))
+            {
+                Some(chosen) => Some(chosen.to_owned()),
+                None => current
+                    .and_then(|type_name| structures.element(&type_name, step))
+                    .and_then(|element| element.types.into_iter().next()),
+            };
+        }
+        types.extend(current);
+    }
+    types
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::PARAMETERS;
+
+    #[test]
+    fn counts() {
+        let definitions = PARAMETERS.text().lines().filter(|l| l.starts_with("P\t"));
+        let with_expression = definitions
+            .clone()
+            .filter(|l| l.split('\t').nth(5) != Some(""));
+        assert_eq!(definitions.count(), 1244);
+        assert_eq!(with_expression.count(), 1231);
+        let pairs: usize = r5().iter().map(Vec::len).sum();
+        assert_eq!(pairs, 4328);
+        assert!(pairs < FIRST_OWN_KEY as usize);
+        let mut keys: Vec<i16> = r5().iter().flatten().map(|p| p.key.0).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..4328).collect::<Vec<i16>>());
+        for parameters in r5() {
+            assert!(parameters.is_sorted_by(|a, b| a.code < b.code));
+        }
+    }
+
+    #[test]
+    fn composite_bases() {
+        let types = |expression, base| result_types(expression, base, Structures::r5());
+        assert_eq!(
+            types("Observation | Observation.component", "Observation"),
+            ["Observation", "Observation.component"]
+        );
+        assert_eq!(
+            types(
+                "Ingredient.substance.strength.concentration.ofType(Ratio)",
+                "Ingredient"
+            ),
+            ["Ratio"]
+        );
+        assert_eq!(
+            types("ActorDefinition.useContext | Library.useContext", "Library"),
+            ["UsageContext"]
+        );
+        assert!(types("Observation", "Patient").is_empty());
+    }
+
+    #[test]
+    fn own_keys_do_not_depend_on_others() {
+        let free = own_key("Patient", "displacement-status", &|_| false);
+        assert_eq!(free, own_key("Patient", "displacement-status", &|_| false));
+        assert!(free.0 >= FIRST_OWN_KEY);
+        let next = own_key("Patient", "displacement-status", &|key| key == free);
+        assert_eq!(next.0, free.0 + 1);
+        let last = own_key("Patient", "x", &|key| key.0 != FIRST_OWN_KEY);
+        assert_eq!(last.0, FIRST_OWN_KEY);
+    }
+}

@@ -1,0 +1,376 @@
+//! The types of R5 as their StructureDefinition snapshots describe them (<https://hl7.org/fhir/R5/structuredefinition.html>):
+//! primitives, data types, resources, and each backbone element as a type of its own, named by its path (`Patient.contact`).
+
+use crate::tables::{Row, STRUCTURES};
+
+use fhirpath::{ElementType, TypeModel};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// What sort of type this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Primitive,
+    Complex,
+    /// An element with children of its own.
+    Backbone,
+    Resource,
+}
+
+/// One type, with all its elements, inherited ones included.
+#[derive(Debug)]
+pub struct Structure {
+    /// `code`, `HumanName`, `Patient`, or a path: `Patient.contact`.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub is_abstract: bool,
+    /// The type it derives from; empty for `Base`.
+    pub base: &'static str,
+    /// Of a primitive: the regular expression of its text; may be empty.
+    pub regex: &'static str,
+    /// In the order of the specification.
+    pub elements: Vec<Element>,
+}
+
+/// One element of a type.
+#[derive(Debug)]
+pub struct Element {
+    /// Without `[x]`.
+    pub name: &'static str,
+    /// Whether this is a choice element (`value[x]`).
+    pub choice: bool,
+    pub min: u32,
+    /// `None`: unbounded.
+    pub max: Option<u32>,
+    pub is_modifier: bool,
+    pub is_summary: bool,
+    pub types: Vec<TypeReference>,
+    pub binding: Option<Binding>,
+}
+
+/// A type that an element may have.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeReference {
+    /// The name of a [`Structure`].
+    pub name: &'static str,
+    /// Profiles it must follow, comma separated (`SimpleQuantity`); those of the specification without their base URL.
+    pub profiles: &'static str,
+    /// What a reference or canonical may point to, comma separated (`Patient,Group`).
+    pub targets: &'static str,
+}
+
+/// `ElementDefinition.binding.strength`; example bindings are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strength {
+    Required,
+    Extensible,
+    Preferred,
+}
+
+/// The value set that an element's codes come from.
+#[derive(Debug)]
+pub struct Binding {
+    pub strength: Strength,
+    /// Canonical URL without version.
+    pub value_set: &'static str,
+}
+
+impl Element {
+    /// Whether it may repeat: it is an array in JSON.
+    pub fn is_array(&self) -> bool {
+        self.max != Some(1)
+    }
+}
+
+impl Structure {
+    /// The element `name` (without `[x]`).
+    pub fn element(&self, name: &str) -> Option<&Element> {
+        self.elements.iter().find(|element| element.name == name)
+    }
+}
+
+/// Every type of R5.
+#[derive(Debug)]
+pub struct Structures {
+    structures: Vec<Structure>,
+    by_name: HashMap<&'static str, usize>,
+    resource_types: Vec<String>,
+}
+
+impl Structures {
+    /// The committed R5 table.
+    pub fn r5() -> &'static Structures {
+        static R5: OnceLock<Structures> = OnceLock::new();
+        R5.get_or_init(|| Structures::read(STRUCTURES.rows()))
+    }
+
+    fn read(rows: impl Iterator<Item = Row>) -> Structures {
+        let mut structures = Vec::with_capacity(1024);
+        let mut by_name: HashMap<&'static str, usize> = HashMap::with_capacity(1024);
+        let mut root = "";
+        let mut path = String::new();
+        let mut add = |structure: Structure| {
+            by_name.insert(structure.name, structures.len());
+            structures.push(structure);
+        };
+        // The two closures would both borrow the lists: collect the elements first, then place them.
+        let mut elements: Vec<(String, Element)> = Vec::with_capacity(10_000);
+        for mut row in rows {
+            if row.cell() == "T" {
+                root = row.cell();
+                add(Structure {
+                    name: root,
+                    kind: match row.cell() {
+                        "p" => Kind::Primitive,
+                        "r" => Kind::Resource,
+                        _ => Kind::Complex,
+                    },
+                    is_abstract: row.cell() == "1",
+                    base: row.cell(),
+                    regex: row.cell(),
+                    elements: Vec::new(),
+                });
+                continue;
+            }
+            let relative = row.cell();
+            let (parent, name) = relative.rsplit_once('.').unwrap_or(("", relative));
+            path.clear();
+            path.push_str(root);
+            if !parent.is_empty() {
+                path.push('.');
+                path.push_str(parent);
+            }
+            let (element, backbone) = Element::read(name, row);
+            if !backbone.is_empty() {
+                add(Structure {
+                    name: element.types[0].name,
+                    kind: Kind::Backbone,
+                    is_abstract: false,
+                    base: backbone,
+                    regex: "",
+                    elements: Vec::new(),
+                });
+            }
+            elements.push((path.clone(), element));
+        }
+        for (path, element) in elements {
+            let index = by_name[path.as_str()];
+            structures[index].elements.push(element);
+        }
+        // Parameters is never stored: it has no number.
+        let resource_types = structures
+            .iter()
+            .filter(|s| s.kind == Kind::Resource && !s.is_abstract && s.name != "Parameters")
+            .map(|s| s.name.to_owned())
+            .collect();
+        Structures {
+            structures,
+            by_name,
+            resource_types,
+        }
+    }
+
+    /// The type `name`.
+    pub fn get(&self, name: &str) -> Option<&Structure> {
+        self.by_name.get(name).map(|index| &self.structures[*index])
+    }
+
+    /// Every type, in the order of the table.
+    pub fn all(&self) -> &[Structure] {
+        &self.structures
+    }
+
+    /// The concrete resource types that can be stored, in the order of their numbers.
+    pub fn resource_types(&self) -> &[String] {
+        &self.resource_types
+    }
+}
+
+impl Element {
+    /// The element and, when it has children, the type it derives from (`BackboneElement`).
+    fn read(name: &'static str, mut row: Row) -> (Element, &'static str) {
+        let (min, max, flags) = (row.cell(), row.cell(), row.cell());
+        let types = row.list(';').map(TypeReference::read).collect();
+        let binding = row.cell().split_once('|').map(|(strength, url)| Binding {
+            strength: match strength {
+                "r" => Strength::Required,
+                "e" => Strength::Extensible,
+                _ => Strength::Preferred,
+            },
+            value_set: url,
+        });
+        let element = Element {
+            name: name.trim_end_matches("[x]"),
+            choice: name.ends_with("[x]"),
+            min: min.parse().unwrap_or_default(),
+            max: max.parse().ok(),
+            is_modifier: flags.contains('M'),
+            is_summary: flags.contains('S'),
+            types,
+            binding,
+        };
+        (element, row.cell())
+    }
+}
+
+impl TypeReference {
+    fn read(cell: &'static str) -> TypeReference {
+        let (rest, targets) = cell.split_once('>').unwrap_or((cell, ""));
+        let (name, profiles) = rest.split_once('<').unwrap_or((rest, ""));
+        TypeReference {
+            name,
+            profiles,
+            targets,
+        }
+    }
+}
+
+impl TypeModel for Structures {
+    fn element(&self, type_name: &str, name: &str) -> Option<ElementType> {
+        let element = self.get(type_name)?.element(name)?;
+        Some(ElementType {
+            types: element.types.iter().map(|t| t.name.to_owned()).collect(),
+            choice: element.choice,
+            array: element.is_array(),
+        })
+    }
+
+    fn is_a(&self, type_name: &str, ancestor: &str) -> bool {
+        let mut name = type_name;
+        while name != ancestor {
+            match self.get(name) {
+                Some(structure) if !structure.base.is_empty() => name = structure.base,
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts() {
+        let r5 = Structures::r5();
+        let count = |kind| r5.all().iter().filter(|s| s.kind == kind).count();
+        assert_eq!(r5.resource_types().len(), 157);
+        assert_eq!(count(Kind::Primitive), 21);
+        assert_eq!(count(Kind::Resource), 162, "158 concrete, 4 abstract");
+        assert!(
+            r5.all().iter().all(|s| s.elements.len() <= 128),
+            "validation marks the elements it saw in 128 bits"
+        );
+        for structure in r5.all() {
+            for element in &structure.elements {
+                for reference in &element.types {
+                    assert!(
+                        r5.get(reference.name).is_some(),
+                        "{}.{}: {}",
+                        structure.name,
+                        element.name,
+                        reference.name
+                    );
+                }
+                assert!(
+                    element.choice || element.types.len() == 1,
+                    "{}.{}",
+                    structure.name,
+                    element.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn elements() {
+        let r5 = Structures::r5();
+        for (type_name, name, expect) in [
+            ("Patient", "name", Some((vec!["HumanName"], false, true))),
+            ("Patient", "id", Some((vec!["id"], false, false))),
+            (
+                "Patient",
+                "deceased",
+                Some((vec!["boolean", "dateTime"], true, false)),
+            ),
+            (
+                "Patient",
+                "contact",
+                Some((vec!["Patient.contact"], false, true)),
+            ),
+            (
+                "Patient.contact",
+                "modifierExtension",
+                Some((vec!["Extension"], false, true)),
+            ),
+            (
+                "Observation.component",
+                "referenceRange",
+                Some((vec!["Observation.referenceRange"], false, true)),
+            ),
+            (
+                "Bundle.entry",
+                "resource",
+                Some((vec!["Resource"], false, false)),
+            ),
+            (
+                "Bundle.entry",
+                "link",
+                Some((vec!["Bundle.link"], false, true)),
+            ),
+            ("ValueSet", "url", Some((vec!["uri"], false, false))),
+            ("Extension", "url", Some((vec!["uri"], false, false))),
+            ("Age", "value", Some((vec!["decimal"], false, false))),
+            (
+                "Timing.repeat",
+                "bounds",
+                Some((vec!["Duration", "Range", "Period"], true, false)),
+            ),
+            ("Patient", "deceased[x]", None),
+            ("Patient", "nothing", None),
+            ("Nothing", "id", None),
+        ] {
+            let found = r5.element(type_name, name);
+            let found = found.as_ref().map(|e| {
+                let types = e.types.iter().map(String::as_str).collect::<Vec<_>>();
+                (types, e.choice, e.array)
+            });
+            assert_eq!(found, expect, "{type_name}.{name}");
+        }
+    }
+
+    #[test]
+    fn ancestry() {
+        let r5 = Structures::r5();
+        for (name, ancestor, expect) in [
+            ("Patient", "Resource", true),
+            ("Patient", "DomainResource", true),
+            ("Bundle", "DomainResource", false),
+            ("ValueSet", "DomainResource", true),
+            ("code", "string", true),
+            ("url", "uri", true),
+            ("Age", "Quantity", true),
+            ("Quantity", "Age", false),
+            ("Patient.contact", "BackboneElement", true),
+            ("Timing.repeat", "Element", true),
+            ("Nothing", "Resource", false),
+        ] {
+            assert_eq!(r5.is_a(name, ancestor), expect, "{name} is {ancestor}");
+        }
+    }
+
+    #[test]
+    fn flags() {
+        let patient = Structures::r5().get("Patient").unwrap();
+        assert!(patient.element("active").unwrap().is_modifier);
+        assert!(patient.element("active").unwrap().is_summary);
+        assert!(!patient.element("contact").unwrap().is_summary);
+        let gender = patient.element("gender").unwrap().binding.as_ref().unwrap();
+        assert_eq!(gender.strength, Strength::Required);
+        assert_eq!(
+            gender.value_set,
+            "http://hl7.org/fhir/ValueSet/administrative-gender"
+        );
+    }
+}
