@@ -1,5 +1,14 @@
 //! The HL7 v2 bridge: MLLP in, one FHIR transaction out, an acknowledgement back when it is committed.
 //!
-//! Straight path: [`server`] accepts -> [`codec`] cuts frames -> [`session`] takes one message at a time -> [`message`] indexes it ->
-//! [`process`] recognises repeats, converts by [`mapping`], reads the current state, merges, submits one transaction -> [`ack`].
-//! Knows only the model crate; the FHIR server is a tower service ([`submit`]): in process when embedded, HTTP when alone.
+//! Straight path: `server` accepts -> `codec` cuts frames -> `session` takes one message at a time -> [`message`] indexes it ->
+//! `process` recognises repeats, converts by mapping, reads the current state, merges, submits one transaction -> `ack`.
+//! Knows only the model crate; the FHIR server is a tower service (`submit`): in process when embedded, HTTP when alone.
+
+pub mod ack;
+pub mod charset;
+pub mod escape;
+pub mod header;
+pub mod message;
+pub mod process;
+pub mod separators;
+pub mod submit;

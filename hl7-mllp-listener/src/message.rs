@@ -1,0 +1,608 @@
+//! A v2 message as an index of offsets over its text (v2.9 chapter 2): one pass finds the lines and their field
+//! separators; repetitions, components and subcomponents are found inside a field when asked for. Every non-empty line
+//! is a segment of the index, also one that looks like none ([`Segment::is_odd`]): nothing is dropped.
+//!
+//! Segments end with CR, LF or CRLF; blank lines, byte order marks and leading blanks are passed over. Refuses text that
+//! does not begin with MSH, FHS or BHS, delimiters that cannot work, text that is not in its declared character set, and
+//! more segments or fields than the limits.
+
+use crate::charset::Charset;
+use crate::escape::unescape;
+use crate::header::{Header, without_leading_space};
+pub use crate::separators::Separators;
+use std::borrow::Cow;
+
+/// How bytes become text, and how much of it.
+#[derive(Clone, Debug)]
+pub struct TextOptions {
+    /// Read the message in this character set, whatever MSH-18 says: for senders known to declare a wrong one.
+    pub charset: Option<Charset>,
+    /// Most segments of a message.
+    pub max_segments: usize,
+    /// Most fields of a segment.
+    pub max_fields: usize,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        TextOptions {
+            charset: None,
+            max_segments: 50_000,
+            max_fields: 1_000,
+        }
+    }
+}
+
+/// Why a message cannot be indexed. The texts hold no message content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    #[error("the message does not begin with an MSH segment")]
+    NoHeader,
+    #[error("MSH-1 and MSH-2 must be up to six different punctuation characters")]
+    Separators,
+    #[error("the character set in MSH-18 is not supported")]
+    UnknownCharset,
+    #[error("the message is not valid text in the character set of MSH-18")]
+    InvalidText,
+    #[error("the message contains NUL bytes")]
+    Nul,
+    #[error("the message has more than {0} segments")]
+    TooManySegments(usize),
+    #[error("a segment has more than {max} fields")]
+    TooManyFields { max: usize, segment: usize },
+}
+
+/// Something the sender should know about a message that could be read. The texts hold no message content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageWarning {
+    #[error("MSH-18 is empty and the message is not UTF-8: it was read as windows-1252")]
+    AssumedWindows1252,
+    #[error("a line is not a segment: it was kept, and not mapped")]
+    OddSegment {
+        /// Position among the segments, from 0.
+        index: usize,
+    },
+}
+
+/// One message, or one batch of them; owns its text.
+#[derive(Clone, Debug)]
+pub struct Message {
+    text: String,
+    charset: Charset,
+    separators: Separators,
+    segments: Vec<SegmentSpan>,
+    /// Offsets of all field separators, segment after segment.
+    marks: Vec<u32>,
+    /// The segment that is the first MSH.
+    header: usize,
+    warnings: Vec<MessageWarning>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SegmentSpan {
+    start: u32,
+    end: u32,
+    first_mark: u32,
+    marks: u32,
+    is_odd: bool,
+    /// MSH, FHS, BHS: field 1 is the separator itself.
+    is_header: bool,
+}
+
+impl Message {
+    /// Decodes and indexes a message without its MLLP frame.
+    pub fn parse(raw: &[u8], options: &TextOptions) -> Result<Message, MessageError> {
+        let mut lines = raw
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .map(without_leading_space);
+        let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        if !is_header_name(first.get(..3).unwrap_or_default()) {
+            return Err(MessageError::NoHeader);
+        }
+        let header = Header::read(raw).ok_or(MessageError::NoHeader)?;
+        if !header.has_valid_separators {
+            return Err(MessageError::Separators);
+        }
+        if raw.contains(&0) {
+            return Err(MessageError::Nul);
+        }
+        let mut warnings = Vec::new();
+        let (text, charset) = decode(raw, &header, options, &mut warnings)?;
+        index(text, charset, header.separators, options, warnings)
+    }
+
+    /// All non-empty lines, in order.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        (0..self.segments.len()).map(|index| Segment {
+            message: self,
+            index,
+        })
+    }
+
+    /// The segment at a position, from 0.
+    pub fn segment(&self, index: usize) -> Option<Segment<'_>> {
+        (index < self.segments.len()).then_some(Segment {
+            message: self,
+            index,
+        })
+    }
+
+    /// The first segment with this name.
+    pub fn first(&self, name: &str) -> Option<Segment<'_>> {
+        self.segments().find(|segment| segment.name() == name)
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// A value as sent, by numbers: `segment` from 0, the others from 1. Component 0 is the whole repetition,
+    /// subcomponent 0 the whole component, repetition 0 the whole field. Empty if there is no such place.
+    pub fn value(
+        &self,
+        segment: usize,
+        field: usize,
+        repetition: usize,
+        component: usize,
+        subcomponent: usize,
+    ) -> &str {
+        let Some(segment) = self.segment(segment) else {
+            return "";
+        };
+        let field = segment.field(field);
+        if repetition == 0 {
+            return field.raw();
+        }
+        let repetition = field.repetition(repetition);
+        if component == 0 {
+            return repetition.raw();
+        }
+        let component = repetition.component(component);
+        if subcomponent == 0 {
+            component.raw()
+        } else {
+            component.subcomponent(subcomponent).raw()
+        }
+    }
+
+    /// The text as decoded, line ends as sent.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The character set the message was read in.
+    pub fn charset(&self) -> Charset {
+        self.charset
+    }
+
+    pub fn separators(&self) -> &Separators {
+        &self.separators
+    }
+
+    pub fn warnings(&self) -> &[MessageWarning] {
+        &self.warnings
+    }
+
+    /// True for FHS/BHS batches and for several messages in one frame.
+    pub fn is_batch(&self) -> bool {
+        self.segments()
+            .filter(|segment| is_header_name(segment.name().as_bytes()))
+            .nth(1)
+            .is_some()
+            || self.header != 0
+    }
+
+    /// The (first) MSH.
+    pub fn header(&self) -> Segment<'_> {
+        Segment {
+            message: self,
+            index: self.header,
+        }
+    }
+
+    fn header_value(&self, field: usize, component: usize) -> &str {
+        self.value(self.header, field, 1, component, 1)
+    }
+
+    /// MSH-3.1, as sent.
+    pub fn sending_application(&self) -> &str {
+        self.header_value(3, 1)
+    }
+
+    /// MSH-4.1, as sent.
+    pub fn sending_facility(&self) -> &str {
+        self.header_value(4, 1)
+    }
+
+    /// MSH-5.1, as sent.
+    pub fn receiving_application(&self) -> &str {
+        self.header_value(5, 1)
+    }
+
+    /// MSH-6.1, as sent.
+    pub fn receiving_facility(&self) -> &str {
+        self.header_value(6, 1)
+    }
+
+    /// MSH-7, as sent: when the message was made.
+    pub fn message_time(&self) -> &str {
+        self.header_value(7, 1)
+    }
+
+    /// MSH-9: what kind of message.
+    pub fn trigger(&self) -> Trigger<'_> {
+        Trigger {
+            message_type: self.header_value(9, 1),
+            event: self.header_value(9, 2),
+            structure: self.header_value(9, 3),
+        }
+    }
+
+    /// MSH-10, as sent.
+    pub fn control_id(&self) -> &str {
+        self.value(self.header, 10, 0, 0, 0)
+    }
+
+    /// MSH-11.1: P, T or D.
+    pub fn processing_id(&self) -> &str {
+        self.header_value(11, 1)
+    }
+
+    /// MSH-12.1: `2.5.1`.
+    pub fn version(&self) -> &str {
+        self.header_value(12, 1)
+    }
+
+    /// MSH-15: when an accept acknowledgement is wanted (table 0155).
+    pub fn accept_acknowledgment(&self) -> &str {
+        self.header_value(15, 1)
+    }
+
+    /// MSH-16: when an application acknowledgement is wanted (table 0155).
+    pub fn application_acknowledgment(&self) -> &str {
+        self.header_value(16, 1)
+    }
+}
+
+/// MSH-9: message type, trigger event and (from v2.3.1) message structure; each empty if not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger<'m> {
+    pub message_type: &'m str,
+    pub event: &'m str,
+    pub structure: &'m str,
+}
+
+/// One non-empty line.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'m> {
+    message: &'m Message,
+    index: usize,
+}
+
+impl<'m> Segment<'m> {
+    /// The segment's name; of an odd line whatever stands before its first field separator, which may be content.
+    pub fn name(&self) -> &'m str {
+        let span = self.span();
+        let end = if span.marks == 0 {
+            span.end
+        } else {
+            self.message.marks[span.first_mark as usize]
+        };
+        self.message.slice(span.start, end)
+    }
+
+    /// Position among the segments of the message, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The line as sent, without its end and leading blanks.
+    pub fn raw(&self) -> &'m str {
+        let span = self.span();
+        self.message.slice(span.start, span.end)
+    }
+
+    /// Not a name of three capitals or digits followed by the field separator or the end of the line: often text that
+    /// was broken over lines by its sender.
+    pub fn is_odd(&self) -> bool {
+        self.span().is_odd
+    }
+
+    /// Number of the last field that was sent.
+    pub fn field_count(&self) -> usize {
+        let span = self.span();
+        span.marks as usize + usize::from(span.is_header)
+    }
+
+    /// Field `n`, counted from 1 as in the standard; empty if it was not sent. In MSH, FHS and BHS field 1 is the
+    /// separator and field 2 the encoding characters.
+    pub fn field(&self, n: usize) -> Field<'m> {
+        let span = self.span();
+        let marks =
+            &self.message.marks[span.first_mark as usize..(span.first_mark + span.marks) as usize];
+        let is_delimiters = span.is_header && n <= 2;
+        let raw = match n.checked_sub(1 + usize::from(span.is_header)) {
+            None if n == 1 => marks
+                .first()
+                .map(|mark| self.message.slice(*mark, mark + 1)),
+            None => None,
+            Some(i) => marks.get(i).map(|mark| {
+                let end = marks.get(i + 1).copied().unwrap_or(span.end);
+                self.message.slice(mark + 1, end)
+            }),
+        };
+        Field(Text {
+            message: self.message,
+            raw: raw.unwrap_or_default(),
+            is_delimiters,
+        })
+    }
+
+    /// Which segment of this name it is, from 1: the occurrence that an ERL (ERR-2) names.
+    pub fn occurrence(&self) -> usize {
+        let name = self.name();
+        self.message
+            .segments()
+            .take(self.index + 1)
+            .filter(|other| other.name() == name)
+            .count()
+    }
+
+    fn span(&self) -> SegmentSpan {
+        self.message.segments[self.index]
+    }
+}
+
+/// A piece of a segment: its characters as sent, and the message whose delimiters structure them.
+#[derive(Clone, Copy, Debug)]
+struct Text<'m> {
+    message: &'m Message,
+    raw: &'m str,
+    /// MSH-1 and MSH-2: neither split nor unescaped.
+    is_delimiters: bool,
+}
+
+impl<'m> Text<'m> {
+    fn unescaped(&self) -> Cow<'m, str> {
+        if self.is_delimiters {
+            return Cow::Borrowed(self.raw);
+        }
+        unescape(self.raw, &self.message.separators, self.message.charset)
+    }
+
+    fn split(self, separator: u8) -> impl Iterator<Item = Text<'m>> {
+        // NUL is in no message, so the delimiters themselves and roles without a character are never split.
+        let separator = if self.is_delimiters {
+            '\0'
+        } else {
+            char::from(separator)
+        };
+        self.raw
+            .split(separator)
+            .map(move |raw| Text { raw, ..self })
+    }
+
+    fn nth(self, n: usize, separator: u8) -> Text<'m> {
+        let found = n.checked_sub(1).and_then(|i| self.split(separator).nth(i));
+        found.unwrap_or(Text { raw: "", ..self })
+    }
+}
+
+macro_rules! piece {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<'m>(Text<'m>);
+
+        impl<'m> $name<'m> {
+            /// The characters as sent.
+            pub fn raw(&self) -> &'m str {
+                self.0.raw
+            }
+
+            /// The characters with escape sequences replaced; delimiters inside stay.
+            pub fn text(&self) -> Cow<'m, str> {
+                self.0.unescaped()
+            }
+
+            /// Nothing was sent: the receiver keeps what it has.
+            pub fn is_empty(&self) -> bool {
+                self.0.raw.is_empty()
+            }
+
+            /// `""` was sent: the receiver deletes what it has.
+            pub fn is_null(&self) -> bool {
+                self.0.raw == "\"\""
+            }
+        }
+    };
+}
+
+piece!(
+    /// One field, with all its repetitions.
+    Field
+);
+piece!(
+    /// One repetition of a field.
+    Repetition
+);
+piece!(
+    /// One component of a repetition.
+    Component
+);
+piece!(
+    /// One subcomponent of a component.
+    Subcomponent
+);
+
+impl<'m> Field<'m> {
+    /// Repetition `n`, from 1; empty if it was not sent.
+    pub fn repetition(&self, n: usize) -> Repetition<'m> {
+        Repetition(self.0.nth(n, self.0.message.separators.repetition))
+    }
+
+    /// All repetitions; none if the field is empty.
+    pub fn repetitions(&self) -> impl Iterator<Item = Repetition<'m>> + use<'m> {
+        let sent = usize::from(!self.is_empty()) * usize::MAX;
+        self.0
+            .split(self.0.message.separators.repetition)
+            .map(Repetition)
+            .take(sent)
+    }
+
+    /// Component `n`, from 1, of the first repetition; empty if it was not sent.
+    pub fn component(&self, n: usize) -> Component<'m> {
+        self.repetition(1).component(n)
+    }
+}
+
+impl<'m> Repetition<'m> {
+    /// Component `n`, from 1; empty if it was not sent.
+    pub fn component(&self, n: usize) -> Component<'m> {
+        Component(self.0.nth(n, self.0.message.separators.component))
+    }
+
+    /// All components; one empty one if the repetition is empty.
+    pub fn components(&self) -> impl Iterator<Item = Component<'m>> + use<'m> {
+        self.0
+            .split(self.0.message.separators.component)
+            .map(Component)
+    }
+}
+
+impl<'m> Component<'m> {
+    /// Subcomponent `n`, from 1; empty if it was not sent.
+    pub fn subcomponent(&self, n: usize) -> Subcomponent<'m> {
+        Subcomponent(self.0.nth(n, self.0.message.separators.subcomponent))
+    }
+
+    /// All subcomponents; one empty one if the component is empty.
+    pub fn subcomponents(&self) -> impl Iterator<Item = Subcomponent<'m>> + use<'m> {
+        self.0
+            .split(self.0.message.separators.subcomponent)
+            .map(Subcomponent)
+    }
+}
+
+impl Message {
+    fn slice(&self, start: u32, end: u32) -> &str {
+        &self.text[start as usize..end as usize]
+    }
+}
+
+fn is_header_name(name: &[u8]) -> bool {
+    matches!(name, b"MSH" | b"FHS" | b"BHS")
+}
+
+fn decode(
+    raw: &[u8],
+    header: &Header<'_>,
+    options: &TextOptions,
+    warnings: &mut Vec<MessageWarning>,
+) -> Result<(String, Charset), MessageError> {
+    let raw = raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw);
+    let declared = match options.charset {
+        Some(charset) => Some(charset),
+        None => Charset::declared(&header.field(18), char::from(header.separators.repetition))
+            .map_err(|_| MessageError::UnknownCharset)?,
+    };
+    if let Some(charset) = declared {
+        let text = charset.decode(raw).ok_or(MessageError::InvalidText)?;
+        return Ok((text, charset));
+    }
+    if let Some(text) = Charset::UTF_8.decode(raw) {
+        return Ok((text, Charset::UTF_8));
+    }
+    warnings.push(MessageWarning::AssumedWindows1252);
+    let text = Charset::WINDOWS_1252
+        .decode(raw)
+        .ok_or(MessageError::InvalidText)?;
+    Ok((text, Charset::WINDOWS_1252))
+}
+
+fn index(
+    text: String,
+    charset: Charset,
+    separators: Separators,
+    options: &TextOptions,
+    mut warnings: Vec<MessageWarning>,
+) -> Result<Message, MessageError> {
+    let bytes = text.as_bytes();
+    // Offsets are u32: the frame limit is far below, but a caller may pass any slice.
+    let length = u32::try_from(bytes.len())
+        .map_err(|_| MessageError::TooManySegments(options.max_segments))?;
+    let mut segments = Vec::new();
+    let mut marks: Vec<u32> = Vec::with_capacity(bytes.len() / 16);
+    let mut header = None;
+    let mut start = 0;
+    while start < length {
+        let line = &bytes[start as usize..];
+        start += (line.len() - without_leading_space(line).len()) as u32;
+        let first_mark = marks.len() as u32;
+        let mut end = start;
+        while let Some(byte) = bytes.get(end as usize) {
+            match *byte {
+                b'\r' | b'\n' => break,
+                byte if byte == separators.field => marks.push(end),
+                _ => {}
+            }
+            end += 1;
+        }
+        if end > start {
+            let span = SegmentSpan {
+                start,
+                end,
+                first_mark,
+                marks: marks.len() as u32 - first_mark,
+                is_odd: !looks_like_segment(&bytes[start as usize..end as usize], separators.field),
+                is_header: is_header_name(&bytes[start as usize..end.min(start + 3) as usize]),
+            };
+            if span.marks as usize > options.max_fields {
+                return Err(MessageError::TooManyFields {
+                    max: options.max_fields,
+                    segment: segments.len(),
+                });
+            }
+            if segments.len() == options.max_segments {
+                return Err(MessageError::TooManySegments(options.max_segments));
+            }
+            if span.is_odd {
+                warnings.push(MessageWarning::OddSegment {
+                    index: segments.len(),
+                });
+            }
+            if header.is_none() && bytes[start as usize..].starts_with(b"MSH") {
+                header = Some(segments.len());
+            }
+            segments.push(span);
+        }
+        start = end + 1;
+    }
+    let header = header.ok_or(MessageError::NoHeader)?;
+    Ok(Message {
+        text,
+        charset,
+        separators,
+        segments,
+        marks,
+        header,
+        warnings,
+    })
+}
+
+fn looks_like_segment(line: &[u8], field_separator: u8) -> bool {
+    match line {
+        [a, b, c, rest @ ..] => {
+            a.is_ascii_uppercase()
+                && [b, c]
+                    .iter()
+                    .all(|x| x.is_ascii_uppercase() || x.is_ascii_digit())
+                && rest.first().is_none_or(|next| *next == field_separator)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;
