@@ -5,12 +5,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One file of `scenarios/`: a story in steps. Variables `${name}` are replaced in paths, headers, bodies, messages and expectations;
+/// A story in steps; a file of `scenarios/` is a list of them on one topic. Variables `${name}` are replaced in paths, headers, bodies, messages and expectations;
 /// `${unique}` is different in every run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    #[serde(skip)]
+    /// Short and stable: with the file's name before it, how reports and peer files call it.
     pub name: String,
     pub title: String,
     /// The paragraph it checks: `http.html#create`, `search.html#token`, ….
@@ -83,7 +83,7 @@ pub struct Peer {
     pub deviations: BTreeMap<String, String>,
 }
 
-/// Reads every `*.yaml` below `directory`; a scenario's name is its path there without the ending.
+/// Reads every `*.yaml` below `directory`. A scenario `missing-id` of `http/update.yaml` is called `http/update/missing-id`.
 ///
 /// # Errors
 /// The file and what is wrong with it.
@@ -91,22 +91,30 @@ pub fn load_scenarios(directory: &Path) -> Result<Vec<Scenario>, String> {
     let mut files = Vec::new();
     collect(directory, &mut files)?;
     files.sort();
-    files
-        .iter()
-        .map(|file| {
-            let text =
-                std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-            let mut scenario: Scenario =
-                serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-            scenario.name = file
-                .strip_prefix(directory)
-                .unwrap_or(file)
-                .with_extension("")
-                .display()
-                .to_string();
-            Ok(scenario)
-        })
-        .collect()
+    let mut scenarios = Vec::new();
+    for file in files {
+        let text =
+            std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let topic: Vec<Scenario> =
+            serde_saphyr::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+        let path = file
+            .strip_prefix(directory)
+            .unwrap_or(&file)
+            .with_extension("")
+            .display()
+            .to_string();
+        for scenario in topic {
+            let name = format!("{path}/{}", scenario.name);
+            if scenarios.iter().any(|s: &Scenario| s.name == name) {
+                return Err(format!(
+                    "{}: two scenarios are called {name}",
+                    file.display()
+                ));
+            }
+            scenarios.push(Scenario { name, ..scenario });
+        }
+    }
+    Ok(scenarios)
 }
 
 /// Reads a peer file.
