@@ -28,12 +28,18 @@ pub struct ReferenceEntry {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DateEntry {
     pub key: ParameterKey,
+    /// 0; in a composite the hash of the other components ([`crate::token::Hashes::composite`]).
+    pub marker: i64,
     pub lo: i64,
     pub hi: i64,
 }
 
-/// A number or quantity. `lo` and `hi` are equal unless a comparator (`<`, `>=`, …) leaves a side open; `None` is no bound.
-/// `unit` is a hash of [`crate::token`] of system and code (or of the written unit); 0 for a number.
+/// A number or quantity. `lo` and `hi` are equal unless it is a Range, or a comparator (`<`, `>=`, …) leaves a side open; `None` is no
+/// bound.
+///
+/// A quantity has one entry per way to ask for it, so that one index serves all: `unit` is 0 (any unit, also of plain numbers), the
+/// hash of system and code, of the code, and of the written unit where that differs ([`crate::token::Hashes::unit_match`]). In a composite
+/// it is the hash of the other components and of one of these units: `composite(key, [others…, unit])`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuantityEntry {
     pub key: ParameterKey,
@@ -42,7 +48,8 @@ pub struct QuantityEntry {
     pub hi: Option<Decimal>,
 }
 
-/// A string, normalised and cut at [`STRING_MAX`] characters.
+/// A string, normalised and cut at [`STRING_MAX`] characters. In a composite the hash of the other components stands in front, as 16
+/// hexadecimal digits, so that starts-with finds both at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StringEntry {
     pub key: ParameterKey,
@@ -60,4 +67,11 @@ pub fn search_document(
 ) -> SearchDocument {
     let _ = (definitions, resource, base, DateRange::MIN);
     SearchDocument::default()
+}
+
+/// The stored hashes that a condition on the resource's identifiers could ask for, sorted: what a write of the resource locks, so that
+/// it and a conditional write on the same identity wait for each other.
+pub fn identity_atoms(definitions: &Definitions, resource: &Value, base: Option<&str>) -> Vec<i64> {
+    let _ = (definitions, resource, base);
+    Vec::new()
 }

@@ -3,7 +3,9 @@
 //!
 //! Pure: no I/O, no clock, no global state.
 
+pub mod date;
 pub mod document;
+pub mod number;
 pub mod parse;
 pub mod query;
 pub mod token;

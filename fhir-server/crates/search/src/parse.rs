@@ -20,6 +20,8 @@ pub struct Context<'a> {
     /// The own base without trailing slash; absolute references on it are local.
     pub base: Option<&'a str>,
     pub handling: Handling,
+    /// Now, in microseconds since 1970 UTC: `ap` on a date means a tenth of its distance from now.
+    pub now_micros: i64,
     /// `_count` where none is given, and at the most.
     pub count_default: usize,
     pub count_max: usize,

@@ -1,6 +1,7 @@
 //! The query AST: everything a search URL can say, nothing an engine can do.
 
-use fhir_definitions::SearchParameter;
+use crate::token::STORED;
+use fhir_definitions::{ParameterKey, SearchParameter};
 use fhir_model::{DateRange, Decimal, Issue, ResourceKey};
 use std::sync::Arc;
 
@@ -22,6 +23,72 @@ pub struct Query {
     pub applied: Vec<(String, String)>,
     /// Warnings: what was ignored under `handling=lenient`.
     pub issues: Vec<Issue>,
+}
+
+impl Query {
+    /// The stored hashes of every token, uri and reference value that the condition asks for, sorted: what writes lock, so that two
+    /// conditions on one identity wait for each other (a resource's side is [`crate::document::identity_atoms`]).
+    pub fn atoms(&self) -> Vec<i64> {
+        let mut atoms = Vec::new();
+        for clause in &self.filter {
+            clause_atoms(clause, &mut atoms);
+        }
+        atoms.sort_unstable();
+        atoms.dedup();
+        atoms
+    }
+}
+
+fn clause_atoms(clause: &Clause, atoms: &mut Vec<i64>) {
+    match clause {
+        Clause::Param {
+            parameter, values, ..
+        } => {
+            for value in values {
+                value_atoms(parameter.key, value, atoms);
+            }
+        }
+        Clause::Chain { clause, .. } => chained_atoms(clause, atoms),
+        Clause::ByType(clause) => chained_atoms(clause, atoms),
+        Clause::Has { clause, .. } => clause_atoms(clause, atoms),
+        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => {}
+    }
+}
+
+fn chained_atoms(chained: &ChainedClause, atoms: &mut Vec<i64>) {
+    for (_, clause) in &chained.by_type {
+        clause_atoms(clause, atoms);
+    }
+}
+
+fn value_atoms(key: ParameterKey, value: &ValueMatch, atoms: &mut Vec<i64>) {
+    match value {
+        ValueMatch::Token(token) => atoms.push(STORED.token(key, token)),
+        ValueMatch::Uri(uri) => atoms.push(STORED.uri(key, uri)),
+        ValueMatch::OfType {
+            system,
+            code,
+            value,
+        } => atoms.push(STORED.of_type(key, system, code, value)),
+        ValueMatch::Reference(ReferenceMatch::Identifier(token)) => {
+            atoms.push(STORED.reference_identifier(key, token));
+        }
+        ValueMatch::Reference(ReferenceMatch::Url(url)) => atoms.push(STORED.url(key, url)),
+        ValueMatch::Reference(ReferenceMatch::Local(targets)) => {
+            for target in targets {
+                atoms.push(STORED.url(key, &target.to_string()));
+            }
+        }
+        ValueMatch::Composite(parts) => {
+            for part in parts {
+                value_atoms(key, part, atoms);
+            }
+        }
+        ValueMatch::String(_)
+        | ValueMatch::Date(_)
+        | ValueMatch::Number(_)
+        | ValueMatch::Quantity { .. } => {}
+    }
 }
 
 /// One condition. Repeating a parameter gives two clauses: AND, not on the same element.
@@ -49,6 +116,8 @@ pub enum Clause {
         parameter: Arc<SearchParameter>,
         clause: Box<Clause>,
     },
+    /// In a search over several types: the clause of each, as parameters of one name differ from type to type.
+    ByType(ChainedClause),
     /// `_id`: one of these.
     Id(Vec<String>),
     /// `_lastUpdated`: one of these.
@@ -83,7 +152,7 @@ pub enum Modifier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueMatch {
     Token(TokenMatch),
-    /// Normalised text, or the original under `:exact`.
+    /// Normalised text, or the original under `:exact`. `:text` and `:code-text` of a token give this too.
     String(String),
     Date(DateMatch),
     Number(NumberMatch),
@@ -91,7 +160,14 @@ pub enum ValueMatch {
         number: NumberMatch,
         unit: UnitMatch,
     },
+    /// A uri; under `:in` and `:not-in` the value set's, as it was written.
     Uri(String),
+    /// `:of-type`: an identifier's type and its value.
+    OfType {
+        system: String,
+        code: String,
+        value: String,
+    },
     Reference(ReferenceMatch),
     /// One match per component.
     Composite(Vec<ValueMatch>),
@@ -110,7 +186,7 @@ pub enum TokenMatch {
     System(String),
 }
 
-/// `[prefix][number]` with the implicit precision kept in the decimal.
+/// `[prefix][number]` with the implicit precision kept in the decimal. What matches is said by [`NumberMatch::matches`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberMatch {
     pub prefix: Prefix,
@@ -126,7 +202,8 @@ pub enum UnitMatch {
     SystemAndCode(String, String),
 }
 
-/// `[prefix][date]`; the range is what the written date covers.
+/// `[prefix][date]`; the range is what the written date covers. Under `ap` it has been widened by a tenth of its distance from now.
+/// What matches is said by [`DateMatch::matches`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateMatch {
     pub prefix: Prefix,
