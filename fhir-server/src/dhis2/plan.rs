@@ -1,0 +1,141 @@
+//! Figures to data value sets, one for each org unit
+//! (<https://docs.dhis2.org/en/develop/using-the-api/dhis-core-version-master/data.html#webapi_data_values>).
+//!
+//! What both kinds of DHIS2 servers understand: every id scheme is said, values are strings, no key is there twice, the data set is in
+//! the envelope, nothing is completed in passing, and a zero is sent only where the binding says so.
+
+use super::aggregate::{NotCounted, Tabulation};
+use super::data_set::{DataSet, Zero};
+use super::period::Period;
+use super::target::IdSchemes;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is to be reported for a data set and a period.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Id of the data set's file.
+    pub id: String,
+    pub data_set: DataSet,
+    pub period: Period,
+    pub slices: Vec<Slice>,
+    /// In the order of the data set's cells.
+    pub tabulations: Vec<Tabulation>,
+}
+
+/// The part of one org unit: what DHIS2 accepts or refuses as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub org_unit: String,
+    pub values: BTreeMap<ValueKey, u64>,
+}
+
+/// Which value of a slice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValueKey {
+    pub data_element: String,
+    /// `None`: the default one.
+    pub category_option_combo: Option<String>,
+}
+
+/// Lays the figures out.
+pub fn plan(id: &str, data_set: &DataSet, period: &Period, tabulations: Vec<Tabulation>) -> Plan {
+    let mut org_units: BTreeSet<&str> =
+        tabulations.iter().flat_map(Tabulation::org_units).collect();
+    if data_set.zero == Zero::Explicit {
+        org_units.extend(data_set.org_units.map.values().map(String::as_str));
+        org_units.extend(data_set.org_units.otherwise.as_deref());
+    }
+    let slices = org_units.into_iter().map(|org_unit| {
+        let mut values = BTreeMap::new();
+        for (cell, tabulation) in data_set.cells.iter().zip(&tabulations) {
+            for combo in cell.category_option_combos.values() {
+                let counted = tabulation
+                    .counts
+                    .get(org_unit)
+                    .and_then(|row| row.get(combo));
+                if counted.is_some() || data_set.zero == Zero::Explicit {
+                    let key = ValueKey {
+                        data_element: cell.data_element.clone(),
+                        category_option_combo: combo.clone(),
+                    };
+                    values.insert(key, counted.copied().unwrap_or(0));
+                }
+            }
+        }
+        Slice {
+            org_unit: org_unit.to_string(),
+            values,
+        }
+    });
+    let slices = slices.collect();
+    Plan {
+        id: id.to_string(),
+        data_set: data_set.clone(),
+        period: period.clone(),
+        slices,
+        tabulations,
+    }
+}
+
+impl Plan {
+    /// The dataValueSet of a slice. `gone`: values sent before that are no longer counted; they are deleted there.
+    pub fn data_value_set(&self, slice: &Slice, gone: &[ValueKey], schemes: &IdSchemes) -> Value {
+        let value = |key: &ValueKey, rest: (&str, Value)| {
+            let mut value = Map::new();
+            value.insert("dataElement".into(), json!(key.data_element));
+            if let Some(combo) = &key.category_option_combo {
+                value.insert("categoryOptionCombo".into(), json!(combo));
+            }
+            value.insert(rest.0.into(), rest.1);
+            Value::Object(value)
+        };
+        let counted = slice
+            .values
+            .iter()
+            .map(|(key, count)| value(key, ("value", json!(count.to_string()))));
+        let deleted = gone.iter().map(|key| value(key, ("deleted", json!(true))));
+        let mut set = Map::new();
+        set.insert("dataSet".into(), json!(self.data_set.data_set));
+        set.insert("period".into(), json!(self.period.id));
+        set.insert("orgUnit".into(), json!(slice.org_unit));
+        if let Some(combo) = &self.data_set.attribute_option_combo {
+            set.insert("attributeOptionCombo".into(), json!(combo));
+        }
+        for (name, scheme) in [
+            ("dataSetIdScheme", &schemes.data_set),
+            ("dataElementIdScheme", &schemes.data_element),
+            ("orgUnitIdScheme", &schemes.org_unit),
+            (
+                "categoryOptionComboIdScheme",
+                &schemes.category_option_combo,
+            ),
+            (
+                "attributeOptionComboIdScheme",
+                &schemes.attribute_option_combo,
+            ),
+        ] {
+            set.insert(name.into(), json!(scheme));
+        }
+        set.insert("dataValues".into(), counted.chain(deleted).collect());
+        Value::Object(set)
+    }
+
+    /// Per cell, what was not counted and why: (data element, indicator, facts, reasons).
+    pub fn not_counted(
+        &self,
+    ) -> impl Iterator<Item = (&str, &str, u64, &BTreeMap<NotCounted, u64>)> {
+        self.data_set
+            .cells
+            .iter()
+            .zip(&self.tabulations)
+            .map(|(cell, tabulation)| {
+                (
+                    cell.data_element.as_str(),
+                    cell.indicator.as_str(),
+                    tabulation.facts,
+                    &tabulation.not_counted,
+                )
+            })
+    }
+}
