@@ -5,7 +5,8 @@ CREATE TABLE site (
     one          boolean PRIMARY KEY DEFAULT true CHECK (one),
     secret       bytea   NOT NULL,            -- seals page tokens, keys derived ids; 32 random bytes
     epoch        bigint  NOT NULL DEFAULT 1,  -- grows when the definitions change; every write reads it
-    fingerprint  bigint  NOT NULL DEFAULT 0   -- Definitions::fingerprint() of the index rows
+    definitions  bigint  NOT NULL DEFAULT 0,  -- Definitions::fingerprint() that writes must index by
+    fingerprint  bigint  NOT NULL DEFAULT 0   -- the one that every index row was made by; differs while a reindex is under way
 );
 
 -- The current version of each resource. A deleted resource keeps its row (content null, version goes on), so that it can be locked.

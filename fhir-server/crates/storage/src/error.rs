@@ -27,3 +27,37 @@ pub struct CommitError {
     #[source]
     pub error: Error,
 }
+
+impl Error {
+    /// One issue, as an error.
+    pub fn refused(issue: Issue) -> Error {
+        Error::Refused(vec![issue])
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Error {
+        use sqlx::Error::*;
+        match &error {
+            Io(_) | Tls(_) | PoolTimedOut | PoolClosed | WorkerCrashed | BeginFailed => {
+                Error::Unavailable(error)
+            }
+            // A connection that ended in the middle of an answer.
+            Protocol(_) => Error::Unavailable(error),
+            Database(database) => match database.code().as_deref() {
+                // Connection exceptions, shutdown and start-up, out of resources, cancelled by lock_timeout, read-only standby.
+                Some(code)
+                    if code.starts_with("08")
+                        || code.starts_with("57P")
+                        || code.starts_with("53")
+                        || code == "55P03"
+                        || code == "25006" =>
+                {
+                    Error::Unavailable(error)
+                }
+                _ => Error::Database(error),
+            },
+            _ => Error::Database(error),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Opening the store: pools, migrations, the site's own row, and the definitions its rows are indexed by.
+
+use crate::error::Error;
+use arc_swap::ArcSwap;
+use fhir_definitions::Definitions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Row};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// A `postgres://` URL, or the socket URL of the private Postgres.
+    pub url: String,
+    /// Connections of the write pool, and of the search pool.
+    pub write_connections: u32,
+    pub search_connections: u32,
+    /// Longest a search statement may run, in milliseconds.
+    pub statement_timeout_ms: u64,
+    /// Base URL without trailing slash under which absolute references are local; `None`: only relative ones are.
+    pub base: Option<String>,
+}
+
+/// The database, with the definitions it is indexed by. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) write_pool: PgPool,
+    pub(crate) search_pool: PgPool,
+    pub(crate) definitions: ArcSwap<Definitions>,
+    #[expect(dead_code, reason = "search documents are made with its base")]
+    pub(crate) settings: StoreSettings,
+    pub(crate) site_secret: [u8; 32],
+    /// The epoch of `definitions`; a write that finds another one in the database must not use them.
+    pub(crate) epoch: AtomicI64,
+    #[expect(dead_code, reason = "creates take keys from it")]
+    pub(crate) keys: crate::write::Keys,
+    pub(crate) statistics: crate::search::StatisticsCache,
+}
+
+/// How many connections of a pool are open, and how many of those idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    pub open: u32,
+    pub idle: u32,
+    pub limit: u32,
+}
+
+/// Longest wait for a free connection, and for a lock of another write, in milliseconds.
+const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
+const LOCK_TIMEOUT_MS: u64 = 10_000;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+impl Store {
+    /// Connects, migrates, and brings the index up to `definitions` where another set made it.
+    ///
+    /// # Errors
+    /// [`Error::Start`] for an unusable URL, a server older than 15 or a database of a later version of this program,
+    /// [`Error::Unavailable`] when there is no connection.
+    pub async fn open(
+        settings: StoreSettings,
+        definitions: Arc<Definitions>,
+    ) -> Result<Store, Error> {
+        let options: PgConnectOptions = settings
+            .url
+            .parse()
+            .map_err(|_| Error::Start("the database URL is not a postgres:// URL".into()))?;
+        let options = options.application_name("fhir-server");
+        let write_options = options.clone().options([
+            ("lock_timeout", LOCK_TIMEOUT_MS.to_string()),
+            ("default_transaction_isolation", "read committed".into()),
+            ("timezone", "UTC".into()),
+        ]);
+        let search_options = options.options([
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            ("enable_seqscan", "off".into()),
+            (
+                "statement_timeout",
+                settings.statement_timeout_ms.to_string(),
+            ),
+            ("timezone", "UTC".into()),
+        ]);
+        let write_pool = pool(settings.write_connections)
+            .connect_with(write_options)
+            .await
+            .map_err(Error::from)?;
+        let search_pool = pool(settings.search_connections).connect_lazy_with(search_options);
+        check_server(&write_pool).await?;
+        migrate(&write_pool).await?;
+        let site_secret = site_secret(&write_pool).await?;
+        let store = Store {
+            inner: Arc::new(Inner {
+                write_pool,
+                search_pool,
+                definitions: ArcSwap::new(definitions),
+                settings,
+                site_secret,
+                epoch: AtomicI64::new(0),
+                keys: crate::write::Keys::default(),
+                statistics: crate::search::StatisticsCache::default(),
+            }),
+        };
+        store.adopt_definitions().await?;
+        Ok(store)
+    }
+
+    /// The current snapshot of the definitions.
+    pub fn definitions(&self) -> Arc<Definitions> {
+        self.inner.definitions.load_full()
+    }
+
+    /// 32 random bytes of this site, made once: they seal page tokens and key derived ids.
+    pub fn site_secret(&self) -> &[u8; 32] {
+        &self.inner.site_secret
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1")
+            .execute(&self.inner.write_pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The use of the write pool and of the search pool, for metrics.
+    pub fn pools(&self) -> [(&'static str, PoolUse); 2] {
+        let used = |pool: &PgPool| PoolUse {
+            open: pool.size(),
+            idle: pool.num_idle() as u32,
+            limit: pool.options().get_max_connections(),
+        };
+        [
+            ("write", used(&self.inner.write_pool)),
+            ("search", used(&self.inner.search_pool)),
+        ]
+    }
+
+    /// Waits for what runs, then closes every connection.
+    pub async fn close(&self) {
+        self.inner.write_pool.close().await;
+        self.inner.search_pool.close().await;
+    }
+
+    /// Makes these definitions the ones writes must index by, and indexes again what others were used for.
+    async fn adopt_definitions(&self) -> Result<(), Error> {
+        let fingerprint = self.definitions().fingerprint() as i64;
+        let mut transaction = self.inner.write_pool.begin().await?;
+        // Writes hold this lock shared: after it, none is under way that has not seen the new epoch.
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(crate::write::EPOCH_LOCK)
+            .execute(&mut *transaction)
+            .await?;
+        let row = sqlx::query(
+            "UPDATE site SET epoch = epoch + (definitions <> $1)::int, definitions = $1, \
+             fingerprint = CASE WHEN EXISTS (SELECT FROM resource WHERE version > 0) THEN fingerprint ELSE $1 END \
+             RETURNING epoch, fingerprint",
+        )
+        .bind(fingerprint)
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        self.inner.epoch.store(row.get(0), Ordering::SeqCst);
+        if row.get::<i64, _>(1) != fingerprint {
+            let count = self.reindex().await?;
+            tracing::info!(
+                count,
+                "the definitions have changed; every resource was indexed again"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
+        // A dead connection shows itself in the first statement, which is tried again; asking each time would cost a round trip.
+        .test_before_acquire(false)
+}
+
+async fn check_server(pool: &PgPool) -> Result<(), Error> {
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+        .fetch_one(pool)
+        .await?;
+    if version < 150_000 {
+        return Err(Error::Start(format!(
+            "the database is PostgreSQL {}; 15 or later is needed",
+            version / 10_000
+        )));
+    }
+    Ok(())
+}
+
+async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    use sqlx::migrate::MigrateError;
+    MIGRATIONS.run(pool).await.map_err(|error| match error {
+        MigrateError::Execute(error) => Error::from(error),
+        MigrateError::VersionMissing(version) => Error::Start(format!(
+            "the database has migration {version}, which this version of the server does not know: use the later version"
+        )),
+        error => Error::Start(format!("migrating the database: {error}")),
+    })
+}
+
+async fn site_secret(pool: &PgPool) -> Result<[u8; 32], Error> {
+    let mut fresh = [0u8; 32];
+    // SAFETY: the pointer and length are of `fresh`; the result is checked.
+    let read = unsafe { libc::getrandom(fresh.as_mut_ptr().cast(), fresh.len(), 0) };
+    if read != fresh.len() as isize {
+        return Err(Error::Start("the system gives no random bytes".into()));
+    }
+    sqlx::query("INSERT INTO site (secret) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(&fresh[..])
+        .execute(pool)
+        .await?;
+    let stored: Vec<u8> = sqlx::query_scalar("SELECT secret FROM site")
+        .fetch_one(pool)
+        .await?;
+    let length = stored.len();
+    stored
+        .try_into()
+        .map_err(|_| Error::Start(format!("the site secret has {length} bytes, not 32")))
+}

@@ -1,0 +1,97 @@
+//! A real private Postgres for tests: one per test process, an empty database per test.
+//!
+//! Its directories stay in the system's temporary directory and are used again by later runs, which saves making a cluster each time.
+
+use crate::error::Error;
+use crate::private_postgres::PrivatePostgres;
+use crate::store::{Store, StoreSettings};
+use fhir_definitions::Definitions;
+use sqlx::{Connection, PgConnection};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+static POSTGRES: OnceCell<PrivatePostgres> = OnceCell::const_new();
+
+/// The URL of a new, empty database.
+pub async fn empty_database() -> String {
+    let postgres = POSTGRES.get_or_init(start).await;
+    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    execute(postgres.url(), &format!("CREATE DATABASE {name}")).await;
+    postgres.url().replace("/postgres", &format!("/{name}"))
+}
+
+/// A store in a new database, with the core definitions.
+pub async fn store() -> Store {
+    static DEFINITIONS: OnceCell<Arc<Definitions>> = OnceCell::const_new();
+    let definitions = DEFINITIONS
+        .get_or_init(|| async {
+            Arc::new(Definitions::load(&[]).expect("the core definitions are valid"))
+        })
+        .await;
+    let settings = settings(empty_database().await);
+    Store::open(settings, Arc::clone(definitions))
+        .await
+        .expect("the store opens in an empty database")
+}
+
+/// Settings for tests.
+pub fn settings(url: String) -> StoreSettings {
+    StoreSettings {
+        url,
+        write_connections: 8,
+        search_connections: 4,
+        statement_timeout_ms: 10_000,
+        base: Some("http://localhost/fhir".into()),
+    }
+}
+
+/// Takes the first directory that no other test process has.
+async fn start() -> PrivatePostgres {
+    for number in 0..32 {
+        let directory = std::env::temp_dir().join(format!("fhir-server-test-{number}"));
+        match PrivatePostgres::start(&directory).await {
+            Ok(postgres) => {
+                drop_databases(postgres.url()).await;
+                return postgres;
+            }
+            Err(Error::Start(reason)) if reason.contains("used by another server") => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("32 test processes at once");
+}
+
+async fn drop_databases(url: &str) {
+    let mut connection = PgConnection::connect(url)
+        .await
+        .expect("the test Postgres answers");
+    let query = "SELECT datname::text FROM pg_database WHERE datname LIKE 'test\\_%'";
+    let names: Vec<String> = sqlx::query_scalar(query)
+        .fetch_all(&mut connection)
+        .await
+        .expect("databases can be listed");
+    for name in names {
+        execute(url, &format!("DROP DATABASE {name}")).await;
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut connection = PgConnection::connect(url)
+        .await
+        .expect("the test Postgres answers");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .expect("test databases are made and dropped");
+}
+
+/// A temporary directory that the user of Postgres can reach, also when the tests run as root.
+pub fn open_directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+        .expect("it is ours");
+    let path = directory.path().to_path_buf();
+    (directory, path)
+}
