@@ -55,7 +55,8 @@ CREATE INDEX entry_gin ON entry USING gin (tokens, refs) WITH (fastupdate = on, 
 
 -- Ordered values, for ranges and sorting. `key` is the number of the (type, parameter) pair.
 CREATE TABLE sp_date (                        -- microseconds since 1970 UTC, half open; the int8 limits are no bound
-    pk  bigint NOT NULL, key smallint NOT NULL, lo bigint NOT NULL, hi bigint NOT NULL
+    pk  bigint NOT NULL, key smallint NOT NULL, marker bigint NOT NULL DEFAULT 0,  -- in a composite the hash of its other components
+    lo  bigint NOT NULL, hi bigint NOT NULL
 );
 CREATE INDEX sp_date_pk ON sp_date (pk, key) INCLUDE (lo, hi);
 CREATE INDEX sp_date_lo ON sp_date (key, lo, pk) INCLUDE (hi);

@@ -16,5 +16,5 @@ pub use change::{Change, Effect, Outcome, Target, VersionMatch};
 pub use error::{CommitError, Error};
 pub use private_postgres::PrivatePostgres;
 pub use read::{StoredResource, Version};
-pub use search::{Page, SearchPage};
+pub use search::{Page, SearchPage, Snapshot};
 pub use store::{PoolUse, Store, StoreSettings};

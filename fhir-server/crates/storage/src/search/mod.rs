@@ -1,10 +1,34 @@
-//! The search path: resolve, engine, bodies, includes.
+//! The search path: resolve, plan, keys, bodies, includes. [`Store::search`] reads as a straight line through the modules here.
+//!
+//! A search reads in one REPEATABLE READ READ ONLY transaction: its total, keys, bodies and includes show one state. What the engine
+//! cannot do is refused with an issue, never ignored; what takes too long is `too-costly`.
 
+mod bodies;
+mod flat;
+mod include;
+mod keys;
+mod keyset;
+mod plan;
+mod resolve;
+mod snapshot;
+mod sql;
 mod statistics;
+mod total;
+mod values;
 
+pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
 use crate::read::StoredResource;
+use crate::{Error, Store};
+use fhir_definitions::Definitions;
+use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
+use fhir_search::Query;
+use fhir_search::query::{DateMatch, Prefix, Summary};
+use flat::{Column, FlatQuery, Test};
+use keyset::Keyset;
+use sqlx::PgConnection;
+use statistics::Statistics;
 
 /// Where a page begins.
 #[derive(Clone, Debug)]
@@ -20,6 +44,159 @@ pub struct SearchPage {
     pub matches: Vec<StoredResource>,
     pub includes: Vec<StoredResource>,
     pub total: Option<u64>,
-    /// The keyset of the next page, if there is one.
+    /// The keyset of the next page, if there is one. A page that has one may hold fewer matches than asked for, even none.
     pub next: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// A page of a search.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for what the engine cannot do (`NotSupported`), what takes too long (`TooCostly`) and a page that is no longer
+    /// served (`Expired`); database errors.
+    pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let page = snapshot.search(query, at).await?;
+        snapshot.close().await?;
+        Ok(page)
+    }
+}
+
+/// A match of [`match_in`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Matched {
+    pub pk: i64,
+    pub key: ResourceKey,
+    pub version: i32,
+}
+
+/// The first `limit` matches, in the order of type and id, in the transaction of the caller: for conditions of writes.
+pub(crate) async fn match_in(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &StatisticsCache,
+    query: &Query,
+    limit: usize,
+) -> Result<Vec<Matched>, Error> {
+    let statistics = statistics.get(connection).await?;
+    let flat = resolve::resolve(connection, definitions, &statistics.1, query).await?;
+    let rows: Vec<(i64, i16, String, i32)> = sql::matched(&flat.types, &flat.filter, limit as i64)
+        .build_query_as()
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(pk, number, id, version)| {
+            let key = ResourceKey::new(definitions.type_name(number)?, id);
+            Some(Matched { pk, key, version })
+        })
+        .collect())
+}
+
+/// A page, read on `connection`.
+async fn page(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &Statistics,
+    query: &Query,
+    at: &Page,
+) -> Result<SearchPage, Error> {
+    let mut flat = resolve::resolve(connection, definitions, statistics, query).await?;
+    if query.count == 0 || query.summary == Summary::Count {
+        let total = total::exact(connection, &flat).await?;
+        return Ok(SearchPage {
+            matches: Vec::new(),
+            includes: Vec::new(),
+            total: Some(total),
+            next: None,
+        });
+    }
+    let after = match at {
+        Page::First => None,
+        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat.order)?),
+    };
+    let horizon = horizon(connection, &flat, after.as_ref()).await?;
+    let total = total::before(connection, &flat, statistics, query.total, after.as_ref()).await?;
+    if after.is_some() {
+        stay_before(&mut flat, horizon);
+    }
+    let keys = keys::keys(connection, &flat, statistics, after.as_ref(), query.count).await?;
+    let total = match (&after, &keys.next) {
+        (None, None) => total::of_one_page(query.total, keys.rows.len()),
+        _ => total,
+    };
+    let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;
+    let mut matches: Vec<_> = keys.rows.clone();
+    matches.extend(included);
+    let mut matches = bodies::bodies(connection, definitions, &matches).await?;
+    let includes = matches.split_off(keys.rows.len().min(matches.len()));
+    let next = keys.next.map(|(pk, values)| {
+        Keyset {
+            values,
+            pk,
+            horizon,
+            total,
+        }
+        .to_bytes()
+    });
+    Ok(SearchPage {
+        matches,
+        includes,
+        total,
+        next,
+    })
+}
+
+/// Up to where a search that ascends by `_lastUpdated` goes: what is updated after its first page would come again at the end.
+async fn horizon(
+    connection: &mut PgConnection,
+    flat: &FlatQuery,
+    after: Option<&Keyset>,
+) -> Result<i64, Error> {
+    if let Some(keyset) = after {
+        return Ok(keyset.horizon);
+    }
+    let ascends = |order: &flat::Order| order.by == Column::Updated && !order.descending;
+    if !flat.order.iter().any(ascends) {
+        return Ok(i64::MAX);
+    }
+    Ok(
+        sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            .fetch_one(connection)
+            .await?,
+    )
+}
+
+fn stay_before(flat: &mut FlatQuery, horizon: i64) {
+    if horizon != i64::MAX {
+        flat.filter.push(Test::Updated(vec![DateMatch {
+            prefix: Prefix::Lt,
+            range: DateRange {
+                lo: horizon,
+                hi: horizon,
+            },
+        }]));
+    }
+}
+
+/// A statement that ran into its time limit asked for too much; that is not our fault.
+fn too_costly(error: Error) -> Error {
+    const QUERY_CANCELED: &str = "57014";
+    match error {
+        Error::Database(sqlx::Error::Database(error))
+            if error.code().as_deref() == Some(QUERY_CANCELED) =>
+        {
+            Error::Refused(vec![Issue::error(
+                IssueKind::TooCostly,
+                "the search took longer than the limit; add a condition that fewer resources meet",
+            )])
+        }
+        error => error,
+    }
+}
+
+impl From<Issue> for Error {
+    fn from(issue: Issue) -> Error {
+        Error::Refused(vec![issue])
+    }
 }

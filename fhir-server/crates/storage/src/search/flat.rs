@@ -1,0 +1,141 @@
+//! A search that one pass over `entry` can answer: no chain is left, parameters are numbers, values are hashes, ranges and row keys.
+//!
+//! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
+
+use fhir_search::query::{DateMatch, NumberMatch};
+
+/// The search without paging and includes.
+#[derive(Clone, Debug)]
+pub(super) struct FlatQuery {
+    /// Numbers of the types searched; never empty.
+    pub types: Vec<i16>,
+    /// All must hold.
+    pub filter: Vec<Test>,
+    /// In order of weight; never empty. The tie-break is the row key, in the direction of the first.
+    pub order: Vec<Order>,
+}
+
+/// A condition on one row of `entry`. A list is OR; an empty list never holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Test {
+    /// The row is of one of these types.
+    Type(Vec<i16>),
+    /// It has one of these tokens.
+    Tokens(Vec<i64>),
+    /// It has one of these references (parameter << 40 | target).
+    References(Vec<i64>),
+    /// It is one of these rows.
+    Rows(Vec<i64>),
+    Dates(i16, Vec<DateTest>),
+    Quantities(i16, Vec<QuantityTest>),
+    Strings(i16, Vec<StringTest>),
+    Updated(Vec<DateMatch>),
+    /// One of these many references; tested row by row because an index scan per reference would cost more.
+    AnyOfReferences(Vec<i64>),
+    /// A reference of this parameter leads to a row for which the test holds.
+    Points(i16, Box<Test>),
+    /// A row for which the test holds has a reference of this parameter to this one.
+    PointedAt(i16, Box<Test>),
+    Any(Vec<Test>),
+    All(Vec<Test>),
+    Not(Box<Test>),
+}
+
+/// A time. In a composite `marker` is the hash of the other components; else 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct DateTest {
+    pub marker: i64,
+    pub date: DateMatch,
+}
+
+/// A number in a unit: a hash as in [`fhir_search::document::QuantityEntry`], 0 for any.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct QuantityTest {
+    pub number: NumberMatch,
+    pub unit: i64,
+}
+
+/// Text is normalised.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum StringTest {
+    StartsWith(String),
+    Contains(String),
+}
+
+impl Test {
+    /// A test that never holds.
+    pub fn never() -> Test {
+        Test::Rows(Vec::new())
+    }
+
+    pub fn negate(self) -> Test {
+        Test::Not(Box::new(self))
+    }
+
+    /// Whether it can hold for rows of one type only: token hashes and parameter numbers are made per type. Adding the type to such a
+    /// test makes the database combine two indexes for nothing.
+    pub fn typed(&self) -> bool {
+        match self {
+            Test::Tokens(_)
+            | Test::References(_)
+            | Test::AnyOfReferences(_)
+            | Test::Dates(..)
+            | Test::Quantities(..)
+            | Test::Strings(..)
+            | Test::Type(_)
+            | Test::Points(..) => true,
+            // Row keys from `_has` may be of any type the reference allows.
+            Test::Rows(rows) => rows.is_empty(),
+            Test::Updated(_) | Test::PointedAt(..) | Test::Not(_) => false,
+            Test::Any(tests) => tests.iter().all(Test::typed),
+            Test::All(tests) => tests.iter().any(Test::typed),
+        }
+    }
+
+    /// Whether an index leads to the rows for which it holds.
+    pub fn positive(&self) -> bool {
+        match self {
+            Test::Tokens(_)
+            | Test::References(_)
+            | Test::Rows(_)
+            | Test::Dates(..)
+            | Test::Quantities(..)
+            | Test::Strings(..) => true,
+            Test::Type(_)
+            | Test::Updated(_)
+            | Test::AnyOfReferences(_)
+            | Test::Points(..)
+            | Test::PointedAt(..)
+            | Test::Not(_) => false,
+            Test::Any(tests) => tests.iter().all(Test::positive),
+            Test::All(tests) => tests.iter().any(Test::positive),
+        }
+    }
+}
+
+/// One sort key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    pub by: Column,
+    pub descending: bool,
+}
+
+/// What is sorted by. Of several values the smallest counts ascending, the largest descending; no value comes last in both directions
+/// (the specification leaves that to the server).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    Updated,
+    Id,
+    Date {
+        key: i16,
+        present: i64,
+    },
+    String {
+        key: i16,
+        present: i64,
+    },
+    /// Numbers and quantities; quantities of different units compare by number alone.
+    Number {
+        key: i16,
+    },
+}

@@ -1,0 +1,169 @@
+//! Which rows are on the page, in order: the plan, carried out within its bounds.
+
+use super::flat::{Column, FlatQuery, Test};
+use super::keyset::Keyset;
+use super::plan::{self, FILTER_MAX, Plan, WINDOW_MAX};
+use super::sql::{self, Selection};
+use super::statistics::Statistics;
+use crate::Error;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+
+/// Windows that one request walks when no index leads to the matches. Then the page is short, and its next link goes on from there.
+const WINDOWS_MAX: usize = 5;
+
+/// A row's place: its sort keys and its row key.
+pub(super) type Place = (i64, Vec<Option<String>>);
+
+/// The rows of a page.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub rows: Vec<i64>,
+    /// Where the next page begins; `None`: there are no more matches.
+    pub next: Option<Place>,
+}
+
+/// Finds the first `limit` rows after `after`.
+pub(super) async fn keys(
+    connection: &mut PgConnection,
+    query: &FlatQuery,
+    statistics: &Statistics,
+    after: Option<&Keyset>,
+    limit: usize,
+) -> Result<Keys, Error> {
+    let mut run = Run {
+        connection,
+        query,
+        after: after.cloned(),
+        found: Vec::new(),
+        // One more than asked tells whether there is a next page.
+        want: limit + 1,
+    };
+    let short_at = match plan::plan(query, statistics, limit) {
+        Plan::Filter => {
+            run.filter().await?;
+            None
+        }
+        Plan::Walk { window } => run.walk(window, statistics).await?,
+    };
+    let mut found = run.found;
+    let next = match found.len() > limit {
+        true => {
+            found.truncate(limit);
+            found.last().cloned()
+        }
+        false => short_at,
+    };
+    Ok(Keys {
+        rows: found.into_iter().map(|(pk, _)| pk).collect(),
+        next,
+    })
+}
+
+struct Run<'a> {
+    connection: &'a mut PgConnection,
+    query: &'a FlatQuery,
+    after: Option<Keyset>,
+    found: Vec<Place>,
+    want: usize,
+}
+
+impl Run<'_> {
+    /// The place where it gave up, if it did.
+    async fn walk(
+        &mut self,
+        mut window: i64,
+        statistics: &Statistics,
+    ) -> Result<Option<Place>, Error> {
+        if self
+            .after
+            .as_ref()
+            .is_some_and(|keyset| keyset.values[0].is_none())
+        {
+            self.without_value().await?;
+            return Ok(None);
+        }
+        let positive = self.query.filter.iter().any(Test::positive);
+        let hits = plan::hits(&self.query.filter, &self.query.types, statistics);
+        for _ in 0..WINDOWS_MAX {
+            let rows = self
+                .fetch(sql::walk(self.selection(&self.query.filter), window))
+                .await?;
+            self.found.extend(rows);
+            if self.found.len() >= self.want {
+                return Ok(None);
+            }
+            let end = self
+                .fetch(sql::window_end(self.selection(&self.query.filter), window))
+                .await?
+                .pop();
+            let Some(end) = end else {
+                self.without_value().await?;
+                return Ok(None);
+            };
+            self.after = Some(self.keyset(end));
+            if positive && hits <= FILTER_MAX {
+                self.filter().await?;
+                return Ok(None);
+            }
+            window = WINDOW_MAX;
+        }
+        Ok(self.after.take().map(|keyset| (keyset.pk, keyset.values)))
+    }
+
+    async fn filter(&mut self) -> Result<(), Error> {
+        let rows = self
+            .fetch(sql::filter_then_sort(self.selection(&self.query.filter)))
+            .await?;
+        self.found.extend(rows);
+        Ok(())
+    }
+
+    /// After the last row that has a value to sort by come those that have none.
+    async fn without_value(&mut self) -> Result<(), Error> {
+        let (Column::Date { present, .. } | Column::String { present, .. }) =
+            self.query.order[0].by
+        else {
+            return Ok(());
+        };
+        if self
+            .after
+            .as_ref()
+            .is_some_and(|keyset| keyset.values[0].is_some())
+        {
+            self.after = None;
+        }
+        let mut filter = self.query.filter.clone();
+        filter.push(Test::Tokens(vec![present]).negate());
+        let rows = self
+            .fetch(sql::filter_then_sort(self.selection(&filter)))
+            .await?;
+        self.found.extend(rows);
+        Ok(())
+    }
+
+    fn selection<'s>(&'s self, filter: &'s [Test]) -> Selection<'s> {
+        Selection {
+            types: &self.query.types,
+            filter,
+            order: &self.query.order,
+            after: self.after.as_ref(),
+            limit: (self.want - self.found.len()) as i64,
+        }
+    }
+
+    fn keyset(&self, (pk, values): Place) -> Keyset {
+        Keyset {
+            values,
+            pk,
+            horizon: 0,
+            total: None,
+        }
+    }
+
+    async fn fetch(&mut self, mut statement: QueryBuilder<Postgres>) -> Result<Vec<Place>, Error> {
+        Ok(statement
+            .build_query_as()
+            .fetch_all(&mut *self.connection)
+            .await?)
+    }
+}

@@ -1,0 +1,113 @@
+//! Walk the sort index, or filter first and then sort: decided from statistics alone, with the costs that were measured
+//! (docs/adr/0002-postgres-layout.md). Pure.
+//!
+//! A wrong guess is bounded on both sides: a walk ends with its window, and what it did not find the filter then does.
+
+use super::flat::{FlatQuery, Test};
+use super::sql::walkable;
+use super::statistics::Statistics;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Look at so many entries in sort order.
+    Walk { window: i64 },
+    /// Find all matches, then sort.
+    Filter,
+}
+
+/// Entries that one walk looks at.
+pub(super) const WINDOW_MIN: i64 = 1_000;
+pub(super) const WINDOW_MAX: i64 = 50_000;
+/// More matches than this are not collected to be sorted when their order can be walked.
+pub(super) const FILTER_MAX: f64 = 300_000.0;
+
+/// Rows that a GIN scan yields per millisecond of CPU, with their filter and sort.
+const FILTERED_PER_MS: f64 = 3_500.0;
+/// Entries that a walk tests per millisecond of CPU.
+const WALKED_PER_MS: f64 = 2_200.0;
+/// Milliseconds that each further key of an OR costs in a GIN scan.
+const KEY_MS: f64 = 0.07;
+/// Hits are not spread evenly: how much longer a walk may take than the average says.
+const UNEVEN: f64 = 3.0;
+
+/// How to answer `query` for a page of `limit` matches.
+pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> Plan {
+    if !walkable(&query.types, &query.order) {
+        return Plan::Filter;
+    }
+    let selectivity = selectivity(&query.filter, &query.types, statistics);
+    let walked = limit as f64 / selectivity;
+    let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN, WINDOW_MAX);
+    if !query.filter.iter().any(Test::positive) {
+        return Plan::Walk { window };
+    }
+    let keys: usize = query.filter.iter().map(keys).sum();
+    let hits = hits(&query.filter, &query.types, statistics);
+    let filter_ms = 0.1 + KEY_MS * keys as f64 + hits / FILTERED_PER_MS;
+    let walk_ms = UNEVEN * walked / WALKED_PER_MS;
+    match walk_ms < filter_ms {
+        true => Plan::Walk { window },
+        false => Plan::Filter,
+    }
+}
+
+/// Rows to read to find all matches: those of the most selective condition. An estimate.
+pub(super) fn hits(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
+    let all = match types {
+        [] => statistics.rows.max(1.0),
+        types => statistics.of_types(types),
+    };
+    filter
+        .iter()
+        .map(|test| rows(test, all, statistics))
+        .fold(all, f64::min)
+}
+
+/// Matches, if the conditions are independent. An estimate.
+pub(super) fn matches(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
+    statistics.of_types(types) * selectivity(filter, types, statistics)
+}
+
+/// The part of all rows that match, if the conditions are independent.
+fn selectivity(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
+    let all = statistics.of_types(types);
+    filter
+        .iter()
+        .map(|test| (rows(test, all, statistics) / all).clamp(1e-9, 1.0))
+        .product()
+}
+
+/// Rows for which the test holds, of `all`. What has no statistics is given a part that makes both plans cheap to try.
+fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
+    let sum = |tests: &mut dyn Iterator<Item = f64>| tests.sum::<f64>().min(all);
+    match test {
+        Test::Type(types) => statistics.of_types(types),
+        Test::Tokens(tokens) => sum(&mut tokens.iter().map(|token| statistics.token(*token))),
+        Test::References(references) => {
+            sum(&mut references.iter().map(|r| statistics.reference(*r)))
+        }
+        Test::Rows(rows) => (rows.len() as f64).min(all),
+        Test::Dates(..) | Test::Quantities(..) => all * 0.1,
+        Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
+        Test::Updated(_) => all,
+        Test::AnyOfReferences(references) => {
+            sum(&mut references.iter().map(|r| statistics.reference(*r)))
+        }
+        Test::Points(..) | Test::PointedAt(..) => all * 0.2,
+        Test::Any(tests) => sum(&mut tests.iter().map(|test| rows(test, all, statistics))),
+        Test::All(tests) => tests
+            .iter()
+            .map(|test| rows(test, all, statistics))
+            .fold(all, f64::min),
+        Test::Not(test) => (all - rows(test, all, statistics)).max(all * 0.01),
+    }
+}
+
+/// Keys of an OR that an index scan looks up one by one.
+fn keys(test: &Test) -> usize {
+    match test {
+        Test::Tokens(keys) | Test::References(keys) => keys.len().saturating_sub(1),
+        Test::Any(tests) | Test::All(tests) => tests.iter().map(self::keys).sum(),
+        _ => 0,
+    }
+}

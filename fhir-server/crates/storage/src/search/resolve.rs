@@ -1,0 +1,319 @@
+//! A [`Query`] to a [`FlatQuery`]: names become numbers, resources row keys, chains and `_has` bounded lists of rows or row-by-row tests.
+//!
+//! The inner set of a chain is fetched first when it is small, because the database does the two steps apart a thousand times faster
+//! than as one statement. When it is large, hits are frequent and testing each candidate is cheap.
+//!
+//! Refuses parameters, modifiers and sort keys that the tables cannot serve.
+
+use super::flat::{Column, FlatQuery, Order, Test};
+use super::plan::hits;
+use super::sql::{self, reference};
+use super::statistics::Statistics;
+use super::values::{self, RowKeys};
+use crate::Error;
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_model::{Issue, IssueKind, ResourceKey};
+use fhir_search::Query;
+use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, SortBy, SortKey, ValueMatch};
+use fhir_search::token::STORED;
+use sqlx::PgConnection;
+
+/// Most references that are looked up in the index one by one; more of them are tested row by row.
+const LOOKUP_MAX: usize = 200;
+/// Most rows that a chain or `_has` fetches before the outer search.
+const FETCH_MAX: usize = 20_000;
+
+/// Resolves the filter and the order of `query`.
+///
+/// # Errors
+/// Issues for what the engine cannot do; database errors.
+pub(super) async fn resolve(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &Statistics,
+    query: &Query,
+) -> Result<FlatQuery, Error> {
+    let types = query
+        .types
+        .iter()
+        .map(|name| type_number(definitions, name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let order = order(query)?;
+    let rows = row_keys(connection, definitions, query).await?;
+    let mut resolver = Resolver {
+        connection,
+        definitions,
+        statistics,
+        rows,
+    };
+    let mut filter = Vec::new();
+    for clause in &query.filter {
+        let test = resolver.test(clause, &query.types).await?;
+        match test {
+            Test::All(tests) => filter.extend(tests),
+            test => filter.push(test),
+        }
+    }
+    Ok(FlatQuery {
+        types,
+        filter,
+        order,
+    })
+}
+
+struct Resolver<'a> {
+    connection: &'a mut PgConnection,
+    definitions: &'a Definitions,
+    statistics: &'a Statistics,
+    rows: RowKeys,
+}
+
+impl Resolver<'_> {
+    /// The clause as a test on rows of `types`.
+    async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
+        match clause {
+            Clause::Param {
+                parameter,
+                modifier,
+                values,
+            } => {
+                let test = values::param(parameter, *modifier, values, &self.rows)?;
+                self.of_parameter(test, parameter, types)
+            }
+            Clause::Missing { parameter, missing } => {
+                let present = Test::Tokens(vec![STORED.present(parameter.key)]);
+                let test = match missing {
+                    true => present.negate(),
+                    false => present,
+                };
+                self.of_parameter(test, parameter, types)
+            }
+            Clause::Chain {
+                parameter, clause, ..
+            } => self.chain(parameter, clause).await,
+            Clause::Has { parameter, clause } => self.has(parameter, clause).await,
+            Clause::ByType(clause) => self.by_type(clause).await,
+            Clause::Id(ids) => {
+                let mut keys = Vec::new();
+                for name in types {
+                    keys.extend(
+                        ids.iter()
+                            .filter_map(|id| self.rows.get(&ResourceKey::new(name, id)).copied()),
+                    );
+                }
+                Ok(Test::Rows(keys))
+            }
+            Clause::LastUpdated(dates) => Ok(Test::Updated(dates.clone())),
+        }
+    }
+
+    /// A negative test holds for rows of every type; where the search has others than the parameter's, it must say which.
+    fn of_parameter(
+        &self,
+        test: Test,
+        parameter: &SearchParameter,
+        types: &[String],
+    ) -> Result<Test, Error> {
+        match types {
+            [one] if *one == parameter.resource_type => Ok(test),
+            _ if test.typed() => Ok(test),
+            _ => {
+                let number = type_number(self.definitions, &parameter.resource_type)?;
+                Ok(Test::All(vec![Test::Type(vec![number]), test]))
+            }
+        }
+    }
+
+    async fn by_type(&mut self, clause: &ChainedClause) -> Result<Test, Error> {
+        let mut any = Vec::new();
+        for (name, clause) in &clause.by_type {
+            let test = Box::pin(self.test(clause, std::slice::from_ref(name))).await?;
+            // Only a negative test, or one on rows, needs its type said.
+            any.push(match test.typed() {
+                true => test,
+                false => {
+                    let number = type_number(self.definitions, name)?;
+                    Test::All(vec![Test::Type(vec![number]), test])
+                }
+            });
+        }
+        Ok(match any.len() {
+            0 => Test::never(),
+            1 => any.remove(0),
+            _ => Test::Any(any),
+        })
+    }
+
+    async fn chain(
+        &mut self,
+        parameter: &SearchParameter,
+        clause: &ChainedClause,
+    ) -> Result<Test, Error> {
+        let key = parameter.key.0;
+        let inner = self.by_type(clause).await?;
+        if hits(std::slice::from_ref(&inner), &[], self.statistics) > FETCH_MAX as f64 {
+            return Ok(Test::Points(key, Box::new(inner)));
+        }
+        let targets: Vec<i64> = sql::rows(&inner, FETCH_MAX as i64 + 1)
+            .build_query_scalar()
+            .fetch_all(&mut *self.connection)
+            .await?;
+        let references: Vec<i64> = targets.iter().map(|pk| reference(key, *pk)).collect();
+        Ok(match references.len() {
+            0..=LOOKUP_MAX => Test::References(references),
+            0..=FETCH_MAX => Test::AnyOfReferences(references),
+            _ => Test::Points(key, Box::new(inner)),
+        })
+    }
+
+    async fn has(&mut self, parameter: &SearchParameter, clause: &Clause) -> Result<Test, Error> {
+        let key = parameter.key.0;
+        let source = std::slice::from_ref(&parameter.resource_type);
+        let mut inner = Box::pin(self.test(clause, source)).await?;
+        if !inner.typed() {
+            let number = type_number(self.definitions, &parameter.resource_type)?;
+            inner = Test::All(vec![Test::Type(vec![number]), inner]);
+        }
+        if hits(std::slice::from_ref(&inner), &[], self.statistics) > FETCH_MAX as f64 {
+            return Ok(Test::PointedAt(key, Box::new(inner)));
+        }
+        let found: i64 = sql::count_rows(&inner, FETCH_MAX as i64 + 1)
+            .build_query_scalar()
+            .fetch_one(&mut *self.connection)
+            .await?;
+        if found > FETCH_MAX as i64 {
+            return Ok(Test::PointedAt(key, Box::new(inner)));
+        }
+        let rows = sql::targets(key, &inner)
+            .build_query_scalar()
+            .fetch_all(&mut *self.connection)
+            .await?;
+        Ok(Test::Rows(rows))
+    }
+}
+
+fn type_number(definitions: &Definitions, name: &str) -> Result<i16, Error> {
+    definitions.type_number(name).ok_or_else(|| {
+        Error::Refused(vec![Issue::error(
+            IssueKind::UnknownType,
+            format!("there is no resource type {name} on this server"),
+        )])
+    })
+}
+
+fn order(query: &Query) -> Result<Vec<Order>, Error> {
+    if query.sort.is_empty() {
+        return Ok(vec![Order {
+            by: Column::Updated,
+            descending: true,
+        }]);
+    }
+    query
+        .sort
+        .iter()
+        .map(|SortKey { by, descending }| {
+            let by = match by {
+                SortBy::LastUpdated => Column::Updated,
+                SortBy::Id => Column::Id,
+                SortBy::Parameter(parameter) => column(parameter, &query.types)?,
+            };
+            Ok(Order {
+                by,
+                descending: *descending,
+            })
+        })
+        .collect()
+}
+
+fn column(parameter: &SearchParameter, types: &[String]) -> Result<Column, Issue> {
+    let key = parameter.key.0;
+    let present = STORED.present(parameter.key);
+    if !types.iter().all(|name| *name == parameter.resource_type) {
+        return Err(Issue::error(
+            IssueKind::NotSupported,
+            format!(
+                "a search over several types cannot be sorted by {}; _lastUpdated and _id can",
+                parameter.code
+            ),
+        ));
+    }
+    match parameter.kind {
+        ParameterType::Date => Ok(Column::Date { key, present }),
+        ParameterType::String => Ok(Column::String { key, present }),
+        ParameterType::Number | ParameterType::Quantity => Ok(Column::Number { key }),
+        _ => Err(Issue::error(
+            IssueKind::NotSupported,
+            format!(
+                "sorting by {}.{} is not supported: only date, string, number and quantity parameters, _lastUpdated and _id sort",
+                parameter.resource_type, parameter.code
+            ),
+        )),
+    }
+}
+
+/// Looks up, in one statement, every resource that the query names.
+async fn row_keys(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    query: &Query,
+) -> Result<RowKeys, Error> {
+    let mut keys = Vec::new();
+    for clause in &query.filter {
+        named(clause, &query.types, &mut keys);
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    let (mut types, mut ids) = (Vec::new(), Vec::new());
+    for key in &keys {
+        if let Some(number) = definitions.type_number(&key.resource_type) {
+            types.push(number);
+            ids.push(key.id.as_str());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(RowKeys::new());
+    }
+    let rows: Vec<(i16, String, i64)> = sqlx::query_as(
+        "SELECT r.type, r.id, r.pk FROM unnest($1::smallint[], $2::text[]) AS n(type, id) \
+         JOIN resource r ON r.type = n.type AND r.id = n.id COLLATE \"C\"",
+    )
+    .bind(types)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(number, id, pk)| {
+            Some((ResourceKey::new(definitions.type_name(number)?, id), pk))
+        })
+        .collect())
+}
+
+fn named(clause: &Clause, types: &[String], keys: &mut Vec<ResourceKey>) {
+    match clause {
+        Clause::Param { values, .. } => {
+            for value in values {
+                if let ValueMatch::Reference(ReferenceMatch::Local(targets)) = value {
+                    keys.extend_from_slice(targets);
+                }
+            }
+        }
+        Clause::Chain { clause, .. } => named_by_type(clause, keys),
+        Clause::ByType(clause) => named_by_type(clause, keys),
+        Clause::Has { parameter, clause } => {
+            named(clause, std::slice::from_ref(&parameter.resource_type), keys);
+        }
+        Clause::Id(ids) => {
+            for name in types {
+                keys.extend(ids.iter().map(|id| ResourceKey::new(name, id)));
+            }
+        }
+        Clause::Missing { .. } | Clause::LastUpdated(_) => {}
+    }
+}
+
+fn named_by_type(clause: &ChainedClause, keys: &mut Vec<ResourceKey>) {
+    for (name, clause) in &clause.by_type {
+        named(clause, std::slice::from_ref(name), keys);
+    }
+}

@@ -1,0 +1,96 @@
+//! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
+
+use super::{Page, SearchPage, page, too_costly};
+use crate::read::StoredResource;
+use crate::{Error, Store};
+use fhir_definitions::Definitions;
+use fhir_search::Query;
+use sqlx::{Postgres, Transaction};
+use std::sync::Arc;
+
+/// A REPEATABLE READ READ ONLY transaction on a connection of the search pool, which it holds until it is closed or dropped.
+pub struct Snapshot {
+    transaction: Transaction<'static, Postgres>,
+    definitions: Arc<Definitions>,
+    store: Store,
+}
+
+impl Store {
+    /// The state of now.
+    ///
+    /// # Errors
+    /// `Unavailable` when no connection is free in time.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let transaction = self
+            .inner
+            .search_pool
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        Ok(Snapshot {
+            transaction,
+            definitions: self.definitions(),
+            store: self.clone(),
+        })
+    }
+}
+
+impl Snapshot {
+    /// One page.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub async fn search(&mut self, query: &Query, at: Page) -> Result<SearchPage, Error> {
+        let statistics = self
+            .store
+            .inner
+            .statistics
+            .get(&mut self.transaction)
+            .await?;
+        page(
+            &mut self.transaction,
+            &self.definitions,
+            &statistics.1,
+            query,
+            &at,
+        )
+        .await
+        .map_err(too_costly)
+    }
+
+    /// Calls `visit` with every match, page by page in the order of the query; includes are not read. Returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Store::search`], and what `visit` returns, which ends it.
+    pub async fn for_each(
+        &mut self,
+        query: &Query,
+        mut visit: impl FnMut(StoredResource) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        let query = Query {
+            includes: Vec::new(),
+            total: fhir_search::query::Total::None,
+            ..query.clone()
+        };
+        let mut at = Page::First;
+        let mut count = 0;
+        loop {
+            let page = self.search(&query, at).await?;
+            for resource in page.matches {
+                count += 1;
+                visit(resource)?;
+            }
+            match page.next {
+                Some(next) => at = Page::After(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// Gives the connection back at once; dropping does so a little later.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.transaction.rollback().await?)
+    }
+}

@@ -1,0 +1,221 @@
+//! One `parameter=value,value` of a search as a test on index rows, with the same hashes and normalised texts that the
+//! [search document](fhir_search::SearchDocument) is made of (<https://hl7.org/fhir/R5/search.html#ptypes>).
+//!
+//! Refuses, with the parameter and the modifier by name, what the index cannot answer.
+
+use super::flat::{DateTest, QuantityTest, StringTest, Test};
+use super::sql::reference;
+use fhir_definitions::SearchParameter;
+use fhir_model::{Issue, IssueKind, ResourceKey};
+use fhir_search::document::STRING_MAX;
+use fhir_search::query::{Modifier, ReferenceMatch, UnitMatch, ValueMatch};
+use fhir_search::token::STORED;
+use std::collections::HashMap;
+
+/// Row keys of the resources that the search names; what is not in it does not exist.
+pub(super) type RowKeys = HashMap<ResourceKey, i64>;
+
+/// The test for one Param clause.
+///
+/// # Errors
+/// `NotSupported` for a modifier or a form that the index cannot answer.
+pub(super) fn param(
+    parameter: &SearchParameter,
+    modifier: Modifier,
+    values: &[ValueMatch],
+    rows: &RowKeys,
+) -> Result<Test, Issue> {
+    let key = parameter.key;
+    let mut tokens = Vec::new();
+    let mut references = Vec::new();
+    let mut dates = Vec::new();
+    let mut quantities = Vec::new();
+    let mut strings = Vec::new();
+    for value in values {
+        match (value, modifier) {
+            (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
+                tokens.push(STORED.token(key, token));
+            }
+            (ValueMatch::String(text), Modifier::Exact) => tokens.push(STORED.exact(key, text)),
+            (ValueMatch::String(text), Modifier::None) => {
+                strings.push(StringTest::StartsWith(bounded(parameter, text)?));
+            }
+            (ValueMatch::String(text), Modifier::Contains) => {
+                strings.push(StringTest::Contains(bounded(parameter, text)?));
+            }
+            (
+                ValueMatch::OfType {
+                    system,
+                    code,
+                    value,
+                },
+                Modifier::OfType,
+            ) => tokens.push(STORED.of_type(key, system, code, value)),
+            (ValueMatch::Uri(uri), Modifier::None) => tokens.push(STORED.uri(key, uri)),
+            (ValueMatch::Date(date), Modifier::None) => {
+                dates.push(DateTest {
+                    marker: 0,
+                    date: *date,
+                });
+            }
+            (ValueMatch::Number(number), Modifier::None) => quantities.push(QuantityTest {
+                number: number.clone(),
+                unit: STORED.unit_match(&UnitMatch::Any),
+            }),
+            (ValueMatch::Quantity { number, unit }, Modifier::None) => {
+                quantities.push(QuantityTest {
+                    number: number.clone(),
+                    unit: STORED.unit_match(unit),
+                });
+            }
+            (ValueMatch::Reference(ReferenceMatch::Local(keys)), Modifier::None) => references
+                .extend(
+                    keys.iter()
+                        .filter_map(|target| rows.get(target))
+                        .map(|pk| reference(key.0, *pk)),
+                ),
+            (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::None) => {
+                tokens.push(STORED.url(key, url));
+            }
+            (
+                ValueMatch::Reference(ReferenceMatch::Identifier(token)),
+                Modifier::None | Modifier::Identifier,
+            ) => tokens.push(STORED.reference_identifier(key, token)),
+            (ValueMatch::Composite(parts), Modifier::None) => match composite(parameter, parts)? {
+                Part::Token(token) => tokens.push(token),
+                Part::Date(date) => dates.push(date),
+                Part::Quantity(quantity) => quantities.push(quantity),
+                Part::String(string) => strings.push(string),
+            },
+            _ => return Err(not_supported(parameter, modifier)),
+        }
+    }
+    let mut tests = Vec::new();
+    if !tokens.is_empty() {
+        tests.push(Test::Tokens(tokens));
+    }
+    if !references.is_empty() {
+        tests.push(Test::References(references));
+    }
+    if !dates.is_empty() {
+        tests.push(Test::Dates(key.0, dates));
+    }
+    if !quantities.is_empty() {
+        tests.push(Test::Quantities(key.0, quantities));
+    }
+    if !strings.is_empty() {
+        tests.push(Test::Strings(key.0, strings));
+    }
+    let test = match tests.len() {
+        0 => Test::never(),
+        1 => tests.remove(0),
+        _ => Test::Any(tests),
+    };
+    Ok(match modifier {
+        Modifier::Not => test.negate(),
+        _ => test,
+    })
+}
+
+/// `NotSupported`, by name.
+pub(super) fn not_supported(parameter: &SearchParameter, modifier: Modifier) -> Issue {
+    let diagnostics = match modifier {
+        Modifier::None => format!(
+            "the search parameter {}.{} cannot be searched by a value of this kind",
+            parameter.resource_type, parameter.code
+        ),
+        modifier => format!(
+            "the modifier :{} is not supported on the search parameter {}.{}",
+            modifier_name(modifier),
+            parameter.resource_type,
+            parameter.code
+        ),
+    };
+    Issue::error(IssueKind::NotSupported, diagnostics)
+}
+
+fn modifier_name(modifier: Modifier) -> &'static str {
+    match modifier {
+        Modifier::None => "",
+        Modifier::Exact => "exact",
+        Modifier::Contains => "contains",
+        Modifier::Text => "text",
+        Modifier::Not => "not",
+        Modifier::In => "in",
+        Modifier::NotIn => "not-in",
+        Modifier::Above => "above",
+        Modifier::Below => "below",
+        Modifier::OfType => "of-type",
+        Modifier::Identifier => "identifier",
+        Modifier::CodeText => "code-text",
+        Modifier::TextAdvanced => "text-advanced",
+    }
+}
+
+/// Only so much of a string is indexed: a longer value would be compared with a part of it.
+fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
+    match text.chars().count() <= STRING_MAX {
+        true => Ok(text.to_owned()),
+        false => Err(Issue::error(
+            IssueKind::TooLong,
+            format!(
+                "a value of the search parameter {} is longer than {STRING_MAX} characters",
+                parameter.code
+            ),
+        )),
+    }
+}
+
+enum Part {
+    Token(i64),
+    Date(DateTest),
+    Quantity(QuantityTest),
+    String(StringTest),
+}
+
+/// Components that are hashes stand in one hash; one that is ordered carries the hash of the others.
+fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Part, Issue> {
+    let key = parameter.key;
+    let mut hashes = Vec::new();
+    let mut ordered = None;
+    for part in parts {
+        match part {
+            ValueMatch::Token(token) => hashes.push(STORED.token(key, token)),
+            ValueMatch::Uri(uri) => hashes.push(STORED.uri(key, uri)),
+            ValueMatch::Reference(ReferenceMatch::Url(url)) => hashes.push(STORED.url(key, url)),
+            ValueMatch::Reference(ReferenceMatch::Local(keys)) => match keys.as_slice() {
+                [target] => hashes.push(STORED.url(key, &target.to_string())),
+                _ => return Err(not_supported(parameter, Modifier::None)),
+            },
+            _ if ordered.is_none() => ordered = Some(part),
+            _ => return Err(not_supported(parameter, Modifier::None)),
+        }
+    }
+    let marker = STORED.composite(key, &hashes);
+    Ok(match ordered {
+        None => Part::Token(marker),
+        Some(ValueMatch::Date(date)) => Part::Date(DateTest {
+            marker,
+            date: *date,
+        }),
+        Some(ValueMatch::String(text)) => Part::String(StringTest::StartsWith(bounded(
+            parameter,
+            &format!("{marker:016x}{text}"),
+        )?)),
+        Some(ValueMatch::Number(number)) => {
+            hashes.push(STORED.unit_match(&UnitMatch::Any));
+            Part::Quantity(QuantityTest {
+                number: number.clone(),
+                unit: STORED.composite(key, &hashes),
+            })
+        }
+        Some(ValueMatch::Quantity { number, unit }) => {
+            hashes.push(STORED.unit_match(unit));
+            Part::Quantity(QuantityTest {
+                number: number.clone(),
+                unit: STORED.composite(key, &hashes),
+            })
+        }
+        Some(_) => return Err(not_supported(parameter, Modifier::None)),
+    })
+}
