@@ -139,6 +139,8 @@ def structure_rows(s):
             types = e["contentReference"].rsplit("#", 1)[1]
         else:
             types = ";".join(type_cell(t) for t in e.get("type", []))
+        if e.get("base", {}).get("path") == "Element.id":
+            types = "string"  # as https://hl7.org/fhir/R5/types.html#Element says; many snapshots of 5.0.0 say id
         backbone = (e.get("type") or [{}])[0].get("code", "") if path in parents else ""
         binding = e.get("binding", {})
         bound = ""

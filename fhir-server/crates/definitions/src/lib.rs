@@ -5,9 +5,13 @@
 
 pub mod compartment;
 pub mod parameter;
+mod primitive;
 mod search_parameters;
+mod shape;
 pub mod structure;
 mod tables;
+mod terminology;
+pub mod validate;
 
 pub use compartment::Compartment;
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
@@ -125,8 +129,7 @@ impl Definitions {
     /// Checks a resource against the base structure of its type: names, types, cardinalities, primitive formats, required bindings,
     /// one choice only (<https://hl7.org/fhir/R5/validation.html>). Every issue names its place. Empty: valid.
     pub fn validate(&self, resource: &Value) -> Vec<Issue> {
-        let _ = resource;
-        Vec::new()
+        validate::validate(resource, self.structures)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The types of R5 as their StructureDefinition snapshots describe them (<https://hl7.org/fhir/R5/structuredefinition.html>):
 //! primitives, data types, resources, and each backbone element as a type of its own, named by its path (`Patient.contact`).
 
+use crate::shape::Shape;
 use crate::tables::{Row, STRUCTURES};
+use crate::terminology::ValueSetCodes;
 
 use fhirpath::{ElementType, TypeModel};
 use std::collections::HashMap;
@@ -30,6 +32,7 @@ pub struct Structure {
     pub regex: &'static str,
     /// In the order of the specification.
     pub elements: Vec<Element>,
+    shape: OnceLock<Shape>,
 }
 
 /// One element of a type.
@@ -73,6 +76,7 @@ pub struct Binding {
     pub strength: Strength,
     /// Canonical URL without version.
     pub value_set: &'static str,
+    codes: OnceLock<ValueSetCodes>,
 }
 
 impl Element {
@@ -86,6 +90,18 @@ impl Structure {
     /// The element `name` (without `[x]`).
     pub fn element(&self, name: &str) -> Option<&Element> {
         self.elements.iter().find(|element| element.name == name)
+    }
+
+    pub(crate) fn shape(&self, structures: &Structures) -> &Shape {
+        self.shape.get_or_init(|| Shape::new(self, structures))
+    }
+}
+
+impl Binding {
+    /// The codes of the value set, expanded when first asked for.
+    pub(crate) fn codes(&self) -> &ValueSetCodes {
+        self.codes
+            .get_or_init(|| crate::terminology::codes(self.value_set))
     }
 }
 
@@ -129,6 +145,7 @@ impl Structures {
                     base: row.cell(),
                     regex: row.cell(),
                     elements: Vec::new(),
+                    shape: OnceLock::new(),
                 });
                 continue;
             }
@@ -149,6 +166,7 @@ impl Structures {
                     base: backbone,
                     regex: "",
                     elements: Vec::new(),
+                    shape: OnceLock::new(),
                 });
             }
             elements.push((path.clone(), element));
@@ -198,6 +216,7 @@ impl Element {
                 _ => Strength::Preferred,
             },
             value_set: url,
+            codes: OnceLock::new(),
         });
         let element = Element {
             name: name.trim_end_matches("[x]"),
