@@ -3,6 +3,10 @@
 //! [`PathProgram`] is the fast subset that search parameters are made of: compiled once against a [`TypeModel`], run without
 //! allocation other than the result list. Pure: no I/O, no clock.
 
+mod ast;
+mod compile;
+mod lexer;
+mod parser;
 pub mod path;
 pub mod types;
 

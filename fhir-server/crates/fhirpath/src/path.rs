@@ -1,18 +1,28 @@
 //! Path programs: the subset of FHIRPath that the R5 search parameters use, compiled to steps.
+//!
+//! Paths and unions of them, `ofType()`, `as`, `where()`, `extension()`, `first()` and `[0]`, and inside `where()` or at the top
+//! `exists()`, `=` and `!=` with a literal, `and`, `or` and `resolve() is Type`. Refuses everything else.
 
+use crate::compile;
 use crate::types::TypeModel;
+use fhir_model::Reference;
 use serde_json::Value;
+use std::ops::ControlFlow::{self, Break, Continue};
 
 /// An expression compiled for one base type. A union keeps only the branches of that type.
 #[derive(Debug)]
-pub struct PathProgram {}
+pub struct PathProgram {
+    pub(crate) body: Body,
+}
 
 /// One result: an element of the resource and its FHIR type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Node<'a> {
     pub value: &'a Value,
     /// `CodeableConcept`, `code`, `Period`, `Reference`, … ; the type the instance has where the element is a choice.
     pub type_name: &'a str,
+    /// Of a `code`: the system that its binding implies ([`TypeModel::code_system`]).
+    pub system: Option<&'a str>,
 }
 
 /// The expression is not in the subset, or names an element that the type does not have.
@@ -22,6 +32,15 @@ pub struct CompileError {
     pub message: String,
     /// Character offset in the expression.
     pub position: usize,
+}
+
+impl CompileError {
+    pub(crate) fn new(message: impl Into<String>, position: usize) -> CompileError {
+        CompileError {
+            message: message.into(),
+            position,
+        }
+    }
 }
 
 impl PathProgram {
@@ -34,15 +53,229 @@ impl PathProgram {
         base: &str,
         model: &dyn TypeModel,
     ) -> Result<PathProgram, CompileError> {
-        let _ = (expression, base, model);
-        Err(CompileError {
-            message: "not yet".into(),
-            position: 0,
-        })
+        compile::compile(expression, base, model)
     }
 
-    /// Runs the program and appends what it selects to `out`, in document order.
+    /// Runs the program and appends what it selects to `out`: branch by branch, within a branch in document order.
     pub fn run<'a>(&'a self, focus: &'a Value, out: &mut Vec<Node<'a>>) {
-        let _ = (focus, out);
+        match &self.body {
+            Body::Select(branches) => {
+                for branch in branches {
+                    branch.select(focus, out);
+                }
+            }
+            Body::Test(condition) => out.push(Node {
+                value: match condition.holds(focus, focus) {
+                    true => &TRUE,
+                    false => &FALSE,
+                },
+                type_name: "boolean",
+                system: None,
+            }),
+        }
     }
+
+    /// The types that results can have, in the order of the branches, with repetitions.
+    pub fn types(&self) -> Vec<&str> {
+        match &self.body {
+            Body::Select(branches) => branches
+                .iter()
+                .flat_map(|branch| &branch.paths)
+                .map(|path| path.type_name.as_str())
+                .collect(),
+            Body::Test(_) => vec!["boolean"],
+        }
+    }
+}
+
+static TRUE: Value = Value::Bool(true);
+static FALSE: Value = Value::Bool(false);
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Select(Vec<Branch>),
+    /// The whole expression is a condition; it gives one boolean.
+    Test(Condition),
+}
+
+/// An operand of a union. A choice element makes one path per type.
+#[derive(Clone, Debug)]
+pub(crate) struct Branch {
+    pub paths: Vec<Path>,
+    /// `(…).first()` over all paths together.
+    pub first: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pub steps: Vec<Step>,
+    pub type_name: String,
+    pub system: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The items of the JSON member.
+    Child(String),
+    /// Those for which it holds.
+    Where(Condition),
+    /// The first of everything selected so far.
+    First,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Condition {
+    Exists(Vec<Branch>),
+    /// `path = literal`; `negated` is `!=`. Of an empty path neither holds, and of several items only `!=`.
+    Equals {
+        branches: Vec<Branch>,
+        literal: Value,
+        negated: bool,
+    },
+    And(Box<Condition>, Box<Condition>),
+    Or(Box<Condition>, Box<Condition>),
+    /// `resolve() is Type`: by what the reference says, nothing is looked up.
+    RefersTo(String),
+    /// `is Type` of a resource.
+    ResourceType(String),
+}
+
+impl Branch {
+    fn select<'a>(&'a self, focus: &'a Value, out: &mut Vec<Node<'a>>) {
+        for path in &self.paths {
+            let before = out.len();
+            let mut visit = |value: &'a Value| {
+                out.push(Node {
+                    value,
+                    type_name: &path.type_name,
+                    system: path.system.as_deref(),
+                });
+                match self.first {
+                    true => Break(()),
+                    false => Continue(()),
+                }
+            };
+            let _ = walk(&path.steps, focus, focus, &mut visit);
+            if self.first && out.len() > before {
+                return;
+            }
+        }
+    }
+}
+
+/// Calls `visit` for each value that `steps` select from `value`, until it breaks. `root` is what the program runs on.
+fn walk<'a>(
+    steps: &'a [Step],
+    value: &'a Value,
+    root: &'a Value,
+    visit: &mut dyn FnMut(&'a Value) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some((step, rest)) = steps.split_first() else {
+        return visit(value);
+    };
+    match step {
+        Step::Child(name) => match value.get(name) {
+            None | Some(Value::Null) => Continue(()),
+            Some(Value::Array(items)) => items
+                .iter()
+                .filter(|item| !item.is_null())
+                .try_for_each(|item| walk(rest, item, root, visit)),
+            Some(child) => walk(rest, child, root, visit),
+        },
+        Step::Where(condition) => match condition.holds(value, root) {
+            true => walk(rest, value, root, visit),
+            false => Continue(()),
+        },
+        Step::First => {
+            walk(rest, value, root, visit)?;
+            Break(())
+        }
+    }
+}
+
+/// Calls `visit` for each value of the branches, until it breaks.
+fn each<'a>(
+    branches: &'a [Branch],
+    value: &'a Value,
+    root: &'a Value,
+    visit: &mut dyn FnMut(&'a Value) -> ControlFlow<()>,
+) {
+    for path in branches.iter().flat_map(|branch| &branch.paths) {
+        // Breaking is also how `first()` ends, so only `visit` itself knows whether to go on; it is called at most once more per path.
+        let _ = walk(&path.steps, value, root, visit);
+    }
+}
+
+impl Condition {
+    fn holds(&self, value: &Value, root: &Value) -> bool {
+        match self {
+            Condition::Exists(branches) => {
+                let mut found = false;
+                each(branches, value, root, &mut |_| {
+                    found = true;
+                    Break(())
+                });
+                found
+            }
+            Condition::Equals {
+                branches,
+                literal,
+                negated,
+            } => {
+                let (mut count, mut equal) = (0, true);
+                each(branches, value, root, &mut |item| {
+                    count += 1;
+                    equal &= item == literal;
+                    Continue(())
+                });
+                count > 0 && (count == 1 && equal) != *negated
+            }
+            Condition::And(a, b) => a.holds(value, root) && b.holds(value, root),
+            Condition::Or(a, b) => a.holds(value, root) || b.holds(value, root),
+            Condition::RefersTo(type_name) => refers_to(value, root) == Some(type_name),
+            Condition::ResourceType(type_name) => {
+                value.get("resourceType").and_then(Value::as_str) == Some(type_name)
+            }
+        }
+    }
+}
+
+/// The type of the resource that a Reference, canonical or uri points to, as far as the text says it.
+fn refers_to<'a>(value: &'a Value, root: &'a Value) -> Option<&'a str> {
+    let (text, declared) = match value {
+        Value::String(text) => (Some(text.as_str()), None),
+        _ => (
+            value.get("reference").and_then(Value::as_str),
+            value.get("type").and_then(Value::as_str),
+        ),
+    };
+    let said = match text.map(|text| (text, Reference::parse(text, None))) {
+        Some((_, Reference::Contained(""))) => root.get("resourceType").and_then(Value::as_str),
+        Some((_, Reference::Contained(id))) => root
+            .get("contained")
+            .and_then(Value::as_array)
+            .and_then(|all| {
+                all.iter()
+                    .find(|r| r.get("id").and_then(Value::as_str) == Some(id))
+            })
+            .and_then(|resource| resource.get("resourceType")?.as_str()),
+        Some((text, Reference::Local { .. })) => text.split('/').next(),
+        Some((_, Reference::Conditional { resource_type, .. })) => Some(resource_type),
+        Some((text, Reference::Other(_))) => type_in_url(text),
+        Some((_, Reference::Urn(_))) | None => None,
+    };
+    said.or(declared)
+}
+
+/// `Patient` of `https://host/base/Patient/1` and of `https://host/base/Patient/1/_history/2`.
+fn type_in_url(url: &str) -> Option<&str> {
+    let url = url.split(['|', '#', '?']).next()?;
+    let plain = url
+        .split_once("/_history/")
+        .map_or(url, |(before, _)| before);
+    let mut parts = plain.rsplit('/');
+    parts.next()?;
+    parts
+        .next()
+        .filter(|name| fhir_model::reference::is_type_name(name))
 }

@@ -20,4 +20,11 @@ pub trait TypeModel {
 
     /// Whether `type_name` is `ancestor` or derived from it (`Age` is a `Quantity`, `Patient` a `DomainResource`, `code` a `string`).
     fn is_a(&self, type_name: &str, ancestor: &str) -> bool;
+
+    /// The code system that the binding of a `code` element implies: with it a search for `system|code` finds the code. `None` when the
+    /// element has no such binding, or one that draws on several systems.
+    fn code_system(&self, type_name: &str, name: &str) -> Option<String> {
+        let _ = (type_name, name);
+        None
+    }
 }
