@@ -6,9 +6,15 @@
 
 pub mod ack;
 pub mod charset;
+pub mod client;
+pub mod codec;
 pub mod escape;
+pub mod explain;
 pub mod header;
 pub mod message;
 pub mod process;
 pub mod separators;
+pub mod server;
+mod session;
+pub mod settings;
 pub mod submit;

@@ -233,7 +233,8 @@ proptest! {
             .collect();
         let segments: Vec<_> = message.segments().map(|segment| segment.raw()).collect();
         prop_assert_eq!(&segments, &lines);
-        for segment in message.segments().skip(1) {
+        // Header segments count their separator as a field, so they are not put together like this.
+        for segment in message.segments().filter(|segment| !is_header_name(segment.name().as_bytes())) {
             let fields: Vec<_> = (1..=segment.field_count()).map(|n| segment.field(n).raw()).collect();
             let rebuilt = std::iter::once(segment.name()).chain(fields).collect::<Vec<_>>().join("|");
             prop_assert_eq!(rebuilt, segment.raw());

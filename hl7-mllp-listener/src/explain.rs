@@ -1,0 +1,69 @@
+//! How a message is read, for a person: every line with its values under their addresses. It prints message content;
+//! that is its purpose, so it goes to standard output only and never to a log.
+
+use crate::message::{Message, Segment};
+use std::fmt::{Display, Formatter, Result};
+
+/// Displays a message, one value per line: `PID[2]-3[1].4.2`, a tab, the text.
+#[derive(Debug)]
+pub struct Explanation<'m>(pub &'m Message);
+
+impl Display for Explanation<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let message = self.0;
+        let trigger = message.trigger();
+        let kind = [trigger.message_type, trigger.event, trigger.structure].join("^");
+        writeln!(
+            f,
+            "# {kind} version {} with {} segments",
+            message.version(),
+            message.segment_count()
+        )?;
+        for warning in message.warnings() {
+            writeln!(f, "# {warning}")?;
+        }
+        message
+            .segments()
+            .try_for_each(|segment| explain_segment(f, segment))
+    }
+}
+
+fn explain_segment(f: &mut Formatter<'_>, segment: Segment<'_>) -> Result {
+    if segment.is_odd() {
+        return writeln!(f, "line {}\t{:?}", segment.index() + 1, segment.raw());
+    }
+    writeln!(f, "{}[{}]", segment.name(), segment.occurrence())?;
+    for n in 1..=segment.field_count() {
+        for (r, repetition) in (1..).zip(segment.field(n).repetitions()) {
+            for (c, component) in (1..).zip(repetition.components()) {
+                for (s, value) in (1..).zip(component.subcomponents()) {
+                    if !value.is_empty() {
+                        let name = segment.name();
+                        writeln!(f, "{name}-{n}[{r}].{c}.{s}\t{:?}", value.text())?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::TextOptions;
+
+    #[test]
+    fn values_stand_under_their_addresses() {
+        let raw = b"MSH|^~\\&|A||||||ADT^A01|1|P|2.5\rodd\rPID|||a&b^c~\\F\\";
+        let message = Message::parse(raw, &TextOptions::default()).unwrap();
+        let text = Explanation(&message).to_string();
+        let expect = "# ADT^A01^ version 2.5 with 3 segments\n\
+            # a line is not a segment: it was kept, and not mapped\n\
+            MSH[1]\nMSH-1[1].1.1\t\"|\"\nMSH-2[1].1.1\t\"^~\\\\&\"\nMSH-3[1].1.1\t\"A\"\nMSH-9[1].1.1\t\"ADT\"\n\
+            MSH-9[1].2.1\t\"A01\"\nMSH-10[1].1.1\t\"1\"\nMSH-11[1].1.1\t\"P\"\nMSH-12[1].1.1\t\"2.5\"\n\
+            line 2\t\"odd\"\n\
+            PID[1]\nPID-3[1].1.1\t\"a\"\nPID-3[1].1.2\t\"b\"\nPID-3[1].2.1\t\"c\"\nPID-3[2].1.1\t\"|\"\n";
+        assert_eq!(text, expect);
+    }
+}

@@ -1,0 +1,346 @@
+//! Over real sockets, with a stand-in for the processing.
+
+use super::*;
+use crate::ack::Answer;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A running listener; dropped connections and tasks end with the test's runtime.
+struct Listener {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What the stand-in does with a message is said in MSH-3: wait for milliseconds, or panic.
+async fn stand_in(message: Bytes) -> Reply {
+    let text = String::from_utf8_lossy(&message).into_owned();
+    let application = text.split('|').nth(2).unwrap_or_default();
+    match application.parse() {
+        Ok(wait_ms) => sleep(Duration::from_millis(wait_ms)).await,
+        Err(_) => assert_ne!(application, "PANIC"),
+    }
+    Reply::to(&message, &Answer::accept())
+}
+
+fn quick() -> ConnectionSettings {
+    ConnectionSettings {
+        max_message_bytes: 1_000_000,
+        idle_timeout_ms: 30_000,
+        read_timeout_ms: 200,
+        write_timeout_ms: 200,
+        max_junk_bytes: 1000,
+        shutdown_grace_ms: 5_000,
+        ..ConnectionSettings::default()
+    }
+}
+
+async fn listen(settings: ConnectionSettings) -> Listener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(serve_with(listener, stand_in, settings, shutdown.clone()));
+    Listener {
+        address,
+        shutdown,
+        task,
+    }
+}
+
+impl Listener {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends the chunks with pauses between, reads until `frames` answers or the end of the connection.
+    async fn exchange(&self, chunks: &[&[u8]], frames: usize) -> Vec<String> {
+        let mut stream = self.connect().await;
+        for (i, chunk) in chunks.iter().enumerate() {
+            if i > 0 {
+                sleep(Duration::from_millis(30)).await;
+            }
+            stream.write_all(chunk).await.unwrap();
+        }
+        read_answers(&mut stream, frames).await
+    }
+}
+
+/// MSA-1 and MSA-2 of each answer.
+async fn read_answers(stream: &mut TcpStream, frames: usize) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let wait = async {
+        while bytes.iter().filter(|b| **b == 0x1C).count() < frames {
+            if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), wait)
+        .await
+        .expect("an answer or the end");
+    let text = String::from_utf8(bytes).unwrap();
+    let frames = text
+        .split_terminator("\x1c\r")
+        .map(|frame| frame.strip_prefix('\x0b').expect("a frame"));
+    frames.map(msa).collect()
+}
+
+fn msa(ack: &str) -> String {
+    let line = ack
+        .split('\r')
+        .find(|line| line.starts_with("MSA"))
+        .expect("an MSA");
+    line["MSA|".len()..].to_owned()
+}
+
+fn message(application: &str, id: &str) -> String {
+    format!("\x0bMSH|^~\\&|{application}|||||||{id}|P|2.5.1\rPID|1\x1c\r")
+        .replace("|||||||", "||||||ADT^A01|")
+}
+
+#[tokio::test]
+async fn split_and_merged_frames_are_answered_in_order() {
+    let listener = listen(quick()).await;
+    let (one, two) = (message("50", "1"), message("0", "2"));
+    let merged = format!("{one}{two}{one}");
+    assert_eq!(
+        listener.exchange(&[merged.as_bytes()], 3).await,
+        ["AA|1", "AA|2", "AA|1"]
+    );
+    let (head, tail) = one.as_bytes().split_at(20);
+    assert_eq!(
+        listener.exchange(&[head, tail, two.as_bytes()], 2).await,
+        ["AA|1", "AA|2"]
+    );
+    let (head, tail) = one.as_bytes().split_at(one.len() - 1);
+    assert_eq!(
+        listener.exchange(&[head, tail, two.as_bytes()], 2).await,
+        ["AA|1", "AA|2"]
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_no_mllp_is_closed_and_others_are_served() {
+    let listener = listen(quick()).await;
+    let junk = vec![b'x'; 2000];
+    assert_eq!(listener.exchange(&[&junk], 1).await, [""; 0]);
+    assert_eq!(
+        listener
+            .exchange(&[b"noise", message("0", "1").as_bytes()], 1)
+            .await,
+        ["AA|1"]
+    );
+    assert_eq!(listener.exchange(&[b"\x0bnot hl7\x1c\r"], 1).await, ["AA"]);
+}
+
+#[tokio::test]
+async fn a_message_that_stops_in_the_middle_ends_its_connection() {
+    let listener = listen(quick()).await;
+    assert_eq!(listener.exchange(&[b"\x0bMSH|^~\\&|0"], 1).await, [""; 0]);
+    assert_eq!(
+        listener.exchange(&[message("0", "1").as_bytes()], 1).await,
+        ["AA|1"]
+    );
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_is_rejected_under_its_own_id() {
+    let listener = listen(quick()).await;
+    let long = message("0", "L1").replace("PID", &"x".repeat(1_200_000));
+    let both = format!("{long}{}", message("0", "2"));
+    assert_eq!(
+        listener.exchange(&[both.as_bytes()], 2).await,
+        ["AR|L1", "AA|2"]
+    );
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer() {
+    let listener = listen(quick()).await;
+    let both = format!("{}{}", message("PANIC", "1"), message("0", "2"));
+    assert_eq!(
+        listener.exchange(&[both.as_bytes()], 2).await,
+        ["AE|1", "AA|2"]
+    );
+}
+
+#[tokio::test]
+async fn an_acknowledgement_gets_no_answer() {
+    let listener = listen(quick()).await;
+    let ack = "\x0bMSH|^~\\&|||||||ACK|1|P|2.5.1\rMSA|AA|7\x1c\r";
+    let both = format!("{ack}{}", message("0", "2"));
+    assert_eq!(listener.exchange(&[both.as_bytes()], 1).await, ["AA|2"]);
+}
+
+#[tokio::test]
+async fn connections_above_the_bound_are_closed() {
+    let listener = listen(ConnectionSettings {
+        max_connections: 2,
+        ..quick()
+    })
+    .await;
+    let _held = [listener.connect().await, listener.connect().await];
+    sleep(Duration::from_millis(50)).await;
+    let mut third = listener.connect().await;
+    assert_eq!(third.read(&mut [0; 1]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_after_their_time() {
+    let listener = listen(ConnectionSettings {
+        idle_timeout_ms: 100,
+        ..quick()
+    })
+    .await;
+    let mut idle = listener.connect().await;
+    let closed = timeout(Duration::from_secs(5), idle.read(&mut [0; 1])).await;
+    assert_eq!(closed.expect("closed in time").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_disturb_nobody() {
+    raise_open_file_limit();
+    let listener = listen(quick()).await;
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        idle.push(listener.connect().await);
+    }
+    assert_eq!(
+        listener.exchange(&[message("0", "1").as_bytes()], 1).await,
+        ["AA|1"]
+    );
+    let last = idle.last_mut().unwrap();
+    last.write_all(message("0", "2").as_bytes()).await.unwrap();
+    assert_eq!(read_answers(last, 1).await, ["AA|2"]);
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_messages_in_work_and_closes_the_rest() {
+    let listener = listen(quick()).await;
+    let mut idle = listener.connect().await;
+    let mut busy = listener.connect().await;
+    let two = format!("{}{}", message("400", "1"), message("0", "2"));
+    busy.write_all(two.as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    listener.shutdown.cancel();
+    // The second message was not begun: its sender gets no answer and sends it again.
+    assert_eq!(read_answers(&mut busy, 2).await, ["AA|1"]);
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+    timeout(Duration::from_secs(2), listener.task)
+        .await
+        .expect("ended")
+        .unwrap();
+    assert!(TcpStream::connect(listener.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever() {
+    let listener = listen(ConnectionSettings {
+        shutdown_grace_ms: 100,
+        ..quick()
+    })
+    .await;
+    let mut busy = listener.connect().await;
+    busy.write_all(message("60000", "1").as_bytes())
+        .await
+        .unwrap();
+    sleep(Duration::from_millis(100)).await;
+    listener.shutdown.cancel();
+    timeout(Duration::from_secs(2), listener.task)
+        .await
+        .expect("ended")
+        .unwrap();
+    assert_eq!(read_answers(&mut busy, 1).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_no_answers_is_closed() {
+    let (mut peer, ours) = tokio::io::duplex(64);
+    let settings = quick();
+    let shutdown = CancellationToken::new();
+    let session = session::run(ours, stand_in, &settings, &shutdown);
+    let sender = async {
+        let _ = peer.write_all(message("0", "1").as_bytes()).await;
+        // Kept open, never read.
+        sleep(Duration::from_secs(5)).await;
+    };
+    tokio::select! {
+        end = session => assert_eq!(end, End::Unread),
+        () = sender => panic!("the session did not end"),
+    }
+}
+
+/// Clients installed by scripts/hl7-clients; `None`, with a line that says so, where they are missing.
+fn third_party(path: &str) -> Option<std::path::PathBuf> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../.cache/hl7-clients")
+        .join(path);
+    let found = path.exists();
+    if !found {
+        println!(
+            "skipped: scripts/hl7-clients has not installed {}",
+            path.display()
+        );
+    }
+    found.then_some(path)
+}
+
+async fn output(command: &mut tokio::process::Command) -> String {
+    let output = timeout(Duration::from_secs(30), command.kill_on_drop(true).output()).await;
+    let output = output.expect("an end").expect("a start");
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "\n");
+    assert!(
+        output.status.success(),
+        "{text} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+#[tokio::test]
+async fn python_hl7_is_answered() {
+    let Some(mllp_send) = third_party("venv/bin/mllp_send") else {
+        return;
+    };
+    let listener = listen(quick()).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let messages =
+        ["P1", "P2"].map(|id| format!("MSH|^~\\&|0||||||ADT^A01|{id}|P|2.5.1\r\nPID|1\r\n"));
+    std::fs::write(file.path(), messages.concat()).unwrap();
+    let port = listener.address.port().to_string();
+    let mut command = tokio::process::Command::new(mllp_send);
+    let text = output(
+        command
+            .args(["-p", &port, "--loose", "-f"])
+            .arg(file.path())
+            .arg("127.0.0.1"),
+    )
+    .await;
+    let answers: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("MSA"))
+        .collect();
+    assert_eq!(answers, ["MSA|AA|P1", "MSA|AA|P2"]);
+}
+
+#[tokio::test]
+async fn simple_hl7_is_answered() {
+    let Some(simple_hl7) = third_party("node_modules/simple-hl7") else {
+        return;
+    };
+    let listener = listen(quick()).await;
+    let script = r"
+        const hl7 = require(process.argv[1]);
+        const client = hl7.Server.createTcpClient('127.0.0.1', Number(process.argv[2]));
+        const message = new hl7.Message('0', 'FAC', '', '', '', '', ['ADT', 'A01'], 'S1', 'P', '2.5.1');
+        message.addSegment('PID', '1');
+        client.send(message, (error, ack) => { console.log(error || ack.toString()); client.close(); });
+    ";
+    let port = listener.address.port().to_string();
+    let mut command = tokio::process::Command::new("node");
+    let text = output(command.args(["-e", script]).arg(simple_hl7).arg(port)).await;
+    assert!(
+        text.lines().any(|line| line.starts_with("MSA|AA|")),
+        "{text}"
+    );
+}
