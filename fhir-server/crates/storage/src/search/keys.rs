@@ -8,8 +8,10 @@ use super::statistics::Statistics;
 use crate::Error;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-/// Windows that one request walks when no index leads to the matches. Then the page is short, and its next link goes on from there.
-const WINDOWS_MAX: usize = 5;
+/// Windows that one request walks when no index leads to the matches, each [`GROWTH`] times the one before, up to [`WINDOW_MAX`].
+/// Then the page is short, and its next link goes on from there.
+const WINDOWS_MAX: usize = 6;
+const GROWTH: i64 = 10;
 
 /// A row's place: its sort keys and its row key.
 pub(super) type Place = (i64, Vec<Option<String>>);
@@ -27,6 +29,7 @@ pub(super) async fn keys(
     connection: &mut PgConnection,
     query: &FlatQuery,
     statistics: &Statistics,
+    plan: Plan,
     after: Option<&Keyset>,
     limit: usize,
 ) -> Result<Keys, Error> {
@@ -38,7 +41,7 @@ pub(super) async fn keys(
         // One more than asked tells whether there is a next page.
         want: limit + 1,
     };
-    let short_at = match plan::plan(query, statistics, limit) {
+    let short_at = match plan {
         Plan::Filter => {
             run.filter().await?;
             None
@@ -105,7 +108,7 @@ impl Run<'_> {
                 self.filter().await?;
                 return Ok(None);
             }
-            window = WINDOW_MAX;
+            window = (window * GROWTH).min(WINDOW_MAX);
         }
         Ok(self.after.take().map(|keyset| (keyset.pk, keyset.values)))
     }

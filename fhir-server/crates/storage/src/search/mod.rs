@@ -16,6 +16,9 @@ mod statistics;
 mod total;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
@@ -120,7 +123,16 @@ async fn page(
     if after.is_some() {
         stay_before(&mut flat, horizon);
     }
-    let keys = keys::keys(connection, &flat, statistics, after.as_ref(), query.count).await?;
+    let plan = plan::plan(&flat, statistics, query.count);
+    let keys = keys::keys(
+        connection,
+        &flat,
+        statistics,
+        plan,
+        after.as_ref(),
+        query.count,
+    )
+    .await?;
     let total = match (&after, &keys.next) {
         (None, None) => total::of_one_page(query.total, keys.rows.len()),
         _ => total,

@@ -1,0 +1,5 @@
+//! The engine on a real Postgres.
+
+mod corpus;
+mod large;
+mod oracle;

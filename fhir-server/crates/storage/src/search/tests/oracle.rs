@@ -1,0 +1,405 @@
+//! Random corpora and random searches against a plain reading of the same documents: every plan, every sort, to the last page.
+
+use super::corpus::{Indexed, parameter, replace};
+use crate::search::flat::FlatQuery;
+use crate::search::keys::keys;
+use crate::search::keyset::Keyset;
+use crate::search::plan::Plan;
+use crate::search::statistics::Statistics;
+use crate::search::{resolve, sql};
+use crate::{Store, testing};
+use fhir_definitions::SearchParameter;
+use fhir_model::{DateRange, Decimal};
+use fhir_search::Query;
+use fhir_search::query::{
+    Clause, DateMatch, Modifier, NumberMatch, Prefix, SortBy, SortKey, Summary, TokenMatch, Total,
+    UnitMatch, ValueMatch,
+};
+use fhir_search::token::STORED;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+const TYPE: &str = "Observation";
+const TOKENS: [&str; 3] = ["status", "code", "category"];
+const CORPORA: usize = 25;
+const SEARCHES: usize = 16;
+
+/// One resource: (tokens, dates, numbers, strings, lastUpdated).
+type Shape = (
+    Vec<(usize, usize)>,
+    Vec<(i64, i64)>,
+    Vec<u8>,
+    Vec<String>,
+    i64,
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agrees_with_a_plain_reading() {
+    let store = testing::store().await;
+    let mut runner = TestRunner::new(Config::default());
+    for _ in 0..CORPORA {
+        let shapes = draw(&mut runner, prop::collection::vec(shape(), 0..40));
+        let corpus = corpus(&store, &shapes);
+        replace(&store, &corpus).await;
+        for _ in 0..SEARCHES {
+            let filter = draw(&mut runner, prop::collection::vec(clause(&store), 0..4));
+            let sort = draw(&mut runner, sort(&store));
+            check(&store, &corpus, filter, sort).await;
+        }
+    }
+}
+
+async fn check(store: &Store, corpus: &[Indexed], filter: Vec<Clause>, sort: Vec<SortKey>) {
+    let query = Query {
+        types: vec![TYPE.into()],
+        filter,
+        sort,
+        count: 3,
+        includes: Vec::new(),
+        total: Total::Accurate,
+        summary: Summary::False,
+        applied: Vec::new(),
+        issues: Vec::new(),
+    };
+    let expect = expected(corpus, &query);
+    let mut connection = store.inner.search_pool.acquire().await.unwrap();
+    let definitions = store.definitions();
+    let statistics = Statistics::default();
+    let flat = resolve::resolve(&mut connection, &definitions, &statistics, &query)
+        .await
+        .unwrap();
+    let mut plans = vec![Plan::Filter];
+    if sql::walkable(&flat.types, &flat.order) {
+        plans.extend([1, 2, 7, 1000].map(|window| Plan::Walk { window }));
+    }
+    for plan in plans {
+        let ids = all_pages(&mut connection, &flat, plan).await;
+        assert_eq!(
+            ids, expect,
+            "{plan:?}\n{:?}\n{:?}\n{corpus:#?}",
+            query.filter, query.sort
+        );
+    }
+    drop(connection);
+    let page = store.search(&query, crate::Page::First).await.unwrap();
+    assert_eq!(page.total, Some(expect.len() as u64), "{:?}", query.filter);
+    let ids: Vec<String> = page.matches.into_iter().map(|m| m.key.id).collect();
+    assert_eq!(ids, expect[..expect.len().min(3)]);
+}
+
+async fn all_pages(
+    connection: &mut sqlx::PgConnection,
+    flat: &FlatQuery,
+    plan: Plan,
+) -> Vec<String> {
+    let statistics = Statistics::default();
+    let mut after = None;
+    let mut rows = Vec::new();
+    for _ in 0..200 {
+        let found = keys(connection, flat, &statistics, plan, after.as_ref(), 3)
+            .await
+            .unwrap();
+        rows.extend(found.rows);
+        let Some((pk, values)) = found.next else {
+            return sqlx::query_scalar(
+                "SELECT r.id FROM unnest($1::bigint[]) WITH ORDINALITY n(pk, place) JOIN resource r USING (pk) ORDER BY place",
+            )
+            .bind(rows)
+            .fetch_all(connection)
+            .await
+            .unwrap();
+        };
+        after = Some(Keyset {
+            values,
+            pk,
+            horizon: 0,
+            total: None,
+        });
+    }
+    panic!("pages without end");
+}
+
+// The plain reading.
+
+fn expected(corpus: &[Indexed], query: &Query) -> Vec<String> {
+    let mut matches: Vec<(usize, &Indexed)> = corpus
+        .iter()
+        .enumerate()
+        .filter(|(_, resource)| query.filter.iter().all(|clause| holds(clause, resource)))
+        .collect();
+    let default = [SortKey {
+        by: SortBy::LastUpdated,
+        descending: true,
+    }];
+    let sort: &[SortKey] = match query.sort.is_empty() {
+        true => &default,
+        false => &query.sort,
+    };
+    matches.sort_by(|(row_a, a), (row_b, b)| {
+        for key in sort {
+            let order = match (sort_value(a, key), sort_value(b, key)) {
+                (None, None) => Ordering::Equal,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(_), None) => Ordering::Less,
+                (Some(a), Some(b)) if key.descending => b.cmp(&a),
+                (Some(a), Some(b)) => a.cmp(&b),
+            };
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        match sort[0].descending {
+            true => row_b.cmp(row_a),
+            false => row_a.cmp(row_b),
+        }
+    });
+    matches
+        .into_iter()
+        .map(|(_, resource)| resource.key.id.clone())
+        .collect()
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum SortValue {
+    Time(i64),
+    Text(String),
+    Number(Decimal),
+}
+
+fn sort_value(resource: &Indexed, key: &SortKey) -> Option<SortValue> {
+    let mut values: Vec<SortValue> = match &key.by {
+        SortBy::LastUpdated => vec![SortValue::Time(resource.updated_ms)],
+        SortBy::Id => vec![SortValue::Text(resource.key.id.clone())],
+        SortBy::Parameter(parameter) => {
+            let document = &resource.document;
+            let key = parameter.key;
+            let dates = document.dates.iter().filter(|entry| entry.key == key);
+            let strings = document.strings.iter().filter(|entry| entry.key == key);
+            let numbers = document.quantities.iter().filter(|entry| entry.key == key);
+            dates
+                .map(|entry| SortValue::Time(entry.lo))
+                .chain(strings.map(|entry| SortValue::Text(entry.value.clone())))
+                .chain(numbers.filter_map(|entry| entry.lo.clone().map(SortValue::Number)))
+                .collect()
+        }
+    };
+    values.sort();
+    match key.descending {
+        true => values.pop(),
+        false => values.into_iter().next(),
+    }
+}
+
+fn holds(clause: &Clause, resource: &Indexed) -> bool {
+    let document = &resource.document;
+    match clause {
+        Clause::Param {
+            parameter,
+            modifier,
+            values,
+        } => {
+            let any = values
+                .iter()
+                .any(|value| value_holds(parameter, *modifier, value, resource));
+            any != (*modifier == Modifier::Not)
+        }
+        Clause::Missing { parameter, missing } => {
+            document.tokens.contains(&STORED.present(parameter.key)) != *missing
+        }
+        Clause::Id(ids) => ids.contains(&resource.key.id),
+        Clause::LastUpdated(dates) => dates.iter().any(|date| {
+            let lo = resource.updated_ms * 1000;
+            date.matches(lo, lo + 1000)
+        }),
+        clause => panic!("{clause:?}"),
+    }
+}
+
+fn value_holds(
+    parameter: &SearchParameter,
+    modifier: Modifier,
+    value: &ValueMatch,
+    resource: &Indexed,
+) -> bool {
+    let document = &resource.document;
+    let key = parameter.key;
+    match value {
+        ValueMatch::Token(token) => document.tokens.contains(&STORED.token(key, token)),
+        ValueMatch::Date(date) => document
+            .dates
+            .iter()
+            .any(|entry| entry.key == key && date.matches(entry.lo, entry.hi)),
+        ValueMatch::Quantity { number, .. } => document
+            .quantities
+            .iter()
+            .any(|entry| entry.key == key && number.matches(entry.lo.as_ref(), entry.hi.as_ref())),
+        ValueMatch::String(text) => match modifier {
+            Modifier::Exact => document.tokens.contains(&STORED.exact(key, text)),
+            Modifier::Contains => document
+                .strings
+                .iter()
+                .any(|entry| entry.key == key && entry.value.contains(text)),
+            _ => document
+                .strings
+                .iter()
+                .any(|entry| entry.key == key && entry.value.starts_with(text)),
+        },
+        value => panic!("{value:?}"),
+    }
+}
+
+// What is drawn.
+
+fn draw<S: Strategy>(runner: &mut TestRunner, strategy: S) -> S::Value {
+    strategy.new_tree(runner).unwrap().current()
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (
+        prop::collection::vec((0..TOKENS.len(), 0..4usize), 0..4),
+        prop::collection::vec((0..20i64, 0..5i64), 0..3),
+        prop::collection::vec(0..6u8, 0..3),
+        prop::collection::vec("[abBé%_\\\\]{1,3}", 0..3),
+        0..12i64,
+    )
+}
+
+fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
+    let date = parameter(store, TYPE, "date");
+    let number = parameter(store, TYPE, "value-quantity");
+    let text = parameter(store, TYPE, "value-markdown");
+    let resources = shapes.iter().enumerate();
+    resources
+        .map(|(index, (tokens, dates, numbers, strings, updated))| {
+            let id = format!("{}-{index}", (index * 7) % 10);
+            let mut resource = Indexed::new(TYPE, &id, *updated);
+            for (which, code) in tokens {
+                let parameter = parameter(store, TYPE, TOKENS[*which]);
+                resource = resource.token(&parameter, &format!("s{}", code % 2), &code.to_string());
+            }
+            for (lo, width) in dates {
+                let (lo, hi) = match width {
+                    0 => (i64::MIN, *lo),
+                    4 => (*lo, i64::MAX),
+                    width => (*lo, lo + width),
+                };
+                resource = resource.date(&date, lo, hi);
+            }
+            for value in numbers {
+                resource = resource.quantity(&number, &format!("{}.{}", value / 2, value % 2 * 5));
+            }
+            for value in strings {
+                resource = resource.string(&text, value);
+            }
+            resource
+        })
+        .collect()
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    use Prefix::*;
+    prop::sample::select(vec![Eq, Ne, Gt, Lt, Ge, Le, Sa, Eb, Ap])
+}
+
+fn date_match(scale: i64) -> impl Strategy<Value = DateMatch> {
+    (prefix(), 0..20i64, 1..6i64).prop_map(move |(prefix, lo, width)| DateMatch {
+        prefix,
+        range: DateRange {
+            lo: lo * scale,
+            hi: (lo + width) * scale,
+        },
+    })
+}
+
+fn clause(store: &Store) -> BoxedStrategy<Clause> {
+    let parameters: Vec<Arc<SearchParameter>> =
+        TOKENS.map(|code| parameter(store, TYPE, code)).to_vec();
+    let all = [
+        parameters.clone(),
+        vec![
+            parameter(store, TYPE, "date"),
+            parameter(store, TYPE, "value-quantity"),
+            parameter(store, TYPE, "value-markdown"),
+        ],
+    ]
+    .concat();
+    let [date, number, text] = [3, 4, 5].map(|index| Arc::clone(&all[index]));
+    let token = (0..4usize, 0..4usize).prop_map(|(form, code)| {
+        let (system, code) = (format!("s{}", code % 2), code.to_string());
+        ValueMatch::Token(match form {
+            0 => TokenMatch::SystemAndCode(system, code),
+            1 => TokenMatch::System(system),
+            2 => TokenMatch::NoSystem(code),
+            _ => TokenMatch::Code(code),
+        })
+    });
+    let tokens = (
+        prop::sample::select(parameters),
+        any::<bool>(),
+        prop::collection::vec(token, 1..3),
+    )
+        .prop_map(|(parameter, not, values)| Clause::Param {
+            parameter,
+            modifier: if not { Modifier::Not } else { Modifier::None },
+            values,
+        });
+    let dates = prop::collection::vec(date_match(1).prop_map(ValueMatch::Date), 1..3).prop_map(
+        move |values| Clause::Param {
+            parameter: Arc::clone(&date),
+            modifier: Modifier::None,
+            values,
+        },
+    );
+    let numbers = (
+        prefix(),
+        prop::sample::select(vec!["0", "1", "1.0", "2.5", "1e1", "2"]),
+    )
+        .prop_map(move |(prefix, value)| Clause::Param {
+            parameter: Arc::clone(&number),
+            modifier: Modifier::None,
+            values: vec![ValueMatch::Quantity {
+                number: NumberMatch {
+                    prefix,
+                    value: Decimal::parse(value).unwrap(),
+                },
+                unit: UnitMatch::Any,
+            }],
+        });
+    let strings = (
+        prop::sample::select(vec![Modifier::None, Modifier::Exact, Modifier::Contains]),
+        prop::collection::vec("[abé%_\\\\]{1,2}".prop_map(ValueMatch::String), 1..3),
+    )
+        .prop_map(move |(modifier, values)| Clause::Param {
+            parameter: Arc::clone(&text),
+            modifier,
+            values,
+        });
+    let missing = (prop::sample::select(all), any::<bool>())
+        .prop_map(|(parameter, missing)| Clause::Missing { parameter, missing });
+    let ids = prop::collection::vec((0..10u8, 0..40u8), 1..20).prop_map(|ids| {
+        Clause::Id(
+            ids.into_iter()
+                .map(|(a, b)| format!("{}-{b}", (b as usize * 7 + a as usize / 9) % 10))
+                .collect(),
+        )
+    });
+    let updated = prop::collection::vec(date_match(1000), 1..3).prop_map(Clause::LastUpdated);
+    prop_oneof![4 => tokens, 2 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
+        .boxed()
+}
+
+fn sort(store: &Store) -> impl Strategy<Value = Vec<SortKey>> {
+    let by: Vec<SortBy> = ["date", "value-quantity", "value-markdown"]
+        .map(|code| SortBy::Parameter(parameter(store, TYPE, code)))
+        .into_iter()
+        .chain([SortBy::LastUpdated, SortBy::Id])
+        .collect();
+    prop::collection::vec((prop::sample::select(by), any::<bool>()), 0..3).prop_map(|keys| {
+        keys.into_iter()
+            .map(|(by, descending)| SortKey { by, descending })
+            .collect()
+    })
+}
