@@ -1,0 +1,206 @@
+//! The mapping language: HL7 v2 to FHIR R5 as data (docs/mapping-language.md), read at start, compiled to numbers, run over messages.
+//!
+//! [`Mappings::load`] takes the files as bytes and names every mistake in them by file and line. [`Mappings::convert`] turns one
+//! message into drafts of resources; it knows no server and no clock. Nothing in a message can make it fail or panic: what cannot be
+//! converted is left out, told as a warning, and kept in the journal with the raw bytes.
+
+mod compile;
+pub mod datatypes;
+mod load;
+pub mod program;
+mod rule;
+mod run;
+pub mod systems;
+mod target;
+mod targets;
+mod value;
+mod vocabulary;
+pub mod yaml;
+
+pub use load::{File, LoadError, Sender};
+pub use run::{Draft, KeyPart, draft_index, draft_reference};
+pub use targets::{TargetUse, Written};
+
+use crate::ack::AnswerError;
+use crate::header::Header;
+use crate::message::Message;
+use datatypes::Scope;
+use load::Read;
+use program::{Event, Program};
+use run::Runner;
+use std::collections::HashMap;
+use std::path::Path;
+use systems::Systems;
+
+/// All maps, compiled. Immutable; swapped whole.
+pub struct Mappings {
+    pub program: Program,
+    events: HashMap<String, Event>,
+    systems: Systems,
+    senders: HashMap<String, Sender>,
+    default_sender: Sender,
+}
+
+/// Reads the files below a folder for [`Mappings::load`], sorted by path.
+///
+/// # Errors
+/// When the folder or a file cannot be read.
+pub fn read_folder(folder: &Path) -> std::io::Result<Vec<File>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(current) = folders.pop() {
+        for entry in std::fs::read_dir(current)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else if let Ok(below) = path.strip_prefix(folder) {
+                files.push(File {
+                    path: below.to_string_lossy().replace('\\', "/"),
+                    bytes: std::fs::read(&path)?,
+                });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// What a message says.
+#[derive(Debug)]
+pub struct Converted {
+    pub drafts: Vec<Draft>,
+    /// Warnings for the sender.
+    pub notices: Vec<AnswerError>,
+    /// Segments the structure has no place for, from 0.
+    pub unplaced: Vec<usize>,
+}
+
+/// Why there are no drafts.
+#[derive(Debug)]
+pub enum ConvertError {
+    /// No event of this name has a map.
+    Unmapped,
+    /// The message lacks what its map requires.
+    Refused(Vec<AnswerError>),
+}
+
+impl std::fmt::Debug for Mappings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mappings")
+            .field("events", &self.events.len())
+            .field("maps", &self.program.maps.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mappings {
+    /// Reads and compiles the files of mappings/hl7v2.
+    ///
+    /// # Errors
+    /// Every mistake found, by file and line.
+    pub fn load(files: &[File]) -> Result<Mappings, Vec<LoadError>> {
+        let mut read = Read::default();
+        let mut errors = Vec::new();
+        for file in files {
+            if let Err(fault) = read.file(file) {
+                errors.push(LoadError {
+                    file: file.path.clone(),
+                    line: fault.line,
+                    reason: fault.reason,
+                });
+            }
+        }
+        // What is missing because its file is broken would only be noise.
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let compiled = compile::compile(&mut read)?;
+        Ok(Mappings {
+            program: compiled.program,
+            events: compiled.events,
+            systems: read.systems,
+            default_sender: read.senders.remove("default").unwrap_or_default(),
+            senders: read.senders,
+        })
+    }
+
+    /// The settings of who sent a message, read from its first bytes.
+    pub fn sender(&self, raw: &[u8]) -> &Sender {
+        let Some(header) = Header::read(raw) else {
+            return &self.default_sender;
+        };
+        let name = format!("{}.{}", header.component(3, 1), header.component(4, 1));
+        self.senders.get(&name).unwrap_or(&self.default_sender)
+    }
+
+    /// Whether a message of this trigger (`ADT^A01`) has a map.
+    pub fn has_map(&self, message: &Message) -> bool {
+        self.event(message).is_some()
+    }
+
+    /// The triggers that have a map, sorted.
+    pub fn triggers(&self) -> Vec<&str> {
+        let mut triggers: Vec<&str> = self.events.keys().map(String::as_str).collect();
+        triggers.sort_unstable();
+        triggers
+    }
+
+    /// Every place the maps write to, for the check against the definitions.
+    pub fn targets(&self) -> Vec<TargetUse<'_>> {
+        targets::targets(&self.program)
+    }
+
+    /// Turns a message into drafts.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    pub fn convert(&self, message: &Message, sender: &Sender) -> Result<Converted, ConvertError> {
+        let event = self.event(message).ok_or(ConvertError::Unmapped)?;
+        let map = &self.program.messages[event.message];
+        let structure = &self.program.structures[map.structure];
+        let tree = structure.place(message.segments().map(|segment| segment.name()));
+        let facility = match message.sending_facility() {
+            "" | "\"\"" => message.sending_application(),
+            facility => facility,
+        };
+        let runner = Runner {
+            program: &self.program,
+            map,
+            event,
+            scope: Scope {
+                message,
+                systems: &self.systems,
+                authorities: &sender.authorities,
+                zone: &sender.zone,
+                facility: facility.to_owned(),
+                at: (0, 0, 0),
+                notices: Vec::new(),
+            },
+            null_deletes: sender.null_deletes,
+            message_key: format!(
+                "{}|{}|{}",
+                message.sending_application(),
+                message.sending_facility(),
+                message.control_id()
+            ),
+        };
+        let (drafts, notices) = runner.run(&tree).map_err(ConvertError::Refused)?;
+        Ok(Converted {
+            drafts,
+            notices,
+            unplaced: tree.unplaced,
+        })
+    }
+
+    /// By MSH-9.1 and MSH-9.2; the structure in MSH-9.3 is not asked: many send a wrong one.
+    fn event(&self, message: &Message) -> Option<&Event> {
+        let trigger = message.trigger();
+        self.events
+            .get(&format!("{}^{}", trigger.message_type, trigger.event))
+    }
+}
+
+#[cfg(test)]
+#[path = "mapping/tests.rs"]
+mod tests;

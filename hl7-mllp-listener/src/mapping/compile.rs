@@ -1,0 +1,727 @@
+//! Compiles what [`super::load`] read: names become numbers, segment names become ways through the structure, and every name that
+//! leads nowhere is an error with its file and line.
+
+use super::datatypes::BUILTINS;
+use super::load::{BlockSource, LoadError, MapSource, MessageSource, Read, StepSource};
+use super::program::*;
+use super::rule::{self, Address, Atom, Call, Condition, Rule, Statement};
+use crate::structure::{ItemKind, Structure, is_segment_name};
+use std::collections::HashMap;
+
+pub(super) struct Compiled {
+    pub program: Program,
+    pub events: HashMap<String, Event>,
+}
+
+/// Compiles everything, collecting all mistakes.
+pub(super) fn compile(read: &mut Read) -> Result<Compiled, Vec<LoadError>> {
+    let mut compiler = Compiler::new(read);
+    let sources = std::mem::take(&mut read.maps);
+    for source in &sources {
+        match source.is_resource {
+            true => compiler.map(source),
+            false => compiler.element(source),
+        }
+    }
+    for source in &std::mem::take(&mut read.messages) {
+        compiler.message(source);
+    }
+    let mut events = HashMap::new();
+    for event in &read.events {
+        let message = compiler
+            .program
+            .messages
+            .iter()
+            .position(|m| m.name == event.message);
+        let Some(message) = message else {
+            compiler.fail(
+                &event.file,
+                event.line,
+                format!("no message map `{}`", event.message),
+            );
+            continue;
+        };
+        let mut values = vec![None; compiler.event_names.len()];
+        for (name, value) in &event.set {
+            if let Some(index) = compiler.event_names.iter().position(|known| known == name) {
+                values[index] = Some(value.clone());
+            }
+        }
+        if events
+            .insert(event.trigger.clone(), Event { message, values })
+            .is_some()
+        {
+            compiler.fail(
+                &event.file,
+                event.line,
+                format!("{} is here twice", event.trigger),
+            );
+        }
+    }
+    match compiler.errors.is_empty() {
+        true => Ok(Compiled {
+            program: compiler.program,
+            events,
+        }),
+        false => Err(compiler.errors),
+    }
+}
+
+struct Compiler {
+    program: Program,
+    event_names: Vec<String>,
+    vocabularies: HashMap<String, usize>,
+    /// Element maps are numbered before they are compiled: they may call each other.
+    elements: HashMap<String, (usize, Vec<String>)>,
+    errors: Vec<LoadError>,
+}
+
+/// What names mean inside one map.
+struct Names<'a> {
+    frame: &'a mut Frame,
+    labels: Vec<String>,
+    /// In an element map: the one segment its addresses may name.
+    element: Option<&'a str>,
+}
+
+impl Compiler {
+    fn new(read: &mut Read) -> Compiler {
+        let mut event_names: Vec<String> = read
+            .events
+            .iter()
+            .flat_map(|event| event.set.iter().map(|(name, _)| name.clone()))
+            .collect();
+        event_names.sort();
+        event_names.dedup();
+        let elements = read.maps.iter().filter(|map| !map.is_resource);
+        let elements = elements
+            .enumerate()
+            .map(|(index, map)| (map.name.clone(), (index, parameters(map))))
+            .collect();
+        let program = Program {
+            structures: std::mem::take(&mut read.structures),
+            vocabularies: std::mem::take(&mut read.vocabularies),
+            ..Program::default()
+        };
+        let named = program.vocabularies.iter().enumerate();
+        let vocabularies = named
+            .map(|(index, map)| (map.name.clone(), index))
+            .collect();
+        Compiler {
+            program,
+            event_names,
+            vocabularies,
+            elements,
+            errors: Vec::new(),
+        }
+    }
+
+    fn fail(&mut self, file: &str, line: usize, reason: impl Into<String>) {
+        self.errors.push(LoadError {
+            file: file.to_owned(),
+            line,
+            reason: reason.into(),
+        });
+    }
+
+    fn map(&mut self, source: &MapSource) {
+        let mut frame = Frame {
+            parameters: parameters(source),
+            ..Frame::default()
+        };
+        let mut names = Names {
+            frame: &mut frame,
+            labels: Vec::new(),
+            element: None,
+        };
+        let ops = self.ops(&source.file, &source.rules, &mut names);
+        let new = self.ops(&source.file, &source.new, &mut names);
+        let mut identifiers = Vec::new();
+        for (line, value, call) in &source.identifiers {
+            let rule = Rule {
+                target: Vec::new(),
+                fallback: false,
+                value: value.clone(),
+                converter: call.clone(),
+                vocabulary: None,
+                when: None,
+            };
+            match self.op(*line, &rule, &mut names) {
+                Ok(op) => identifiers.push(op),
+                Err(reason) => self.fail(&source.file, *line, reason),
+            }
+        }
+        let mut keys = Vec::new();
+        for (line, value) in &source.keys {
+            match self.sources(value, &mut names) {
+                Ok(key) => keys.push(key),
+                Err(reason) => self.fail(&source.file, *line, reason),
+            }
+        }
+        frame.labels = names.labels.len();
+        self.program.maps.push(Map {
+            name: source.name.clone(),
+            file: source.file.clone(),
+            resource_type: source.writes.clone(),
+            identifiers,
+            prefer: source.prefer.clone(),
+            keys,
+            write: source.write.clone(),
+            union: source.union.clone(),
+            order: source.order.clone(),
+            contained: source.contained,
+            numbered: source.numbered,
+            frame,
+            ops,
+            new,
+        });
+    }
+
+    fn element(&mut self, source: &MapSource) {
+        let mut frame = Frame {
+            parameters: parameters(source),
+            ..Frame::default()
+        };
+        let mut names = Names {
+            frame: &mut frame,
+            labels: Vec::new(),
+            element: Some(source.name.split('.').next().unwrap_or_default()),
+        };
+        let ops = self.ops(&source.file, &source.rules, &mut names);
+        frame.labels = names.labels.len();
+        self.program.elements.push(Element {
+            name: source.name.clone(),
+            file: source.file.clone(),
+            writes: source.writes.clone(),
+            frame,
+            ops,
+        });
+    }
+
+    fn ops(&mut self, file: &str, rules: &[(usize, Rule)], names: &mut Names<'_>) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for (line, rule) in rules {
+            match self.op(*line, rule, names) {
+                Ok(op) => ops.push(op),
+                Err(reason) => self.fail(file, *line, reason),
+            }
+        }
+        ops
+    }
+
+    fn op(&self, line: usize, rule: &Rule, names: &mut Names<'_>) -> Result<Op, String> {
+        let sources = self.sources(&rule.value, names)?;
+        let (convert, arguments) = match &rule.converter {
+            None => (Convert::Plain, Vec::new()),
+            Some(call) => self.converter(call, names)?,
+        };
+        let vocabulary = match (&rule.vocabulary, &convert) {
+            (None, _) => None,
+            (Some(name), Convert::Builtin(builtin)) if builtin.vocabulary => {
+                let index = self.vocabularies.get(name);
+                Some(*index.ok_or_else(|| format!("no vocabulary `{name}`"))?)
+            }
+            (Some(_), _) => return Err("this converter takes no vocabulary".into()),
+        };
+        let has_choice = rule
+            .target
+            .iter()
+            .any(|step| step.index == rule::Index::Choice);
+        let last_choice = rule
+            .target
+            .last()
+            .is_some_and(|step| step.index == rule::Index::Choice);
+        if has_choice && !(last_choice && matches!(convert, Convert::Builtin(_))) {
+            return Err("[x] stands last, and its converter says the type".into());
+        }
+        let mut target = Vec::new();
+        for step in &rule.target {
+            let index = match &step.index {
+                rule::Index::One => Index::One,
+                rule::Index::Each => Index::Each,
+                rule::Index::New => Index::New,
+                rule::Index::Choice => Index::Choice,
+                rule::Index::Label(label) => Index::Label(number(&mut names.labels, label)),
+            };
+            let name = step.name.clone();
+            target.push(Target { name, index });
+        }
+        let when = rule
+            .when
+            .as_ref()
+            .map(|when| self.test(when, names))
+            .transpose()?;
+        Ok(Op {
+            line,
+            target,
+            fallback: rule.fallback,
+            sources,
+            convert,
+            arguments,
+            vocabulary,
+            when,
+        })
+    }
+
+    fn converter(
+        &self,
+        call: &Call,
+        names: &mut Names<'_>,
+    ) -> Result<(Convert, Vec<Vec<Source>>), String> {
+        let builtin = BUILTINS.iter().find(|builtin| builtin.name == call.name);
+        let (convert, parameters): (_, Vec<&str>) = match builtin {
+            Some(builtin) => (Convert::Builtin(builtin), builtin.parameters.to_vec()),
+            None => match self.elements.get(&call.name) {
+                Some((index, parameters)) => (
+                    Convert::Element(*index),
+                    parameters.iter().map(String::as_str).collect(),
+                ),
+                None => return Err(format!("no converter `{}`", call.name)),
+            },
+        };
+        let mut arguments = vec![Vec::new(); parameters.len()];
+        for (name, value) in &call.arguments {
+            let index = parameters.iter().position(|parameter| parameter == name);
+            let index = index.ok_or_else(|| format!("{} takes no `{name}`", call.name))?;
+            arguments[index] = self.sources(value, names)?;
+        }
+        Ok((convert, arguments))
+    }
+
+    fn sources(&self, atoms: &[Atom], names: &mut Names<'_>) -> Result<Vec<Source>, String> {
+        atoms.iter().map(|atom| self.source(atom, names)).collect()
+    }
+
+    fn source(&self, atom: &Atom, names: &mut Names<'_>) -> Result<Source, String> {
+        match atom {
+            Atom::Template(pieces) => {
+                let mut compiled = Vec::new();
+                for piece in pieces {
+                    compiled.push(match piece {
+                        rule::Piece::Text(text) => Piece::Text(text.clone()),
+                        rule::Piece::Part { value, optional } => Piece::Part {
+                            sources: self.sources(value, names)?,
+                            optional: *optional,
+                        },
+                    });
+                }
+                Ok(Source::Template(compiled))
+            }
+            Atom::Variable(name) => match self.shared_name(name)? {
+                Some(source) => Ok(source),
+                None => {
+                    let parameters = &mut names.frame.parameters;
+                    Ok(Source::Argument(number(parameters, name)))
+                }
+            },
+            Atom::Address(address) if address.segment.is_empty() => match names.element {
+                Some(_) => Ok(Source::Part {
+                    component: address.component,
+                    subcomponent: address.subcomponent,
+                }),
+                None => Err("an address without a segment is for element maps".into()),
+            },
+            Atom::Address(address) => {
+                if names.element.is_some_and(|own| own != address.segment) {
+                    return Err(format!(
+                        "{} is not the segment of this map",
+                        address.segment
+                    ));
+                }
+                let slot = number(&mut names.frame.segments, &address.segment);
+                Ok(address_source(address, slot))
+            }
+        }
+    }
+
+    /// `$event.…` and `$message.…`, which every map knows.
+    fn shared_name(&self, name: &str) -> Result<Option<Source>, String> {
+        if let Some(event) = name.strip_prefix("event.") {
+            let index = self.event_names.iter().position(|known| known == event);
+            let index = index.ok_or_else(|| format!("no event sets `{event}`"))?;
+            return Ok(Some(Source::Event(index)));
+        }
+        let Some(message) = name.strip_prefix("message.") else {
+            return Ok(None);
+        };
+        let name = match message {
+            "type" => MessageName::Type,
+            "event" => MessageName::Event,
+            "facility" => MessageName::Facility,
+            "key" => MessageName::Key,
+            "index" => MessageName::Index,
+            _ => return Err(format!("no `$message.{message}`")),
+        };
+        Ok(Some(Source::Message(name)))
+    }
+
+    fn test(&self, condition: &Condition, names: &mut Names<'_>) -> Result<Test, String> {
+        Ok(match condition {
+            Condition::Valued(value) => Test::Valued(self.sources(value, names)?),
+            Condition::In(value, texts) => Test::In(self.sources(value, names)?, texts.clone()),
+            Condition::Like(value, text) => Test::Like(self.sources(value, names)?, text.clone()),
+            Condition::Not(inner) => Test::Not(Box::new(self.test(inner, names)?)),
+            Condition::All(parts) => Test::All(self.tests(parts, names)?),
+            Condition::Any(parts) => Test::Any(self.tests(parts, names)?),
+        })
+    }
+
+    fn tests(&self, parts: &[Condition], names: &mut Names<'_>) -> Result<Vec<Test>, String> {
+        parts.iter().map(|part| self.test(part, names)).collect()
+    }
+
+    fn message(&mut self, source: &MessageSource) {
+        let structures = &self.program.structures;
+        let structure = structures.iter().position(|s| s.name == source.structure);
+        let Some(structure) = structure else {
+            let reason = format!("no structure `{}`", source.structure);
+            return self.fail(&source.file, source.line, reason);
+        };
+        let mut scope = MessageScope {
+            file: &source.file,
+            structure,
+            group: 0,
+            loops: Vec::new(),
+            names: Vec::new(),
+            ones: 0,
+            lists: 0,
+        };
+        let mut outer = Vec::new();
+        let mut block = self.block(&source.block, &mut scope, &mut outer);
+        block.resets.append(&mut outer);
+        self.program.messages.push(MessageMap {
+            name: source.name.clone(),
+            structure,
+            ones: scope.ones,
+            lists: scope.lists,
+            block,
+        });
+    }
+
+    /// `outer` takes the lists that belong to the block around this one.
+    fn block(
+        &mut self,
+        source: &BlockSource,
+        scope: &mut MessageScope<'_>,
+        outer: &mut Vec<Store>,
+    ) -> Block {
+        let mut block = Block::default();
+        for (_, name) in &source.require {
+            let bind = self.bind(scope, name);
+            block.require.push((name.clone(), bind));
+        }
+        let known = scope.names.len();
+        let mut lists = Vec::new();
+        for step in &source.steps {
+            match step {
+                StepSource::Statement(line, statement) => match self.call(statement, scope) {
+                    Ok(call) => {
+                        match call.store {
+                            Some(Store::List(list)) if !outer.contains(&Store::List(list)) => {
+                                outer.push(Store::List(list));
+                            }
+                            Some(store @ Store::One(_)) => block.resets.push(store),
+                            _ => {}
+                        }
+                        block.steps.push(Step::Call(Box::new(call)));
+                    }
+                    Err(reason) => self.fail(scope.file, *line, reason),
+                },
+                StepSource::For(line, name, inner) => {
+                    match self.over(name, inner, scope, &mut lists) {
+                        Ok(step) => block.steps.push(step),
+                        Err(reason) => self.fail(scope.file, *line, reason),
+                    }
+                }
+            }
+        }
+        block.resets.append(&mut lists);
+        // Names of this block end with it; its lists go on in the block around it.
+        let own = scope.names.split_off(known);
+        let going_on = own.into_iter().filter(|(_, store)| outer.contains(store));
+        scope.names.extend(going_on);
+        block
+    }
+
+    fn over(
+        &mut self,
+        name: &str,
+        inner: &BlockSource,
+        scope: &mut MessageScope<'_>,
+        lists: &mut Vec<Store>,
+    ) -> Result<Step, String> {
+        let structure = &self.program.structures[scope.structure];
+        if let Some((route, group)) = route_to_group(structure, scope.group, name) {
+            let around = std::mem::replace(&mut scope.group, group);
+            let block = self.block(inner, scope, lists);
+            scope.group = around;
+            return Ok(Step::Group { route, block });
+        }
+        if !is_segment_name(name) {
+            return Err(format!("`{name}` is no group here, and no segment"));
+        }
+        let bind = self.bind(scope, name);
+        scope.loops.push(name.to_owned());
+        let block = self.block(inner, scope, lists);
+        scope.loops.pop();
+        Ok(Step::Segment { bind, block })
+    }
+
+    fn call(
+        &self,
+        statement: &Statement,
+        scope: &mut MessageScope<'_>,
+    ) -> Result<CallStep, String> {
+        let name = &statement.call.name;
+        let map = self.program.maps.iter().position(|map| map.name == *name);
+        let map = map.ok_or_else(|| format!("no map `{name}` in segments/"))?;
+        let target = &self.program.maps[map];
+        let mut frame = Frame::default();
+        let mut names = Names {
+            frame: &mut frame,
+            labels: Vec::new(),
+            element: None,
+        };
+        let mut arguments = vec![Vec::new(); target.frame.parameters.len()];
+        for (argument, value) in &statement.call.arguments {
+            let parameters = &target.frame.parameters;
+            let index = parameters
+                .iter()
+                .position(|parameter| parameter == argument);
+            let index = index.ok_or_else(|| format!("{name} uses no `${argument}`"))?;
+            arguments[index] = self.handles(self.sources(value, &mut names)?, &names, scope)?;
+        }
+        let when = match &statement.when {
+            Some(when) => {
+                let test = self.test(when, &mut names)?;
+                Some(self.test_handles(test, &names, scope)?)
+            }
+            None => None,
+        };
+        let binds = target
+            .frame
+            .segments
+            .iter()
+            .map(|s| self.bind(scope, s))
+            .collect();
+        let own = frame.segments.iter().map(|s| self.bind(scope, s)).collect();
+        let store = match (&statement.name, statement.list) {
+            (None, _) => None,
+            (Some(name), list) => Some(scope.declare(name, list)?),
+        };
+        Ok(CallStep {
+            map,
+            binds,
+            arguments,
+            store,
+            when,
+            own,
+        })
+    }
+
+    /// In a message map `$name` is a handle.
+    fn handles(
+        &self,
+        sources: Vec<Source>,
+        names: &Names<'_>,
+        scope: &MessageScope<'_>,
+    ) -> Result<Vec<Source>, String> {
+        let replace = |source| match source {
+            Source::Argument(index) => {
+                let name = &names.frame.parameters[index];
+                let known = scope.names.iter().rev().find(|(known, _)| known == name);
+                match known {
+                    Some((_, store)) => Ok(Source::Handle(*store)),
+                    None => Err(format!("`${name}` is not known here")),
+                }
+            }
+            other => Ok(other),
+        };
+        sources.into_iter().map(replace).collect()
+    }
+
+    fn test_handles(
+        &self,
+        test: Test,
+        names: &Names<'_>,
+        scope: &MessageScope<'_>,
+    ) -> Result<Test, String> {
+        let each = |parts: Vec<Test>| -> Result<Vec<Test>, String> {
+            let parts = parts.into_iter();
+            parts
+                .map(|part| self.test_handles(part, names, scope))
+                .collect()
+        };
+        Ok(match test {
+            Test::Valued(value) => Test::Valued(self.handles(value, names, scope)?),
+            Test::In(value, texts) => Test::In(self.handles(value, names, scope)?, texts),
+            Test::Like(value, text) => Test::Like(self.handles(value, names, scope)?, text),
+            Test::Not(inner) => Test::Not(Box::new(self.test_handles(*inner, names, scope)?)),
+            Test::All(parts) => Test::All(each(parts)?),
+            Test::Any(parts) => Test::Any(each(parts)?),
+        })
+    }
+
+    fn bind(&self, scope: &MessageScope<'_>, name: &str) -> Bind {
+        if let Some(index) = scope.loops.iter().rposition(|own| own == name) {
+            return Bind::Loop(index);
+        }
+        let structure = &self.program.structures[scope.structure];
+        let (mut group, mut up) = (scope.group, 0);
+        loop {
+            if let Some((mut down, item)) = route_to_segment(structure, group, name) {
+                down.reverse();
+                return Bind::Path { up, down, item };
+            }
+            if group == 0 {
+                return Bind::Nowhere;
+            }
+            group = structure.groups[group].parent;
+            up += 1;
+        }
+    }
+}
+
+struct MessageScope<'a> {
+    file: &'a str,
+    structure: usize,
+    group: usize,
+    loops: Vec<String>,
+    names: Vec<(String, Store)>,
+    ones: usize,
+    lists: usize,
+}
+
+impl MessageScope<'_> {
+    fn declare(&mut self, name: &str, list: bool) -> Result<Store, String> {
+        if let Some((_, store)) = self.names.iter().find(|(known, _)| known == name) {
+            return match (store, list) {
+                (Store::List(_), true) => Ok(*store),
+                _ => Err(format!("`{name}` is named twice")),
+            };
+        }
+        let (store, count) = match list {
+            true => (Store::List(self.lists), &mut self.lists),
+            false => (Store::One(self.ones), &mut self.ones),
+        };
+        *count += 1;
+        self.names.push((name.to_owned(), store));
+        Ok(store)
+    }
+}
+
+/// A segment directly in a group, or in groups inside it that do not repeat. The way down comes last step first.
+fn route_to_segment(
+    structure: &Structure,
+    group: usize,
+    name: &str,
+) -> Option<(Vec<usize>, usize)> {
+    let items = &structure.groups[group].items;
+    let direct = items
+        .iter()
+        .position(|item| matches!(&item.kind, ItemKind::Segment(own) if own == name));
+    if let Some(item) = direct {
+        return Some((Vec::new(), item));
+    }
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| match item.kind {
+            ItemKind::Group(inner) if !item.repeats => {
+                let (mut down, item) = route_to_segment(structure, inner, name)?;
+                down.push(index);
+                Some((down, item))
+            }
+            _ => None,
+        })
+}
+
+/// A group below another, through groups that do not repeat: the items to walk, and the group.
+fn route_to_group(structure: &Structure, group: usize, name: &str) -> Option<(Vec<usize>, usize)> {
+    let items = &structure.groups[group].items;
+    for (index, item) in items.iter().enumerate() {
+        if let ItemKind::Group(inner) = item.kind
+            && structure.groups[inner].name == name
+        {
+            return Some((vec![index], inner));
+        }
+    }
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| match item.kind {
+            ItemKind::Group(inner) if !item.repeats => {
+                let (mut route, found) = route_to_group(structure, inner, name)?;
+                route.insert(0, index);
+                Some((route, found))
+            }
+            _ => None,
+        })
+}
+
+fn address_source(address: &Address, slot: usize) -> Source {
+    Source::Address {
+        slot,
+        field: address.field,
+        each: address.each,
+        repetition: address.repetition.max(1),
+        component: address.component,
+        subcomponent: address.subcomponent,
+    }
+}
+
+fn number(names: &mut Vec<String>, name: &str) -> usize {
+    names
+        .iter()
+        .position(|known| known == name)
+        .unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        })
+}
+
+/// The `$names` a map uses, besides those every map knows.
+fn parameters(map: &MapSource) -> Vec<String> {
+    let mut found = Vec::new();
+    let rules = map.rules.iter().chain(&map.new).map(|(_, rule)| rule);
+    for rule in rules {
+        collect(&rule.value, &mut found);
+        let calls = rule.converter.iter().flat_map(|call| &call.arguments);
+        calls.for_each(|(_, value)| collect(value, &mut found));
+        if let Some(when) = &rule.when {
+            collect_test(when, &mut found);
+        }
+    }
+    map.keys
+        .iter()
+        .for_each(|(_, key)| collect(key, &mut found));
+    found
+}
+
+fn collect(atoms: &[Atom], found: &mut Vec<String>) {
+    for atom in atoms {
+        match atom {
+            Atom::Variable(name) if !name.contains('.') => {
+                number(found, name);
+            }
+            Atom::Template(pieces) => pieces.iter().for_each(|piece| {
+                if let rule::Piece::Part { value, .. } = piece {
+                    collect(value, found);
+                }
+            }),
+            _ => {}
+        }
+    }
+}
+
+fn collect_test(test: &Condition, found: &mut Vec<String>) {
+    match test {
+        Condition::Valued(value) | Condition::In(value, _) | Condition::Like(value, _) => {
+            collect(value, found);
+        }
+        Condition::Not(inner) => collect_test(inner, found),
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().for_each(|part| collect_test(part, found));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! CWE, CE, CNE, CF (v2.9 section 2.A.14): up to three codings and the sender's own words.
+
+use super::{Given, Scope};
+use crate::ack::ErrorCode;
+use crate::mapping::systems::V2_TABLE;
+use crate::mapping::value::Value;
+use crate::mapping::vocabulary::Lookup;
+use serde_json::{Map, Value as Json};
+
+/// Code, display, system, version and system OID of the three codings.
+const CODINGS: [(usize, usize, usize, usize, usize); 3] =
+    [(1, 2, 3, 7, 14), (4, 5, 6, 8, 17), (10, 11, 12, 13, 20)];
+
+/// With a vocabulary the mapped coding stands first, the sender's own after it. A concept without any code keeps its text.
+pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let mut codings = Vec::new();
+    let mut mapped = None;
+    for (index, columns) in CODINGS.into_iter().enumerate() {
+        let default = (index == 0).then(|| default_system(given)).flatten();
+        let Some(coding) = own_coding(scope, value, columns, default) else {
+            continue;
+        };
+        if index == 0 || mapped.is_none() {
+            mapped = map_code(scope, given, &coding, index == 0);
+        }
+        codings.push(Json::Object(coding));
+    }
+    if let Some(mapped) = mapped
+        && !codings
+            .iter()
+            .any(|own| own["code"] == mapped["code"] && own["system"] == mapped["system"])
+    {
+        codings.insert(0, mapped);
+    }
+    let text = value.part_text(9).or_else(|| {
+        codings
+            .is_empty()
+            .then(|| value.part_text(2).or_else(|| value.part_text(1)))
+            .flatten()
+    });
+    let mut concept = Map::new();
+    if !codings.is_empty() {
+        concept.insert("coding".into(), Json::Array(codings));
+    }
+    if let Some(text) = text {
+        concept.insert("text".into(), text.into());
+    }
+    (!concept.is_empty()).then_some(Json::Object(concept))
+}
+
+pub fn codeable_reference(
+    scope: &mut Scope<'_>,
+    value: Value<'_>,
+    given: &Given<'_, '_>,
+) -> Option<Json> {
+    let mut reference = Map::new();
+    reference.insert("concept".into(), concept(scope, value, given)?);
+    Some(Json::Object(reference))
+}
+
+/// The first coding, mapped when there is a vocabulary.
+pub fn coding(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let own = own_coding(scope, value, CODINGS[0], default_system(given))?;
+    let mapped = map_code(scope, given, &own, true);
+    Some(mapped.unwrap_or(Json::Object(own)))
+}
+
+/// The words: .9, else .2, else .1.
+pub fn display(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let text = [9, 2, 1].into_iter().find_map(|n| value.part_text(n))?;
+    Some(text.into())
+}
+
+/// What a code without a system is taken from: the table the rule names, else the vocabulary's source.
+fn default_system(given: &Given<'_, '_>) -> Option<String> {
+    match given.text(0) {
+        Some(table) => Some(format!("{V2_TABLE}{table}")),
+        None => given.vocabulary?.source.clone(),
+    }
+}
+
+fn own_coding(
+    scope: &Scope<'_>,
+    value: Value<'_>,
+    (code, display, system, version, oid): (usize, usize, usize, usize, usize),
+    default: Option<String>,
+) -> Option<Map<String, Json>> {
+    let code = value.part_text(code)?;
+    let display = value.part_text(display);
+    let system = value
+        .part_text(system)
+        .or_else(|| value.part_text(oid))
+        .map(|name| scope.systems.coding(&name, &scope.facility))
+        .or(default);
+    // Words where a code should be: kept as text, by the caller.
+    if system.is_none() && display.is_none() && code.contains(char::is_whitespace) {
+        return None;
+    }
+    let mut coding = Map::new();
+    if let Some(system) = system {
+        coding.insert("system".into(), system.into());
+        if let Some(version) = value.part_text(version) {
+            coding.insert("version".into(), version.into());
+        }
+    }
+    // FHIR codes have single blanks only.
+    let words: Vec<&str> = code.split_whitespace().collect();
+    coding.insert("code".into(), words.join(" ").into());
+    if let Some(display) = display {
+        coding.insert("display".into(), display.into());
+    }
+    Some(coding)
+}
+
+fn map_code(
+    scope: &mut Scope<'_>,
+    given: &Given<'_, '_>,
+    own: &Map<String, Json>,
+    tell: bool,
+) -> Option<Json> {
+    let map = given.vocabulary?;
+    let target = match map.look_up(own.get("code")?.as_str()?) {
+        Lookup::Target(target) => target,
+        Lookup::NoMap => return None,
+        Lookup::Unknown => {
+            if tell {
+                scope.warn(
+                    ErrorCode::TableValue,
+                    format!("the code is not in {}", map.name),
+                );
+            }
+            return None;
+        }
+    };
+    let mut coding = Map::new();
+    if let Some(system) = target.system {
+        coding.insert("system".into(), system.into());
+    }
+    coding.insert("code".into(), target.code.into());
+    if let Some(display) = target.display {
+        coding.insert("display".into(), display.into());
+    }
+    Some(Json::Object(coding))
+}

@@ -1,0 +1,153 @@
+//! DTM, TS, DT, TM (v2.9 section 2.A.21): precision as sent, offset as sent, else the zone of the sender.
+//! FHIR has no hours without minutes: they are filled with 00 and the sender is told. Impossible dates are left out.
+
+use super::{Given, Scope};
+use crate::ack::ErrorCode;
+use crate::mapping::value::Value;
+use serde_json::Value as Json;
+
+#[derive(Debug, PartialEq)]
+struct Moment {
+    /// `2026`, `2026-01` or `2026-01-31`.
+    date: String,
+    /// `08:00:00.5`, only on a full date.
+    time: Option<String>,
+    /// `+01:00`, as sent.
+    offset: Option<String>,
+    /// Only the hour was sent.
+    minutes_filled: bool,
+}
+
+pub fn date(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    Some(read(scope, value)?.date.into())
+}
+
+pub fn date_time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let moment = read(scope, value)?;
+    Some(full(scope, &moment).unwrap_or(moment.date).into())
+}
+
+pub fn instant(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let moment = read(scope, value)?;
+    let instant = full(scope, &moment);
+    if instant.is_none() {
+        scope.warn(
+            ErrorCode::DataType,
+            "a time of day is needed here, the value was left out",
+        );
+    }
+    instant.map(Json::from)
+}
+
+pub fn time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let text = value.text()?;
+    let clock = text.split(['+', '-']).next().unwrap_or_default();
+    match time_of_day(clock) {
+        Some((time, _)) => Some(time.into()),
+        None => {
+            scope.warn(
+                ErrorCode::DataType,
+                "this is no time, the value was left out",
+            );
+            None
+        }
+    }
+}
+
+fn full(scope: &Scope<'_>, moment: &Moment) -> Option<String> {
+    let time = moment.time.as_deref()?;
+    let offset = moment.offset.as_deref().unwrap_or(scope.zone);
+    Some(format!("{}T{time}{offset}", moment.date))
+}
+
+fn read(scope: &mut Scope<'_>, value: Value<'_>) -> Option<Moment> {
+    let text = value.text()?;
+    let moment = parse(&text);
+    match &moment {
+        None => scope.warn(
+            ErrorCode::DataType,
+            "this is no date or time, the value was left out",
+        ),
+        Some(moment) if moment.minutes_filled => {
+            scope.warn(ErrorCode::DataType, "minutes are missing, 00 was taken");
+        }
+        Some(_) => {}
+    }
+    moment
+}
+
+fn parse(text: &str) -> Option<Moment> {
+    let (clock, offset) = match text.find(['+', '-']) {
+        Some(at) => (&text[..at], Some(offset(&text[at..])?)),
+        None => match text.strip_suffix('Z') {
+            Some(clock) => (clock, Some("Z".to_owned())),
+            None => (text, None),
+        },
+    };
+    let digits = clock.split('.').next().unwrap_or_default();
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let year = digits.get(..4).filter(|year| *year != "0000")?;
+    let mut moment = Moment {
+        date: year.to_owned(),
+        time: None,
+        offset,
+        minutes_filled: false,
+    };
+    let Some(month) = digits.get(4..6) else {
+        return (digits.len() == 4).then_some(moment);
+    };
+    let number = |text: &str| text.parse::<i8>().ok();
+    let day = digits.get(6..8);
+    let checked_day = day.map_or(Some(1), number)?;
+    jiff::civil::Date::new(year.parse().ok()?, number(month)?, checked_day).ok()?;
+    moment.date = format!("{year}-{month}");
+    let Some(day) = day else {
+        return (digits.len() == 6).then_some(moment);
+    };
+    moment.date = format!("{year}-{month}-{day}");
+    if clock.len() > 8 {
+        let (time, filled) = time_of_day(&clock[8..])?;
+        moment.time = Some(time);
+        moment.minutes_filled = filled;
+    }
+    Some(moment)
+}
+
+/// `HH[MM[SS[.S…]]]`; whether the minutes had to be filled.
+fn time_of_day(text: &str) -> Option<(String, bool)> {
+    let (digits, fraction) = match text.split_once('.') {
+        Some((digits, fraction)) => (digits, Some(fraction)),
+        None => (text, None),
+    };
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(digits) || !matches!(digits.len(), 2 | 4 | 6) {
+        return None;
+    }
+    let hour = &digits[..2];
+    let minute = digits.get(2..4).unwrap_or("00");
+    let second = digits.get(4..6).unwrap_or("00");
+    if hour > "23" || minute > "59" || second > "59" {
+        return None;
+    }
+    let mut time = format!("{hour}:{minute}:{second}");
+    if let Some(fraction) = fraction {
+        if digits.len() != 6 || !all_digits(fraction) || fraction.len() > 9 {
+            return None;
+        }
+        time.push('.');
+        time.push_str(fraction);
+    }
+    Some((time, digits.len() == 2))
+}
+
+/// `+0100` -> `+01:00`.
+fn offset(text: &str) -> Option<String> {
+    let digits = &text[1..];
+    let valid = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit());
+    if !valid || &digits[..2] > "14" || &digits[2..] > "59" || digits > "1400" {
+        return None;
+    }
+    Some(format!("{}{}:{}", &text[..1], &digits[..2], &digits[2..]))
+}

@@ -1,0 +1,462 @@
+//! Reads the files of mappings/hl7v2 into syntax trees. Every key is known here; an unknown one is an error with file and line.
+//!
+//! The folder decides the kind of a file, its name without extension is the name others call it by.
+
+use super::rule::{self, Atom, Call, Rule, Statement};
+use super::systems::{Systems, uri};
+use super::vocabulary::ConceptMap;
+use super::yaml::{self, Entry, Fault, Node, Yaml};
+use crate::charset::Charset;
+use crate::structure::{Structure, is_segment_name};
+use std::collections::HashMap;
+
+/// One file handed in: its path below mappings/hl7v2, with `/`, and its bytes.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub path: String,
+    pub bytes: Vec<u8>,
+}
+
+/// A mistake in the data.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{file}:{line}: {reason}")]
+pub struct LoadError {
+    pub file: String,
+    pub line: usize,
+    pub reason: String,
+}
+
+/// Everything that was read, not yet compiled.
+#[derive(Default)]
+pub(super) struct Read {
+    pub structures: Vec<Structure>,
+    pub vocabularies: Vec<ConceptMap>,
+    pub events: Vec<EventSource>,
+    pub messages: Vec<MessageSource>,
+    pub maps: Vec<MapSource>,
+    pub senders: HashMap<String, Sender>,
+    pub systems: Systems,
+}
+
+pub(super) struct EventSource {
+    pub file: String,
+    pub line: usize,
+    /// `ADT^A01`.
+    pub trigger: String,
+    pub message: String,
+    pub set: Vec<(String, String)>,
+}
+
+pub(super) struct MessageSource {
+    pub file: String,
+    pub name: String,
+    pub line: usize,
+    pub structure: String,
+    pub block: BlockSource,
+}
+
+#[derive(Default)]
+pub(super) struct BlockSource {
+    pub require: Vec<(usize, String)>,
+    pub steps: Vec<StepSource>,
+}
+
+pub(super) enum StepSource {
+    Statement(usize, Statement),
+    For(usize, String, BlockSource),
+}
+
+/// A resource map (segments/) or an element map (datatypes/).
+pub(super) struct MapSource {
+    pub file: String,
+    pub name: String,
+    /// The resource type, or the type an element map writes.
+    pub writes: String,
+    pub is_resource: bool,
+    pub identifiers: Vec<(usize, Vec<Atom>, Option<Call>)>,
+    pub prefer: Vec<String>,
+    pub keys: Vec<(usize, Vec<Atom>)>,
+    pub write: Vec<(String, Write)>,
+    pub union: Vec<String>,
+    pub order: Option<Order>,
+    pub contained: bool,
+    pub numbered: bool,
+    pub rules: Vec<(usize, Rule)>,
+    pub new: Vec<(usize, Rule)>,
+}
+
+/// What a message may do to a resource that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Its elements replace those of the resource.
+    Upsert,
+    /// Nothing: it may only create.
+    Create,
+}
+
+/// The order of a status: a resource never goes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    pub element: String,
+    /// Codes of equal rank stand together, lowest first.
+    pub ranks: Vec<Vec<String>>,
+    /// A message with a lower status changes nothing at all (results); else it only leaves the status alone (visits).
+    pub skip_lower: bool,
+    /// At equal rank, an older value of this instant changes nothing.
+    pub newer: Option<String>,
+}
+
+/// What is different about one sender: `senders/<MSH-3.1>.<MSH-4.1>.yaml`, or `senders/default.yaml` for all.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// Read its messages in this character set, whatever MSH-18 says.
+    pub charset: Option<Charset>,
+    /// The zone of its times without offset: `+01:00` or `Z`.
+    pub zone: String,
+    /// Its own names of assigning authorities.
+    pub authorities: HashMap<String, String>,
+    /// Whether `""` deletes (the standard) or is the same as nothing.
+    pub null_deletes: bool,
+    /// Whether a message without a map is accepted with a warning, or refused with AR.
+    pub accept_unmapped: bool,
+    /// The code when the FHIR server cannot be reached: AR, for engines that send again after AR only, or AE.
+    pub unreachable_is_reject: bool,
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Sender {
+            charset: None,
+            zone: "Z".into(),
+            authorities: HashMap::new(),
+            null_deletes: true,
+            accept_unmapped: true,
+            unreachable_is_reject: true,
+        }
+    }
+}
+
+impl Read {
+    /// Reads one file into the rest. Files that are no data (README.md) are passed over.
+    pub fn file(&mut self, file: &File) -> Result<(), Fault> {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let Some((stem, extension)) = name.rsplit_once('.') else {
+            return Err(Fault::new(1, "the file has no extension"));
+        };
+        match (folder, extension) {
+            (_, "md") => Ok(()),
+            ("vocabulary", "json") => {
+                let json = serde_json::from_slice(&file.bytes)
+                    .map_err(|e| Fault::new(e.line(), "this is not valid JSON"))?;
+                let stem = stem.strip_suffix(".ConceptMap").unwrap_or(stem);
+                let map = ConceptMap::read(stem, &json).map_err(|why| Fault::new(1, why))?;
+                self.vocabularies.push(map);
+                Ok(())
+            }
+            (_, "yaml") => {
+                let node = yaml::parse(&file.bytes)?;
+                match folder {
+                    "" if stem == "systems" => self.systems.read(&node),
+                    "structures" => self.structure(stem, &node),
+                    "events" => self.events(&file.path, &node),
+                    "messages" => self.message(&file.path, stem, &node),
+                    "segments" => self.map(&file.path, stem, &node, true),
+                    "datatypes" => self.map(&file.path, stem, &node, false),
+                    "senders" => {
+                        self.senders.insert(stem.to_owned(), sender(&node)?);
+                        Ok(())
+                    }
+                    _ => Err(Fault::new(1, format!("no data belongs into {folder:?}"))),
+                }
+            }
+            _ => Err(Fault::new(
+                1,
+                format!("a .{extension} file does not belong into {folder:?}"),
+            )),
+        }
+    }
+
+    fn structure(&mut self, name: &str, node: &Node) -> Result<(), Fault> {
+        let mut grammar = None;
+        for entry in node.map()? {
+            match entry.key.as_str() {
+                "groups" => grammar = Some((entry.node.line, entry.node.text()?)),
+                _ => return unknown(entry),
+            }
+        }
+        let (line, grammar) =
+            grammar.ok_or_else(|| Fault::new(node.line, "`groups` is missing"))?;
+        let structure = Structure::parse(name, grammar).map_err(|why| Fault::new(line, why))?;
+        self.structures.push(structure);
+        Ok(())
+    }
+
+    fn events(&mut self, file: &str, node: &Node) -> Result<(), Fault> {
+        for entry in node.map()? {
+            let mut event = EventSource {
+                file: file.to_owned(),
+                line: entry.line,
+                trigger: entry.key.clone(),
+                message: String::new(),
+                set: Vec::new(),
+            };
+            for key in entry.node.map()? {
+                match key.key.as_str() {
+                    "message" => event.message = key.node.text()?.to_owned(),
+                    "set" => {
+                        for value in key.node.map()? {
+                            event
+                                .set
+                                .push((value.key.clone(), value.node.text()?.to_owned()));
+                        }
+                    }
+                    _ => return unknown(key),
+                }
+            }
+            if event.message.is_empty() {
+                return Err(Fault::new(entry.line, "`message` is missing"));
+            }
+            self.events.push(event);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, file: &str, name: &str, node: &Node) -> Result<(), Fault> {
+        let mut source = MessageSource {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            line: node.line,
+            structure: name.to_owned(),
+            block: BlockSource::default(),
+        };
+        for entry in node.map()? {
+            match entry.key.as_str() {
+                "structure" => source.structure = entry.node.text()?.to_owned(),
+                "require" => source.block.require = requirements(&entry.node)?,
+                "do" => source.block.steps = steps(&entry.node)?,
+                _ => return unknown(entry),
+            }
+        }
+        self.messages.push(source);
+        Ok(())
+    }
+
+    fn map(&mut self, file: &str, name: &str, node: &Node, is_resource: bool) -> Result<(), Fault> {
+        let mut map = MapSource {
+            file: file.to_owned(),
+            name: name.to_owned(),
+            writes: String::new(),
+            is_resource,
+            identifiers: Vec::new(),
+            prefer: Vec::new(),
+            keys: Vec::new(),
+            write: Vec::new(),
+            union: Vec::new(),
+            order: None,
+            contained: false,
+            numbered: false,
+            rules: Vec::new(),
+            new: Vec::new(),
+        };
+        for entry in node.map()? {
+            let node = &entry.node;
+            match (entry.key.as_str(), is_resource) {
+                ("resource", true) | ("element", false) => map.writes = node.text()?.to_owned(),
+                ("rules", _) => map.rules = rules(node)?,
+                ("new", true) => map.new = rules(node)?,
+                ("identifier", true) => {
+                    for item in node.list()? {
+                        let (value, call) = parsed(item, rule::source)?;
+                        map.identifiers.push((item.line, value, call));
+                    }
+                }
+                ("prefer", true) => map.prefer = texts(node)?,
+                ("key", true) => {
+                    for item in node.list()? {
+                        let text = format!("\"{}\"", item.text()?);
+                        let (value, _) =
+                            rule::source(&text).map_err(|e| Fault::new(item.line, e))?;
+                        map.keys.push((item.line, value));
+                    }
+                }
+                ("write", true) => {
+                    for code in node.map()? {
+                        let write = match code.node.text()? {
+                            "upsert" => Write::Upsert,
+                            "create" => Write::Create,
+                            _ => return Err(Fault::new(code.line, "write: upsert or create")),
+                        };
+                        map.write.push((code.key.clone(), write));
+                    }
+                }
+                ("union", true) => map.union = texts(node)?,
+                ("order", true) => map.order = Some(order(node)?),
+                ("otherwise", true) => {
+                    map.contained = match node.text()? {
+                        "contained" => true,
+                        "left out" => false,
+                        _ => return Err(Fault::new(node.line, "otherwise: contained or left out")),
+                    }
+                }
+                ("repeated", true) => {
+                    map.numbered = match node.text()? {
+                        "numbered" => true,
+                        "merged" => false,
+                        _ => return Err(Fault::new(node.line, "repeated: numbered or merged")),
+                    }
+                }
+                _ => return unknown(entry),
+            }
+        }
+        if map.writes.is_empty() {
+            let key = if is_resource { "resource" } else { "element" };
+            return Err(Fault::new(node.line, format!("`{key}` is missing")));
+        }
+        self.maps.push(map);
+        Ok(())
+    }
+}
+
+fn unknown<T>(entry: &Entry) -> Result<T, Fault> {
+    Err(Fault::new(
+        entry.line,
+        format!("unknown key `{}`", entry.key),
+    ))
+}
+
+fn parsed<T>(node: &Node, read: fn(&str) -> Result<T, String>) -> Result<T, Fault> {
+    read(node.text()?).map_err(|why| Fault::new(node.line, why))
+}
+
+fn texts(node: &Node) -> Result<Vec<String>, Fault> {
+    node.list()?
+        .iter()
+        .map(|item| item.text().map(str::to_owned))
+        .collect()
+}
+
+/// A block of rules, one a line; `#` begins a comment line.
+fn rules(node: &Node) -> Result<Vec<(usize, Rule)>, Fault> {
+    let mut rules = Vec::new();
+    for (index, line) in node.text()?.lines().enumerate() {
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let at = node.line + index;
+        rules.push((at, rule::rule(text).map_err(|why| Fault::new(at, why))?));
+    }
+    Ok(rules)
+}
+
+fn requirements(node: &Node) -> Result<Vec<(usize, String)>, Fault> {
+    let mut require = Vec::new();
+    for item in node.list()? {
+        let name = item.text()?;
+        if !is_segment_name(name) {
+            return Err(Fault::new(item.line, format!("`{name}` is no segment")));
+        }
+        require.push((item.line, name.to_owned()));
+    }
+    Ok(require)
+}
+
+fn steps(node: &Node) -> Result<Vec<StepSource>, Fault> {
+    let mut steps = Vec::new();
+    for item in node.list()? {
+        if let Yaml::Text(_) = item.value {
+            let statement = parsed(item, rule::statement)?;
+            steps.push(StepSource::Statement(item.line, statement));
+            continue;
+        }
+        let (mut over, mut block) = (None, BlockSource::default());
+        for entry in item.map()? {
+            match entry.key.as_str() {
+                "for" => over = Some(entry.node.text()?.to_owned()),
+                "require" => block.require = requirements(&entry.node)?,
+                "do" => block.steps = self::steps(&entry.node)?,
+                _ => return unknown(entry),
+            }
+        }
+        let over = over.ok_or_else(|| Fault::new(item.line, "`for` is missing"))?;
+        steps.push(StepSource::For(item.line, over, block));
+    }
+    Ok(steps)
+}
+
+fn order(node: &Node) -> Result<Order, Fault> {
+    let mut order = Order {
+        element: "status".into(),
+        ranks: Vec::new(),
+        skip_lower: false,
+        newer: None,
+    };
+    for entry in node.map()? {
+        match entry.key.as_str() {
+            "element" => order.element = entry.node.text()?.to_owned(),
+            "ranks" => {
+                for rank in entry.node.list()? {
+                    order.ranks.push(texts(rank)?);
+                }
+            }
+            "lower" => {
+                order.skip_lower = match entry.node.text()? {
+                    "changes nothing" => true,
+                    "keeps status" => false,
+                    _ => {
+                        let why = "lower: changes nothing, or keeps status";
+                        return Err(Fault::new(entry.line, why));
+                    }
+                }
+            }
+            "newer" => order.newer = Some(entry.node.text()?.to_owned()),
+            _ => return unknown(entry),
+        }
+    }
+    Ok(order)
+}
+
+fn sender(node: &Node) -> Result<Sender, Fault> {
+    let mut sender = Sender::default();
+    for entry in node.map()? {
+        let node = &entry.node;
+        match (entry.key.as_str(), &node.value) {
+            ("charset", _) => {
+                let charset = Charset::named(node.text()?);
+                let why = "this character set is not in table 0211, or not supported";
+                sender.charset = Some(charset.ok_or_else(|| Fault::new(node.line, why))?);
+            }
+            ("zone", _) => {
+                let zone = node.text()?;
+                let instant = format!("2000-01-01T00:00:00{zone}");
+                if !fhir_model::PartialDate::parse(&instant).is_some_and(|date| date.zoned) {
+                    return Err(Fault::new(node.line, "zone: +01:00, -05:00 or Z"));
+                }
+                sender.zone = zone.to_owned();
+            }
+            ("authorities", _) => {
+                for name in node.map()? {
+                    sender
+                        .authorities
+                        .insert(name.key.clone(), uri(&name.node)?);
+                }
+            }
+            ("null", Yaml::Text(text)) if text == "delete" => sender.null_deletes = true,
+            ("null", Yaml::Text(text)) if text == "keep" => sender.null_deletes = false,
+            ("unmapped", Yaml::Text(text)) if text == "accept" => sender.accept_unmapped = true,
+            ("unmapped", Yaml::Text(text)) if text == "reject" => sender.accept_unmapped = false,
+            ("unreachable", Yaml::Text(text)) if text == "AR" => {
+                sender.unreachable_is_reject = true
+            }
+            ("unreachable", Yaml::Text(text)) if text == "AE" => {
+                sender.unreachable_is_reject = false
+            }
+            ("null" | "unmapped" | "unreachable", _) => {
+                let why = "null: delete or keep; unmapped: accept or reject; unreachable: AR or AE";
+                return Err(Fault::new(node.line, why));
+            }
+            _ => return unknown(entry),
+        }
+    }
+    Ok(sender)
+}

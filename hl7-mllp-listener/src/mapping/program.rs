@@ -1,0 +1,220 @@
+//! What the mapping files become: numbers instead of names, ready to run over a message.
+
+use super::datatypes::Builtin;
+pub use super::load::{Order, Write};
+use super::vocabulary::ConceptMap;
+use crate::structure::Structure;
+
+/// A compiled resource map.
+pub struct Map {
+    pub name: String,
+    pub file: String,
+    pub resource_type: String,
+    pub identifiers: Vec<Op>,
+    pub prefer: Vec<String>,
+    pub keys: Vec<Vec<Source>>,
+    /// By MSH-9.1; the last entry may be `*`.
+    pub write: Vec<(String, Write)>,
+    pub union: Vec<String>,
+    pub order: Option<Order>,
+    /// Without identity it is contained in what refers to it; else left out.
+    pub contained: bool,
+    /// A key that comes again in one message means another thing of the same kind; else the same thing again.
+    pub numbered: bool,
+    pub frame: Frame,
+    pub ops: Vec<Op>,
+    /// Run for a resource that does not exist yet.
+    pub new: Vec<Op>,
+}
+
+/// A compiled element map: a converter made of rules.
+pub struct Element {
+    pub name: String,
+    pub file: String,
+    pub writes: String,
+    /// Its one segment, if there is one, is the segment the element is called with.
+    pub frame: Frame,
+    pub ops: Vec<Op>,
+}
+
+/// The segments a map reads, and the names it is given.
+#[derive(Default)]
+pub struct Frame {
+    pub segments: Vec<String>,
+    pub parameters: Vec<String>,
+    pub labels: usize,
+}
+
+pub struct Op {
+    pub line: usize,
+    pub target: Vec<Target>,
+    pub fallback: bool,
+    pub sources: Vec<Source>,
+    pub convert: Convert,
+    /// In the order of the converter's parameters; empty: not given.
+    pub arguments: Vec<Vec<Source>>,
+    pub vocabulary: Option<usize>,
+    pub when: Option<Test>,
+}
+
+pub struct Target {
+    pub name: String,
+    pub index: Index,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Index {
+    One,
+    Each,
+    New,
+    /// Number of the label in the frame.
+    Label(usize),
+    Choice,
+}
+
+pub enum Convert {
+    /// Text as it is, a handle as a reference.
+    Plain,
+    Builtin(&'static Builtin),
+    Element(usize),
+}
+
+#[derive(Clone)]
+pub enum Source {
+    Address {
+        /// Number of the segment in the frame.
+        slot: usize,
+        field: usize,
+        each: bool,
+        repetition: usize,
+        component: usize,
+        subcomponent: usize,
+    },
+    /// A part of the value an element map is called with.
+    Part {
+        component: usize,
+        subcomponent: usize,
+    },
+    Template(Vec<Piece>),
+    Argument(usize),
+    /// In a message map: what a `let` named.
+    Handle(Store),
+    /// A name that the trigger event sets.
+    Event(usize),
+    Message(MessageName),
+}
+
+#[derive(Clone)]
+pub enum Piece {
+    Text(String),
+    Part {
+        sources: Vec<Source>,
+        optional: bool,
+    },
+}
+
+/// `$message.…`
+#[derive(Clone, Copy, PartialEq)]
+pub enum MessageName {
+    /// MSH-9.1.
+    Type,
+    /// MSH-9.2.
+    Event,
+    /// Who local names are bound to: MSH-4.1, else MSH-3.1.
+    Facility,
+    /// What makes the message itself unique: sender and control id.
+    Key,
+    /// How many drafts came before: tells things without a number apart.
+    Index,
+}
+
+pub enum Test {
+    Valued(Vec<Source>),
+    In(Vec<Source>, Vec<String>),
+    /// The text between the stars, in order.
+    Like(Vec<Source>, String),
+    Not(Box<Test>),
+    All(Vec<Test>),
+    Any(Vec<Test>),
+}
+
+/// A compiled message map.
+pub struct MessageMap {
+    pub name: String,
+    pub structure: usize,
+    /// How many names of each kind it uses.
+    pub ones: usize,
+    pub lists: usize,
+    pub block: Block,
+}
+
+#[derive(Default)]
+pub struct Block {
+    pub require: Vec<(String, Bind)>,
+    /// Names that begin empty each time the block is entered.
+    pub resets: Vec<Store>,
+    pub steps: Vec<Step>,
+}
+
+pub enum Step {
+    Call(Box<CallStep>),
+    /// For each repetition of a group below the current one.
+    Group {
+        route: Vec<usize>,
+        block: Block,
+    },
+    /// For each occurrence of a segment.
+    Segment {
+        bind: Bind,
+        block: Block,
+    },
+}
+
+pub struct CallStep {
+    pub map: usize,
+    /// For each segment of the map's frame.
+    pub binds: Vec<Bind>,
+    /// For each parameter of the map; addresses in them use `own`.
+    pub arguments: Vec<Vec<Source>>,
+    pub store: Option<Store>,
+    pub when: Option<Test>,
+    /// The segments that `arguments` and `when` use.
+    pub own: Vec<Bind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Store {
+    One(usize),
+    List(usize),
+}
+
+/// Where a segment name leads from a place in the structure.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bind {
+    /// The segment of a surrounding `for`, counted from the outermost.
+    Loop(usize),
+    /// Up so many groups, down through these items, then all segments of an item.
+    Path {
+        up: usize,
+        down: Vec<usize>,
+        item: usize,
+    },
+    /// The structure has no such segment in reach.
+    Nowhere,
+}
+
+pub struct Event {
+    pub message: usize,
+    /// By the number of the name.
+    pub values: Vec<Option<String>>,
+}
+
+/// All compiled parts; indices in ops and steps point into these lists.
+#[derive(Default)]
+pub struct Program {
+    pub structures: Vec<Structure>,
+    pub maps: Vec<Map>,
+    pub elements: Vec<Element>,
+    pub messages: Vec<MessageMap>,
+    pub vocabularies: Vec<ConceptMap>,
+}

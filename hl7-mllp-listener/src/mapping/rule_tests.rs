@@ -1,0 +1,116 @@
+//! The grammar of rules, as data.
+
+use super::*;
+
+fn address(segment: &str, numbers: [usize; 4], each: bool) -> Address {
+    let [field, repetition, component, subcomponent] = numbers;
+    Address {
+        segment: segment.into(),
+        field,
+        each,
+        repetition,
+        component,
+        subcomponent,
+    }
+}
+
+#[test]
+fn addresses() {
+    for (text, expect) in [
+        ("PID-3", address("PID", [3, 0, 0, 0], false)),
+        ("PID-3*", address("PID", [3, 0, 0, 0], true)),
+        ("PID-3[2].1", address("PID", [3, 2, 1, 0], false)),
+        ("OBX-5[2*]", address("OBX", [5, 2, 0, 0], true)),
+        ("PID-3.4.2", address("PID", [3, 0, 4, 2], false)),
+        ("NK1*", address("NK1", [0, 0, 0, 0], true)),
+        (".4.2", address("", [0, 0, 4, 2], false)),
+        (".", address("", [0, 0, 0, 0], false)),
+    ] {
+        assert_eq!(
+            source(text),
+            Ok((vec![Atom::Address(expect)], None)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn whole_rules() {
+    let read = rule("contact[nk].name: PID-5* or $p.x | XPN.HumanName(use=work) -> 0001 when PID-30 = \"Y\" and not (PV1 or PID-8 in (\"a\", \"b\"))").unwrap();
+    assert_eq!(read.target[0].index, Index::Label("nk".into()));
+    assert_eq!(read.target[1].index, Index::One);
+    assert_eq!(read.value[1], Atom::Variable("p.x".into()));
+    assert_eq!(read.converter.unwrap().arguments[0].0, "use");
+    assert_eq!(read.vocabulary.as_deref(), Some("0001"));
+    let Some(Condition::All(parts)) = read.when else {
+        panic!("and")
+    };
+    assert!(matches!(&parts[1], Condition::Not(inner) if matches!(**inner, Condition::Any(_))));
+
+    assert!(rule("status?: \"unknown\"").unwrap().fallback);
+    assert_eq!(
+        rule("value[x]: OBX-5").unwrap().target[0].index,
+        Index::Choice
+    );
+    let text = rule("a: \"x {PID-3.1} {PID-4?}\"").unwrap();
+    assert_eq!(
+        text.value,
+        vec![Atom::Template(vec![
+            Piece::Text("x ".into()),
+            Piece::Part {
+                value: vec![Atom::Address(address("PID", [3, 0, 1, 0], false))],
+                optional: false
+            },
+            Piece::Text(" ".into()),
+            Piece::Part {
+                value: vec![Atom::Address(address("PID", [4, 0, 0, 0], false))],
+                optional: true
+            },
+        ])]
+    );
+}
+
+#[test]
+fn statements() {
+    let read = statement("let o* = OBX.Observation(subject=$p, specimen=$s*) when OBX-3").unwrap();
+    assert_eq!((read.name.as_deref(), read.list), (Some("o"), true));
+    assert_eq!(read.call.arguments.len(), 2);
+    assert!(read.when.is_some());
+    assert!(statement("PV1.Encounter").unwrap().name.is_none());
+}
+
+#[test]
+fn refusals() {
+    for (text, reason) in [
+        ("gender PID-8", "`:` is expected before `PID-8`"),
+        ("gender: PID-0", "numbered from 1"),
+        ("gender: PID-8.0", "no position"),
+        ("gender: PI-8", "no address"),
+        ("gender: pid-8", "no address"),
+        ("gender: \"x", "not closed"),
+        ("gender: \"{PID-8\"", "not closed"),
+        ("gender: PID-8 | ", "a name is expected at the end"),
+        ("gender: PID-8 when", "address such as"),
+        ("gender: PID-8 when PID-8 =", "\"text\" is expected"),
+        ("gender: PID-8 | code(a=b, a=c)", "given twice"),
+        ("gender: PID-8 extra", "nothing more"),
+        ("a[: PID-8", "label"),
+        ("a: PID-8 % 3", "`%` is not understood"),
+    ] {
+        let error = rule(text).unwrap_err();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn never_panics(text in "\\PC{0,60}") {
+        let _ = rule(&text);
+        let _ = statement(&text);
+    }
+
+    #[test]
+    fn never_panics_on_near_rules(text in "[a-zPID0-9\\[\\]\\*\\.\\-:|>\"{}$ ()=,?]{0,60}") {
+        let _ = rule(&text);
+    }
+}

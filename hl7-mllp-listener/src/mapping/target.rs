@@ -1,0 +1,85 @@
+//! Writes a value to its place in a resource.
+
+use super::program::{Index, Target};
+use serde_json::{Map as Object, Value as Json};
+
+/// Puts a value at the end of a path, making what is missing on the way. `type_name` is the type written, for `value[x]`.
+pub(super) fn put(
+    body: &mut Object<String, Json>,
+    target: &[Target],
+    labels: &mut [Option<usize>],
+    type_name: &str,
+    json: Json,
+) {
+    let Some((step, rest)) = target.split_first() else {
+        return;
+    };
+    if step.index == Index::Choice {
+        body.insert(choice_name(&step.name, type_name), json);
+        return;
+    }
+    if step.index == Index::One {
+        if rest.is_empty() {
+            body.insert(step.name.clone(), json);
+            return;
+        }
+        let inner = body
+            .entry(step.name.as_str())
+            .or_insert_with(|| Json::Object(Object::new()));
+        if let Json::Object(inner) = inner {
+            put(inner, rest, labels, type_name, json);
+        }
+        return;
+    }
+    let Json::Array(items) = body
+        .entry(step.name.as_str())
+        .or_insert_with(|| Json::Array(Vec::new()))
+    else {
+        return;
+    };
+    let known = match step.index {
+        Index::Label(label) => labels[label].filter(|index| *index < items.len()),
+        _ => None,
+    };
+    let index = known.unwrap_or_else(|| {
+        items.push(Json::Object(Object::new()));
+        items.len() - 1
+    });
+    if let Index::Label(label) = step.index {
+        labels[label] = Some(index);
+    }
+    match rest {
+        [] => items[index] = json,
+        rest => {
+            if let Json::Object(inner) = &mut items[index] {
+                put(inner, rest, labels, type_name, json);
+            }
+        }
+    }
+}
+
+/// Whether something stands at a path: any item of a list, any type of a choice.
+pub(super) fn exists(body: &Object<String, Json>, target: &[Target]) -> bool {
+    let Some((step, rest)) = target.split_first() else {
+        return true;
+    };
+    if step.index == Index::Choice {
+        return body.keys().any(|key| {
+            key.strip_prefix(step.name.as_str())
+                .is_some_and(|type_name| type_name.starts_with(|c: char| c.is_ascii_uppercase()))
+        });
+    }
+    match body.get(&step.name) {
+        None => false,
+        Some(Json::Object(inner)) => exists(inner, rest),
+        Some(_) => true,
+    }
+}
+
+fn choice_name(name: &str, type_name: &str) -> String {
+    let mut out = name.to_owned();
+    let mut letters = type_name.chars();
+    out.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+    out.push_str(letters.as_str());
+    out
+}

@@ -1,0 +1,108 @@
+//! A piece of a message as rules see it: a segment, a repetition, a component or a subcomponent, with the same questions for all.
+
+use crate::message::{Component, Repetition, Segment, Subcomponent};
+use std::borrow::Cow;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'m> {
+    Segment(Segment<'m>),
+    Repetition(Repetition<'m>),
+    Component(Component<'m>),
+    Subcomponent(Subcomponent<'m>),
+    /// A text of a rule, standing where a sent value could.
+    Text(&'m str),
+}
+
+impl<'m> Value<'m> {
+    /// Part `n` (from 1) one level down: a component of a repetition, a subcomponent of a component. 0 is the value itself.
+    /// A level that was not sent counts as its own first part, as the standard asks of a receiver (v2.9 section 2.8.2).
+    pub fn part(self, n: usize) -> Option<Value<'m>> {
+        match (self, n) {
+            (_, 0) => Some(self),
+            (Value::Segment(segment), n) => Some(Value::Repetition(segment.field(n).repetition(1))),
+            (Value::Repetition(repetition), n) => Some(Value::Component(repetition.component(n))),
+            (Value::Component(component), n) => {
+                Some(Value::Subcomponent(component.subcomponent(n)))
+            }
+            (Value::Subcomponent(_) | Value::Text(_), 1) => Some(self),
+            (Value::Subcomponent(_) | Value::Text(_), _) => None,
+        }
+    }
+
+    /// The characters as sent.
+    pub fn raw(self) -> &'m str {
+        match self {
+            Value::Segment(segment) => segment.raw(),
+            Value::Repetition(repetition) => repetition.raw(),
+            Value::Component(component) => component.raw(),
+            Value::Subcomponent(subcomponent) => subcomponent.raw(),
+            Value::Text(text) => text,
+        }
+    }
+
+    /// The first primitive in it, unescaped and trimmed, or `None` when nothing (or `""`) was sent.
+    pub fn text(self) -> Option<Cow<'m, str>> {
+        let text = match self {
+            Value::Segment(_) => return None,
+            Value::Repetition(repetition) => repetition.component(1).subcomponent(1).text(),
+            Value::Component(component) => component.subcomponent(1).text(),
+            Value::Subcomponent(subcomponent) => subcomponent.text(),
+            Value::Text(text) => Cow::Borrowed(text),
+        };
+        valued(text)
+    }
+
+    /// All of it as one text, delimiters included: for text types whose senders do not escape `&` and `^`.
+    pub fn whole(self) -> Option<Cow<'m, str>> {
+        let text = match self {
+            Value::Segment(_) => return None,
+            Value::Repetition(repetition) => repetition.text(),
+            Value::Component(component) => component.text(),
+            Value::Subcomponent(subcomponent) => subcomponent.text(),
+            Value::Text(text) => Cow::Borrowed(text),
+        };
+        valued(text)
+    }
+
+    /// The text of part `n`.
+    pub fn part_text(self, n: usize) -> Option<Cow<'m, str>> {
+        self.part(n)?.text()
+    }
+
+    /// `""`: the sender deletes the value.
+    pub fn is_null(self) -> bool {
+        self.raw() == "\"\""
+    }
+
+    /// Whether anything but delimiters and `""` was sent.
+    pub fn is_valued(self) -> bool {
+        match self {
+            Value::Segment(_) => true,
+            Value::Repetition(repetition) => repetition
+                .components()
+                .any(|component| Value::Component(component).is_valued()),
+            Value::Component(component) => component
+                .subcomponents()
+                .any(|sub| !sub.is_null() && !sub.raw().trim().is_empty()),
+            Value::Text(text) => !text.trim().is_empty(),
+            Value::Subcomponent(sub) => !sub.is_null() && !sub.raw().trim().is_empty(),
+        }
+    }
+}
+
+fn valued(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let clean = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    let text = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => match text.trim().len() == text.len() {
+            true => Cow::Owned(text),
+            false => Cow::Owned(text.trim().to_owned()),
+        },
+    };
+    // FHIR strings hold no control characters besides line ends and tabs.
+    let text = match text.chars().all(clean) {
+        true => text,
+        false => Cow::Owned(text.chars().filter(|c| clean(*c)).collect()),
+    };
+    (!text.is_empty() && text != "\"\"").then_some(text)
+}

@@ -1,0 +1,352 @@
+//! Message structures: the group grammar of an HL7 v2 message and a tolerant matcher
+//! (HL7 v2.5.1 chapter 2, section 2.5.2; the group names are those of the chapter that defines the message).
+//!
+//! Real messages omit, repeat and reorder. So no cardinality is enforced here: a segment goes to the nearest place where it may stand,
+//! and one that may stand nowhere is unplaced, never lost. What a message must have is said by its map (`require`).
+
+/// A compiled structure. Group 0 is the message itself.
+#[derive(Debug, PartialEq)]
+pub struct Structure {
+    pub name: String,
+    pub groups: Vec<GroupDef>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct GroupDef {
+    pub name: String,
+    pub parent: usize,
+    /// Where the group stands in its parent.
+    pub item: usize,
+    pub repeats: bool,
+    pub items: Vec<Item>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Item {
+    pub kind: ItemKind,
+    pub repeats: bool,
+    pub optional: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum ItemKind {
+    Segment(String),
+    Group(usize),
+}
+
+/// One group as it occurs in a message.
+#[derive(Debug, PartialEq)]
+pub struct Group {
+    pub def: usize,
+    pub parent: usize,
+    pub members: Vec<(usize, Member)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Member {
+    /// Index of a segment in the message.
+    Segment(usize),
+    /// Index of a [`Group`].
+    Group(usize),
+}
+
+/// The segments of a message, placed. Group 0 is the message.
+#[derive(Debug, PartialEq)]
+pub struct Tree {
+    pub groups: Vec<Group>,
+    /// Segments that the structure has no place for, in message order.
+    pub unplaced: Vec<usize>,
+}
+
+impl Structure {
+    /// Compiles a grammar: `MSH EVN? PID NK1* PROCEDURE*[PR1 ROL*]`; `?` optional, `*` optional and repeating, `+` repeating.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar, in a sentence.
+    pub fn parse(name: &str, grammar: &str) -> Result<Structure, String> {
+        let spaced = grammar.replace('[', " [ ").replace(']', " ] ");
+        let mut structure = Structure {
+            name: name.to_owned(),
+            groups: vec![GroupDef {
+                name: name.to_owned(),
+                parent: 0,
+                item: 0,
+                repeats: false,
+                items: Vec::new(),
+            }],
+        };
+        let (mut current, mut depth) = (0, 0);
+        let mut words = spaced.split_whitespace().peekable();
+        while let Some(word) = words.next() {
+            if word == "]" {
+                if depth == 0 {
+                    return Err("`]` closes nothing".into());
+                }
+                depth -= 1;
+                current = structure.groups[current].parent;
+                continue;
+            }
+            let stem = word.trim_end_matches(['?', '*', '+']);
+            let (repeats, optional) = match &word[stem.len()..] {
+                "" => (false, false),
+                "?" => (false, true),
+                "*" => (true, true),
+                "+" => (true, false),
+                other => return Err(format!("`{other}` after `{stem}`: use ?, * or +")),
+            };
+            let item = structure.groups[current].items.len();
+            let kind = if words.peek() == Some(&"[") {
+                words.next();
+                structure.groups.push(GroupDef {
+                    name: stem.to_owned(),
+                    parent: current,
+                    item,
+                    repeats,
+                    items: Vec::new(),
+                });
+                ItemKind::Group(structure.groups.len() - 1)
+            } else if is_segment_name(stem) {
+                ItemKind::Segment(stem.to_owned())
+            } else {
+                return Err(format!(
+                    "`{stem}` is neither a segment nor followed by [...]"
+                ));
+            };
+            let opened = match kind {
+                ItemKind::Group(group) => Some(group),
+                ItemKind::Segment(_) => None,
+            };
+            structure.groups[current].items.push(Item {
+                kind,
+                repeats,
+                optional,
+            });
+            if let Some(group) = opened {
+                current = group;
+                depth += 1;
+            }
+        }
+        match depth {
+            0 if structure.groups[0].items.is_empty() => Err("no segments".into()),
+            0 => Ok(structure),
+            _ => Err(format!(
+                "`[` of {} is not closed",
+                structure.groups[current].name
+            )),
+        }
+    }
+
+    /// Places the segments of a message, by name.
+    pub fn place<'a>(&self, names: impl Iterator<Item = &'a str>) -> Tree {
+        let mut tree = Tree {
+            groups: vec![Group {
+                def: 0,
+                parent: 0,
+                members: Vec::new(),
+            }],
+            unplaced: Vec::new(),
+        };
+        let mut current = 0;
+        for (index, name) in names.enumerate() {
+            match self
+                .step(&mut tree, current, name, index, true)
+                .or_else(|| self.step(&mut tree, current, name, index, false))
+            {
+                Some(group) => current = group,
+                None => tree.unplaced.push(index),
+            }
+        }
+        tree
+    }
+
+    /// Finds the nearest place for a segment: further on in the current group, in a new repetition of it, then in the groups around it.
+    /// With `strict`, a group is entered only through a segment that may open it; without, through any of its segments.
+    fn step(
+        &self,
+        tree: &mut Tree,
+        current: usize,
+        name: &str,
+        segment: usize,
+        strict: bool,
+    ) -> Option<usize> {
+        let mut at = current;
+        loop {
+            let def = tree.groups[at].def;
+            let last = tree.groups[at].members.last().map(|(item, _)| *item);
+            let forward = self.groups[def]
+                .items
+                .iter()
+                .enumerate()
+                .filter(|(index, item)| {
+                    last.is_none_or(|l| *index > l || (*index == l && item.repeats))
+                })
+                .find_map(|(index, item)| match &item.kind {
+                    ItemKind::Segment(own) if own == name => Some(vec![index]),
+                    ItemKind::Segment(_) => None,
+                    ItemKind::Group(group) => self.route(*group, name, strict).map(|mut route| {
+                        route.push(index);
+                        route
+                    }),
+                });
+            if let Some(route) = forward {
+                return Some(self.enter(tree, at, route, segment));
+            }
+            if at == 0 {
+                return None;
+            }
+            let parent = tree.groups[at].parent;
+            if self.groups[def].repeats
+                && let Some(mut route) = self.route(def, name, true)
+            {
+                route.push(self.groups[def].item);
+                return Some(self.enter(tree, parent, route, segment));
+            }
+            at = parent;
+        }
+    }
+
+    /// The items to walk from a group to a segment, last first.
+    fn route(&self, group: usize, name: &str, strict: bool) -> Option<Vec<usize>> {
+        for (index, item) in self.groups[group].items.iter().enumerate() {
+            match &item.kind {
+                ItemKind::Segment(own) if own == name => return Some(vec![index]),
+                ItemKind::Segment(_) => {}
+                ItemKind::Group(inner) => {
+                    if let Some(mut route) = self.route(*inner, name, strict) {
+                        route.push(index);
+                        return Some(route);
+                    }
+                }
+            }
+            if strict && !item.optional {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Opens the groups along a route and puts the segment at its end. Returns the group that holds it.
+    fn enter(&self, tree: &mut Tree, at: usize, mut route: Vec<usize>, segment: usize) -> usize {
+        let mut at = at;
+        while let Some(item) = route.pop() {
+            let def = tree.groups[at].def;
+            match self.groups[def].items[item].kind {
+                ItemKind::Segment(_) => tree.groups[at]
+                    .members
+                    .push((item, Member::Segment(segment))),
+                ItemKind::Group(group) => {
+                    let opened = tree.groups.len();
+                    tree.groups.push(Group {
+                        def: group,
+                        parent: at,
+                        members: Vec::new(),
+                    });
+                    tree.groups[at].members.push((item, Member::Group(opened)));
+                    at = opened;
+                }
+            }
+        }
+        at
+    }
+}
+
+/// Three characters, the first a capital letter, the rest capitals or digits.
+pub fn is_segment_name(text: &str) -> bool {
+    text.len() == 3
+        && text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORU: &str = "MSH SFT* PATIENT_RESULT+[PATIENT?[PID PD1? NTE* NK1* VISIT?[PV1 PV2?]] \
+        ORDER_OBSERVATION+[ORC? OBR NTE* OBSERVATION*[OBX NTE*] SPECIMEN*[SPM OBX*]]]";
+
+    fn shape(structure: &Structure, tree: &Tree, group: usize, names: &[&str]) -> String {
+        let members: Vec<String> = tree.groups[group]
+            .members
+            .iter()
+            .map(|(_, member)| match member {
+                Member::Segment(s) => names[*s].to_owned(),
+                Member::Group(g) => shape(structure, tree, *g, names),
+            })
+            .collect();
+        format!(
+            "{}({})",
+            structure.groups[tree.groups[group].def]
+                .name
+                .chars()
+                .next()
+                .unwrap(),
+            members.join(" ")
+        )
+    }
+
+    #[test]
+    fn places() {
+        let structure = Structure::parse("X", ORU).unwrap();
+        for (segments, expect, unplaced) in [
+            (
+                "MSH PID PV1 ORC OBR OBX NTE OBX",
+                "X(MSH P(P(PID V(PV1)) O(ORC OBR O(OBX NTE) O(OBX))))",
+                0,
+            ),
+            (
+                "MSH PID OBR OBX OBR OBX",
+                "X(MSH P(P(PID) O(OBR O(OBX)) O(OBR O(OBX))))",
+                0,
+            ),
+            (
+                "MSH PID OBR ORC OBR",
+                "X(MSH P(P(PID) O(OBR) O(ORC OBR)))",
+                0,
+            ),
+            (
+                "MSH PID OBR NTE SPM OBX",
+                "X(MSH P(P(PID) O(OBR NTE S(SPM OBX))))",
+                0,
+            ),
+            (
+                "MSH PID OBR PID OBR",
+                "X(MSH P(P(PID) O(OBR)) P(P(PID) O(OBR)))",
+                0,
+            ),
+            ("MSH PID OBX", "X(MSH P(P(PID) O(O(OBX))))", 0),
+            (
+                "MSH PID OBR SPM NTE OBX",
+                "X(MSH P(P(PID) O(OBR S(SPM OBX))))",
+                1,
+            ),
+            ("MSH PID ZPI PV1 OBR", "X(MSH P(P(PID V(PV1)) O(OBR)))", 1),
+            ("MSH PV1 PID", "X(MSH P(P(V(PV1)))  P(P(PID)))", 0),
+            ("", "X()", 0),
+        ] {
+            let names: Vec<&str> = segments.split_whitespace().collect();
+            let tree = structure.place(names.iter().copied());
+            let got = shape(&structure, &tree, 0, &names);
+            assert_eq!(
+                (got.as_str(), tree.unplaced.len()),
+                (expect.replace("  ", " ").as_str(), unplaced),
+                "{segments}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        for (grammar, reason) in [
+            ("MSH PID]", "closes nothing"),
+            ("MSH G[PID", "not closed"),
+            ("MSH pid", "neither"),
+            ("MSH PID??", "use ?"),
+            ("", "no segments"),
+        ] {
+            let error = Structure::parse("X", grammar).unwrap_err();
+            assert!(error.contains(reason), "{grammar}: {error}");
+        }
+    }
+}
