@@ -183,10 +183,13 @@ impl Structure {
                 .find_map(|(index, item)| match &item.kind {
                     ItemKind::Segment(own) if own == name => Some(vec![index]),
                     ItemKind::Segment(_) => None,
-                    ItemKind::Group(group) => self.route(*group, name, strict).map(|mut route| {
-                        route.push(index);
-                        route
-                    }),
+                    // A group is repeated only by what may open it, entered for the first time by anything in it.
+                    ItemKind::Group(group) => self
+                        .route(*group, name, strict || last == Some(index))
+                        .map(|mut route| {
+                            route.push(index);
+                            route
+                        }),
                 });
             if let Some(route) = forward {
                 return Some(self.enter(tree, at, route, segment));

@@ -3,7 +3,7 @@
 //! Refuses what data files do not need and what makes YAML dangerous: anchors and aliases (so there are no alias bombs), tags,
 //! a second document, duplicate keys, nesting deeper than [`DEPTH_MAX`] and files longer than [`FILE_MAX_BYTES`].
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser};
 
 /// Longest mapping file that is read.
 pub const FILE_MAX_BYTES: usize = 4 << 20;
@@ -88,13 +88,10 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), Fault> {
         let anchored = "anchors, aliases and tags are not used in mapping files";
         match event {
-            Event::Scalar(text, style, anchor, tag) => {
+            Event::Scalar(text, _, anchor, tag) => {
                 if anchor != 0 || tag.is_some() {
                     return Err(Fault::new(line, anchored));
                 }
-                // A block's text begins on the line below its `|`.
-                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-                let line = if block { line + 1 } else { line };
                 self.add(Node {
                     line,
                     value: Yaml::Text(text.into_owned()),
