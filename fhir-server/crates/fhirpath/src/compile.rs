@@ -16,15 +16,11 @@ pub(crate) fn compile(
     let focus = Path::at(base);
     let body = match is_condition(&tree) {
         true => Body::Test(compiler.condition(&tree, &focus)?),
-        false => Body::Select(compiler.branches(&tree, &focus).map_err(
-            |refusal| match refusal {
-                Refusal::Error(error) => error,
-                Refusal::OtherType { name, position } => CompileError::new(
-                    format!("the path starts at {name}, and {base} is none"),
-                    position,
-                ),
-            },
-        )?),
+        false => Body::Select(
+            compiler
+                .branches(&tree, &focus)
+                .map_err(|refusal| refusal.error)?,
+        ),
     };
     Ok(PathProgram { body })
 }
@@ -34,18 +30,27 @@ struct Compiler<'m> {
 }
 
 /// Why a branch gives no program.
-enum Refusal {
-    /// It starts at a type that the base is not: in a union it serves another base.
-    OtherType {
-        name: String,
-        position: usize,
-    },
-    Error(CompileError),
+struct Refusal {
+    error: CompileError,
+    /// It is well-formed, but selects nothing from this base: in a union other branches may.
+    elsewhere: bool,
+}
+
+impl Refusal {
+    fn elsewhere(message: String, position: usize) -> Refusal {
+        Refusal {
+            error: CompileError { message, position },
+            elsewhere: true,
+        }
+    }
 }
 
 impl From<CompileError> for Refusal {
     fn from(error: CompileError) -> Refusal {
-        Refusal::Error(error)
+        Refusal {
+            error,
+            elsewhere: false,
+        }
     }
 }
 
@@ -79,7 +84,7 @@ impl Compiler<'_> {
     fn branches(&self, expression: &Expression, focus: &Path) -> Result<Vec<Branch>, Refusal> {
         let position = expression.position;
         let unsupported = |what: &str| {
-            Refusal::Error(CompileError::new(
+            Refusal::from(CompileError::new(
                 format!("{what} cannot be used in a search parameter here"),
                 position,
             ))
@@ -119,23 +124,25 @@ impl Compiler<'_> {
         }
     }
 
-    /// The operands that serve the base. One that starts at another type serves another base, and so does one without a type in front
-    /// whose element the base lacks (clinical-date has `start`, meant for Appointment), as long as any serves.
+    /// The operands that serve the base. One that starts at another type serves another base, one that narrows a choice to a type it
+    /// lacks selects nothing, and one without a type in front whose element the base lacks (clinical-date has `start`, meant for
+    /// Appointment) is for another base too, as long as any operand is left.
     fn union(&self, operands: &[Expression], focus: &Path) -> Result<Vec<Branch>, Refusal> {
         let mut branches = Vec::new();
-        let mut refusal = None;
+        let mut refused = None;
         for operand in operands {
             match self.branches(operand, focus) {
                 Ok(found) => branches.extend(found),
-                Err(Refusal::Error(error)) if starts_at_type(operand) => return Err(error.into()),
-                Err(Refusal::Error(error)) => refusal = Some(Refusal::Error(error)),
-                Err(other) => {
-                    refusal.get_or_insert(other);
+                Err(refusal) if !refusal.elsewhere && starts_at_type(operand) => {
+                    return Err(refusal);
+                }
+                Err(refusal) => {
+                    refused.get_or_insert(refusal);
                 }
             }
         }
-        match (branches.is_empty(), refusal) {
-            (true, Some(refusal)) => Err(refusal),
+        match refused {
+            Some(refusal) if branches.is_empty() => Err(refusal),
             _ => Ok(branches),
         }
     }
@@ -148,10 +155,10 @@ impl Compiler<'_> {
         }
         match focus.steps.is_empty() && self.model.is_a(&focus.type_name, name) {
             true => Ok(vec![Branch::of(vec![focus.clone()])]),
-            false => Err(Refusal::OtherType {
-                name: name.to_owned(),
+            false => Err(Refusal::elsewhere(
+                format!("the path starts at {name}, and {} is none", focus.type_name),
                 position,
-            }),
+            )),
         }
     }
 
@@ -240,7 +247,7 @@ impl Compiler<'_> {
         type_name: &str,
         position: usize,
     ) -> Result<Vec<Branch>, Refusal> {
-        self.each_path(of, position, |path| {
+        let narrowed = self.each_path(of, position, |path| {
             if self.model.is_a(&path.type_name, type_name) {
                 return Ok(vec![path.clone()]);
             }
@@ -252,6 +259,10 @@ impl Compiler<'_> {
             let mut path = path.then(Step::Where(narrowed));
             path.type_name = type_name.to_owned();
             Ok(vec![path])
+        });
+        narrowed.map_err(|refusal| Refusal {
+            elsewhere: true,
+            ..refusal
         })
     }
 
@@ -300,14 +311,7 @@ impl Compiler<'_> {
     /// A condition on an element of the type of `focus`.
     fn condition(&self, expression: &Expression, focus: &Path) -> Result<Condition, CompileError> {
         let position = expression.position;
-        let select = |of: &Expression| {
-            self.branches(of, focus).map_err(|refusal| match refusal {
-                Refusal::Error(error) => error,
-                Refusal::OtherType { name, position } => {
-                    CompileError::new(format!("unexpected {name}"), position)
-                }
-            })
-        };
+        let select = |of: &Expression| self.branches(of, focus).map_err(|refusal| refusal.error);
         match &expression.kind {
             Kind::Binary(Operator::And, a, b) => Ok(Condition::And(
                 Box::new(self.condition(a, focus)?),
