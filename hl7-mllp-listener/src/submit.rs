@@ -164,3 +164,117 @@ fn without_response(error: reqwest::Error) -> SubmitError {
         SubmitError::Interrupted(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn settings() -> HttpSettings {
+        HttpSettings {
+            connect_timeout_ms: 500,
+            request_timeout_ms: 500,
+            connect_attempts: 2,
+            max_response_bytes: 100,
+        }
+    }
+
+    /// A server that answers each connection's first request with its request line; silent for `/silent`, broken for
+    /// `/broken`, long for `/long`. Returns its base.
+    async fn server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/fhir/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                if line.contains("silent") {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                } else if !line.contains("broken") {
+                    let body = if line.contains("long") {
+                        "x".repeat(1000)
+                    } else {
+                        line
+                    };
+                    let head = "HTTP/1.1 409 Conflict\r\netag: W/\"1\"\r\nconnection: close";
+                    let reply = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        base
+    }
+
+    fn request(method: Method, path: &str) -> Request<Bytes> {
+        let request = Request::builder().method(method).uri(path);
+        request.body(Bytes::from_static(b"{}")).unwrap()
+    }
+
+    async fn check(path: &str, expect: Result<&str, &str>) {
+        let submit = Submit::http(&server().await, settings()).unwrap();
+        let found = submit.send(request(Method::POST, path)).await;
+        let found = found.map(|response| {
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["etag"]),
+                (409, &"W/\"1\"".parse().unwrap())
+            );
+            String::from_utf8(response.into_body().to_vec()).unwrap()
+        });
+        let found = found.map_err(|error| format!("{error:?}"));
+        match expect {
+            Ok(line) => assert_eq!(found.as_deref(), Ok(line), "{path}"),
+            Err(kind) => assert!(
+                found.as_ref().is_err_and(|error| error.starts_with(kind)),
+                "{path}: {found:?}"
+            ),
+        }
+    }
+
+    #[tokio::test]
+    async fn paths_are_relative_to_the_base() {
+        check("/", Ok("POST /fhir HTTP/1.1")).await;
+        check(
+            "/Patient?identifier=a%7C1",
+            Ok("POST /fhir/Patient?identifier=a%7C1 HTTP/1.1"),
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_apart() {
+        check("/silent", Err("Timeout")).await;
+        check("/broken", Err("Interrupted")).await;
+        check("/long", Err("TooLong")).await;
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let submit = Submit::http(&format!("http://{closed}/fhir"), settings()).unwrap();
+        let error = submit.send(request(Method::POST, "/")).await.unwrap_err();
+        assert!(
+            matches!(error, SubmitError::Unreachable(_)) && error.is_transient(),
+            "{error:?}"
+        );
+        assert!(matches!(
+            Submit::http("no url", settings()),
+            Err(SubmitError::Url(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn any_service_is_a_server() {
+        let submit = Submit::service(tower::service_fn(|request: Request<Bytes>| async move {
+            Ok::<_, std::convert::Infallible>(Response::new(Bytes::from(request.uri().to_string())))
+        }));
+        let response = submit
+            .send(request(Method::GET, "/Patient/1"))
+            .await
+            .unwrap();
+        assert_eq!(response.body(), "/Patient/1");
+    }
+}

@@ -270,10 +270,10 @@ async fn a_peer_that_reads_no_answers_is_closed() {
     }
 }
 
-/// Clients installed by scripts/hl7-clients; `None`, with a line that says so, where they are missing.
+/// Clients installed by `make clients`; `None`, with a line that says so, where they are missing.
 fn third_party(path: &str) -> Option<std::path::PathBuf> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.cache/hl7-clients")
+        .join("../.cache/clients")
         .join(path);
     let found = path.exists();
     if !found {
