@@ -3,7 +3,7 @@
 //! Two families of servers are in the field. Up to 2.42 each value stands alone: bad ones are ignored, the rest is committed, and the
 //! answer is a 409 with status WARNING. From 2.43 the values of a data set, period and org unit stand or fall together, a warning is
 //! a 200, and `imported` is always 0. Up to 2.37 the summary is the root of the answer. So the status code decides nothing, the body is
-//! always read, and success is never taken from a count: reading back decides (`submit`).
+//! always read, and success is never taken from a count: reading back decides ([`super::submit`]).
 
 use super::content::Source;
 use fhir_definitions::DataError;

@@ -121,3 +121,175 @@ impl<'a> Source<'a> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The files of the project.
+    pub(crate) fn files() -> Vec<DataFile> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../mappings/dhis2");
+        let mut files = Vec::new();
+        for folder in ["", "targets", "dimensions", "indicators", "datasets"] {
+            for entry in std::fs::read_dir(format!("{root}/{folder}")).unwrap() {
+                let entry = entry.unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                if name.ends_with(".yaml") {
+                    files.push(DataFile {
+                        path: format!("dhis2/{folder}/{name}").replace("//", "/"),
+                        bytes: std::fs::read(entry.path()).unwrap(),
+                    });
+                }
+            }
+        }
+        files
+    }
+
+    pub(crate) fn content() -> Content {
+        Content::load(&files(), &Definitions::load(&[]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_projects_files_load() {
+        let content = content();
+        assert_eq!(content.data_sets["opd-monthly"].cells.len(), 4);
+    }
+
+    /// Changes one text of one file and expects one problem.
+    fn check(definitions: &Definitions, path: &str, from: &str, to: &str, expect: &str) {
+        let mut files = files();
+        let file = files
+            .iter_mut()
+            .find(|file| file.path == format!("dhis2/{path}"))
+            .unwrap();
+        let text = String::from_utf8(file.bytes.clone()).unwrap();
+        assert!(text.contains(from), "{path} {from}");
+        file.bytes = text.replacen(from, to, 1).into_bytes();
+        let errors = Content::load(&files, definitions).unwrap_err();
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            found[0].starts_with(&format!("dhis2/{path}: line ")) && found[0].contains(expect),
+            "{found:?}\n{expect}"
+        );
+    }
+
+    #[test]
+    fn wrong_files() {
+        let definitions = Definitions::load(&[]).unwrap();
+        for (path, from, to, expect) in [
+            (
+                "targets/national.yaml",
+                "attemptsMax: 4",
+                "attemptsMax: 0",
+                "line 9, column 14: attemptsMax is 1 to 10",
+            ),
+            (
+                "targets/national.yaml",
+                "attemptsMax",
+                "attempts",
+                "attempts",
+            ),
+            (
+                "targets/national.yaml",
+                "+00:00",
+                "UTC",
+                "utcOffset is like",
+            ),
+            (
+                "targets/national.yaml",
+                "dataSet: code",
+                "dataSet: kode",
+                "an id scheme is",
+            ),
+            (
+                "targets/national.yaml",
+                "tokenVariable: DHIS2_TOKEN",
+                "",
+                "duplicate",
+            ),
+            (
+                "dimensions/sex.yaml",
+                "[male]",
+                "[female]",
+                "in two options",
+            ),
+            (
+                "dimensions/age-under-5.yaml",
+                "from: 5",
+                "from: 4",
+                "overlaps",
+            ),
+            ("dimensions/age-under-5.yaml", "years", "decades", "decades"),
+            (
+                "indicators/outpatients.yaml",
+                "date: date-start",
+                "date: when",
+                "Encounter has no date search parameter",
+            ),
+            (
+                "indicators/outpatients.yaml",
+                "subject: subject",
+                "subject: class",
+                "no reference search parameter",
+            ),
+            (
+                "indicators/malaria-rdt-done.yaml",
+                "encounter.service-provider",
+                "encounter.provider",
+                "no reference search parameter provider",
+            ),
+            (
+                "indicators/malaria-rdt-done.yaml",
+                "status=final",
+                "stattus=final",
+                "stattus",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "target: national",
+                "target: regional",
+                "line 1, column 9: there is no target",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "periodType: Monthly",
+                "periodType: Lunar",
+                "Lunar",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "indicator: outpatients",
+                "indicator: inpatients",
+                "no indicator",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "[sex, age-under-5]",
+                "[sex, age]",
+                "no dimension",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "female, over5: FEMALE_5_AND_OVER",
+                "",
+                "female, over5 has no category option combo",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "female, over5",
+                "female, over6",
+                "female, over6 is not one option of each dimension",
+            ),
+            (
+                "datasets/opd-monthly.yaml",
+                "MALE_5_AND_OVER",
+                "MALE_UNDER_5",
+                "another cell has this",
+            ),
+            ("errors.yaml", "E7601,", "E7600,", "there twice"),
+            ("errors.yaml", "E7601,", "7601,", "an error code is like"),
+        ] {
+            check(&definitions, path, from, to, expect);
+        }
+    }
+}

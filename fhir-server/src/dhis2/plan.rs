@@ -139,3 +139,81 @@ impl Plan {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhis2::content::tests::content;
+    use crate::dhis2::period::PeriodType;
+
+    fn tabulations() -> Vec<Tabulation> {
+        let row = |combo: Option<&str>, count| BTreeMap::from([(combo.map(str::to_string), count)]);
+        let one = |org_unit: &str, row| Tabulation {
+            counts: BTreeMap::from([(org_unit.to_string(), row)]),
+            ..Tabulation::default()
+        };
+        vec![
+            one("CLINIC_A", row(None, 7)),
+            Tabulation::default(),
+            Tabulation::default(),
+            one("CLINIC_B", row(Some("MALE_UNDER_5"), 2)),
+        ]
+    }
+
+    #[test]
+    fn data_value_sets() {
+        let content = content();
+        let data_set = &content.data_sets["opd-monthly"];
+        let period = PeriodType::Monthly.parse("2026-10").unwrap();
+        let plan = plan("opd-monthly", data_set, &period, tabulations());
+        let schemes = &content.targets["national"].id_schemes;
+        let gone = [ValueKey {
+            data_element: "OUTPATIENTS".into(),
+            category_option_combo: None,
+        }];
+        let sets: Vec<String> = plan
+            .slices
+            .iter()
+            .map(|slice| plan.data_value_set(slice, &gone, schemes).to_string())
+            .collect();
+        let schemes = r#""dataSetIdScheme":"code","dataElementIdScheme":"code","orgUnitIdScheme":"code","categoryOptionComboIdScheme":"code","attributeOptionComboIdScheme":"code""#;
+        let deleted = r#"{"dataElement":"OUTPATIENTS","deleted":true}"#;
+        assert_eq!(
+            sets,
+            [
+                format!(
+                    r#"{{"dataSet":"OPD_MONTHLY","period":"202610","orgUnit":"CLINIC_A",{schemes},"dataValues":[{{"dataElement":"MALARIA_RDT_DONE","value":"7"}},{deleted}]}}"#
+                ),
+                format!(
+                    r#"{{"dataSet":"OPD_MONTHLY","period":"202610","orgUnit":"CLINIC_B",{schemes},"dataValues":[{{"dataElement":"OUTPATIENT_VISITS","categoryOptionCombo":"MALE_UNDER_5","value":"2"}},{deleted}]}}"#
+                ),
+            ]
+        );
+    }
+
+    /// A zero is sent only where the binding says so: then for every cell of every org unit it names.
+    #[test]
+    fn zeros() {
+        let content = content();
+        let mut data_set = content.data_sets["opd-monthly"].clone();
+        data_set.zero = Zero::Explicit;
+        data_set.org_units.otherwise = Some("CLINIC_C".into());
+        let period = PeriodType::Monthly.parse("2026-10").unwrap();
+        let plan = plan("opd-monthly", &data_set, &period, tabulations());
+        let sums: Vec<(&str, usize, u64)> = plan
+            .slices
+            .iter()
+            .map(|slice| {
+                (
+                    slice.org_unit.as_str(),
+                    slice.values.len(),
+                    slice.values.values().sum(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            sums,
+            [("CLINIC_A", 7, 7), ("CLINIC_B", 7, 2), ("CLINIC_C", 7, 0)]
+        );
+    }
+}
