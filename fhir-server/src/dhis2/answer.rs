@@ -43,7 +43,8 @@ impl Answer {
         let status = summary
             .get("status")
             .or_else(|| root.get("status"))?
-            .as_str()?
+            .as_str()
+            .filter(|status| !status.is_empty())?
             .to_string();
         let count = |name: &str| {
             summary

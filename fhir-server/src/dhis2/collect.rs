@@ -33,7 +33,7 @@ pub async fn collect(
     let mut related = Related::new();
     let mut at = Page::First;
     loop {
-        let page = snapshot.search(&query, &at).await?;
+        let page = snapshot.search(&query, at).await?;
         let mut waiting = page
             .matches
             .iter()
@@ -61,10 +61,10 @@ pub async fn collect(
         if events.len() > EVENTS_MAX {
             return Err(Dhis2Error::TooManyEvents(EVENTS_MAX));
         }
-        match page.next {
-            Some(next) => at = Page::After(next),
-            None => return Ok(events),
-        }
+        let Some(next) = page.next else {
+            return Ok(events);
+        };
+        at = Page::After(next);
     }
 }
 
@@ -89,7 +89,7 @@ async fn read_related(
         }
         for ids in ids.chunks(IDS_MAX) {
             let query = by_id(reader, &resource_type, ids)?;
-            let page = snapshot.search(&query, &Page::First).await?;
+            let page = snapshot.search(&query, Page::First).await?;
             for found in page.matches {
                 let resource = parse(&found.body, &found.key)?;
                 related.insert(found.key, Some(resource));
@@ -106,6 +106,7 @@ fn by_id(reader: &Reader<'_>, resource_type: &str, ids: &[String]) -> Result<Que
         handling: Handling::Strict,
         count_default: IDS_MAX,
         count_max: IDS_MAX,
+        now_micros: 0,
     };
     let parameters = [
         ("_id".to_string(), ids.join(",")),

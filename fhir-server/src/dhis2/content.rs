@@ -165,7 +165,7 @@ pub(crate) mod tests {
         let text = String::from_utf8(file.bytes.clone()).unwrap();
         assert!(text.contains(from), "{path} {from}");
         file.bytes = text.replacen(from, to, 1).into_bytes();
-        let errors = Content::load(&files, definitions).unwrap_err();
+        let errors = Content::load(&files, definitions).expect_err(to);
         let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert!(
             found[0].starts_with(&format!("dhis2/{path}: line ")) && found[0].contains(expect),
@@ -203,8 +203,8 @@ pub(crate) mod tests {
             ),
             (
                 "targets/national.yaml",
-                "tokenVariable: DHIS2_TOKEN",
-                "",
+                "tokenVariable: ",
+                "urlVariable: ",
                 "duplicate",
             ),
             (
@@ -219,7 +219,12 @@ pub(crate) mod tests {
                 "from: 4",
                 "overlaps",
             ),
-            ("dimensions/age-under-5.yaml", "years", "decades", "decades"),
+            (
+                "dimensions/age-under-5.yaml",
+                "unit: years",
+                "unit: decades",
+                "decades",
+            ),
             (
                 "indicators/outpatients.yaml",
                 "date: date-start",
@@ -237,12 +242,6 @@ pub(crate) mod tests {
                 "encounter.service-provider",
                 "encounter.provider",
                 "no reference search parameter provider",
-            ),
-            (
-                "indicators/malaria-rdt-done.yaml",
-                "status=final",
-                "stattus=final",
-                "stattus",
             ),
             (
                 "datasets/opd-monthly.yaml",

@@ -160,6 +160,8 @@ impl Indicator {
             handling: Handling::Strict,
             count_default: PAGE,
             count_max: PAGE,
+            // Only the prefix `ap` asks for the time; about a date that moves with the clock nothing can be reported.
+            now_micros: 0,
         };
         fhir_search::parse(&context, &[&self.resource_type], &parameters)
     }

@@ -59,7 +59,7 @@ pub fn measure_report(plan: &Plan, slice: &Slice) -> Value {
             .map(|(combo, count)| {
                 json!({
                     "valueCodeableConcept": coded(CATEGORY_OPTION_COMBO, combo),
-                    "population": [population("measure-population", **count)],
+                    "population": [population("measure-population", *count)],
                 })
             })
             .collect();
@@ -269,7 +269,10 @@ mod tests {
         let submission = Submission {
             attempts: vec![Attempt::Answered {
                 status: 409,
-                answer: Answer::default(),
+                answer: Answer {
+                    status: "WARNING".into(),
+                    ..Answer::default()
+                },
             }],
             state: State::Held,
             confirmed: 3,

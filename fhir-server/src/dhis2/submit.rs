@@ -75,7 +75,7 @@ pub enum State {
     Failed,
     /// No right, or a wrong secret: nothing more should be sent to this target.
     Forbidden,
-    /// No answer after all attempts, and the values are not there.
+    /// No answer of DHIS2 after all attempts, and the values are not there.
     Unreachable,
 }
 
