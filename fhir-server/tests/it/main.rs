@@ -1,1 +1,5 @@
+//! The server over HTTP, as a client sees it: tables of requests and what must come back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod dhis2;
