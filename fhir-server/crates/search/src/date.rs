@@ -15,7 +15,9 @@
 //! | ap | `lo < to && hi > from`: they overlap; the parser has widened `[from, to)` by a tenth of its distance from now |
 
 use crate::query::{DateMatch, Prefix};
-use fhir_model::DateRange;
+use fhir_model::{DateRange, PartialDate};
+use fhirpath::Node;
+use serde_json::Value;
 
 impl DateMatch {
     /// Whether a stored range `[lo, hi)` satisfies the condition.
@@ -34,6 +36,41 @@ impl DateMatch {
             Prefix::Ap => lo < to && hi > from,
         }
     }
+}
+
+/// The time that an element covers. A Period without one bound is open there. Of a Timing "only the outer limits matter": from the first
+/// event or bound to the last; one that says no dates covers nothing that can be searched.
+pub(crate) fn covered(node: Node<'_>) -> Option<DateRange> {
+    match node.type_name {
+        "Period" => period(node.value),
+        "Timing" => {
+            let events = node.value.get("event").and_then(Value::as_array);
+            let bounds = node.value.get("repeat").and_then(|r| r.get("boundsPeriod"));
+            events
+                .into_iter()
+                .flatten()
+                .filter_map(date)
+                .chain(bounds.and_then(period))
+                .reduce(|a, b| DateRange {
+                    lo: a.lo.min(b.lo),
+                    hi: a.hi.max(b.hi),
+                })
+        }
+        _ => date(node.value),
+    }
+}
+
+fn period(value: &Value) -> Option<DateRange> {
+    let start = value.get("start").and_then(date);
+    let end = value.get("end").and_then(date);
+    (start.is_some() || end.is_some()).then(|| DateRange {
+        lo: start.map_or(DateRange::MIN, |range| range.lo),
+        hi: end.map_or(DateRange::MAX, |range| range.hi),
+    })
+}
+
+fn date(value: &Value) -> Option<DateRange> {
+    Some(PartialDate::parse(value.as_str()?)?.range)
 }
 
 /// `range`, a tenth of its distance from `now_micros` wider on both sides: what `ap` allows.
@@ -77,6 +114,50 @@ mod tests {
                 .filter(|&prefix| DateMatch { prefix, range }.matches(lo, hi))
                 .collect();
             assert_eq!(got, expect, "[{lo}, {hi})");
+        }
+    }
+
+    #[test]
+    fn covers() {
+        use serde_json::json;
+        let day = |text: &str| PartialDate::parse(text).unwrap().range;
+        let (a, b) = (day("2020-01-01"), day("2020-03"));
+        for (type_name, value, expect) in [
+            ("date", json!("2020-01-01"), Some((a.lo, a.hi))),
+            ("dateTime", json!("nonsense"), None),
+            (
+                "Period",
+                json!({"start": "2020-01-01", "end": "2020-03"}),
+                Some((a.lo, b.hi)),
+            ),
+            (
+                "Period",
+                json!({"start": "2020-01-01"}),
+                Some((a.lo, i64::MAX)),
+            ),
+            ("Period", json!({"end": "2020-03"}), Some((i64::MIN, b.hi))),
+            ("Period", json!({}), None),
+            (
+                "Timing",
+                json!({"event": ["2020-03", "2020-01-01"]}),
+                Some((a.lo, b.hi)),
+            ),
+            (
+                "Timing",
+                json!({"repeat": {"boundsPeriod": {"start": "2020-03"}}, "event": ["2020-01-01"]}),
+                Some((a.lo, i64::MAX)),
+            ),
+            ("Timing", json!({"repeat": {"frequency": 2}}), None),
+            ("Timing", json!("odd"), None),
+            ("Period", json!([1]), None),
+            ("date", json!(2020), None),
+        ] {
+            let node = Node {
+                value: &value,
+                type_name,
+                system: None,
+            };
+            assert_eq!(covered(node).map(|r| (r.lo, r.hi)), expect, "{value}");
         }
     }
 

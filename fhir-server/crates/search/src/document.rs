@@ -1,7 +1,14 @@
 //! The search document: what a resource can be found by. A pure function of the definitions and the resource.
 
-use fhir_definitions::{Definitions, ParameterKey};
-use fhir_model::{DateRange, Decimal, ResourceKey};
+use crate::coding::{self, System};
+use crate::number::{self, Measured};
+use crate::reference::{self, Target};
+use crate::string::{self, normalise};
+use crate::token::{Hashes, STORED};
+use crate::{composite, date};
+use fhir_definitions::{Definitions, ParameterKey, ParameterType, SearchParameter};
+use fhir_model::{DateRange, Decimal, ResourceKey, json::resource_type};
+use fhirpath::Node;
 use serde_json::Value;
 
 /// Everything both engines index of one resource. All lists are sorted and free of duplicates.
@@ -39,7 +46,7 @@ pub struct DateEntry {
 ///
 /// A quantity has one entry per way to ask for it, so that one index serves all: `unit` is 0 (any unit, also of plain numbers), the
 /// hash of system and code, of the code, and of the written unit where that differs ([`crate::token::Hashes::unit_match`]). In a composite
-/// it is the hash of the other components and of one of these units: `composite(key, [others…, unit])`.
+/// `unit` is the hash of the other components, `composite(key, [others…])`, and for each unit there is a token `composite(key, [others…, unit])`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuantityEntry {
     pub key: ParameterKey,
@@ -59,19 +66,348 @@ pub struct StringEntry {
 /// Longest indexed string, in characters; a match on a longer one is checked on the body.
 pub const STRING_MAX: usize = 256;
 
+/// Most values of one parameter in one resource; the rest is not indexed. A resource that large is refused by its size before.
+const VALUES_MAX: usize = 100_000;
+
 /// Extracts the search document. `base` is the server's own base without a trailing slash: absolute references on it are local.
+/// What has no search parameters (a type this server has not) gives an empty document. `_id` and `_lastUpdated` are no part of it: they
+/// are the row's own.
 pub fn search_document(
     definitions: &Definitions,
     resource: &Value,
     base: Option<&str>,
 ) -> SearchDocument {
-    let _ = (definitions, resource, base, DateRange::MIN);
-    SearchDocument::default()
+    extract(definitions, resource, base, STORED)
 }
 
 /// The stored hashes that a condition on the resource's identifiers could ask for, sorted: what a write of the resource locks, so that
 /// it and a conditional write on the same identity wait for each other.
 pub fn identity_atoms(definitions: &Definitions, resource: &Value, base: Option<&str>) -> Vec<i64> {
-    let _ = (definitions, resource, base);
-    Vec::new()
+    let mut atoms = Vec::new();
+    if let Some(parameter) = resource_type(resource)
+        .and_then(|resource_type| definitions.search_parameter(resource_type, "identifier"))
+        && let Some(program) = &parameter.program
+    {
+        let extraction = Extraction::new(definitions, base, STORED);
+        let mut nodes = Vec::new();
+        program.run(resource, &mut nodes);
+        for node in nodes {
+            extraction.atoms(parameter.key, ParameterType::Token, node, &mut atoms);
+        }
+    }
+    atoms.sort_unstable();
+    atoms.dedup();
+    atoms
+}
+
+/// [`search_document`] with hashes of a chosen family.
+pub(crate) fn extract(
+    definitions: &Definitions,
+    resource: &Value,
+    base: Option<&str>,
+    hashes: Hashes,
+) -> SearchDocument {
+    let mut extraction = Extraction::new(definitions, base, hashes);
+    let mut nodes = Vec::with_capacity(32);
+    let parameters = resource_type(resource)
+        .map(|resource_type| definitions.search_parameters(resource_type))
+        .unwrap_or_default();
+    for parameter in parameters {
+        let Some(program) = &parameter.program else {
+            continue;
+        };
+        if matches!(parameter.code.as_str(), "_id" | "_lastUpdated") {
+            continue;
+        }
+        nodes.clear();
+        program.run(resource, &mut nodes);
+        nodes.truncate(VALUES_MAX);
+        if nodes.iter().any(|node| has_value(node.value)) {
+            let present = extraction.hashes.present(parameter.key);
+            extraction.document.tokens.push(present);
+        }
+        for node in &nodes {
+            extraction.value(parameter, *node);
+        }
+    }
+    extraction.document.sort();
+    extraction.document
+}
+
+/// An element with extensions alone is missing.
+fn has_value(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .keys()
+            .any(|name| name != "extension" && name != "id"),
+        _ => true,
+    }
+}
+
+impl SearchDocument {
+    fn sort(&mut self) {
+        fn tidy<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+        }
+        tidy(&mut self.tokens);
+        tidy(&mut self.references);
+        tidy(&mut self.dates);
+        tidy(&mut self.quantities);
+        tidy(&mut self.strings);
+    }
+}
+
+/// A value that is compared, not only equal.
+pub(crate) enum Ordered {
+    Date(DateRange),
+    Number {
+        lo: Option<Decimal>,
+        hi: Option<Decimal>,
+        /// Hashes; without the 0 for any.
+        units: Vec<i64>,
+    },
+    String(String),
+}
+
+/// A search document in the making.
+pub(crate) struct Extraction<'a> {
+    definitions: &'a Definitions,
+    base: Option<&'a str>,
+    hashes: Hashes,
+    document: SearchDocument,
+}
+
+impl<'a> Extraction<'a> {
+    fn new(definitions: &'a Definitions, base: Option<&'a str>, hashes: Hashes) -> Extraction<'a> {
+        Extraction {
+            definitions,
+            base,
+            hashes,
+            document: SearchDocument::default(),
+        }
+    }
+
+    /// Adds what `parameter` finds in one element.
+    fn value(&mut self, parameter: &'a SearchParameter, node: Node<'a>) {
+        let key = parameter.key;
+        match parameter.kind {
+            ParameterType::Token => self.token(key, node),
+            ParameterType::String => self.string(parameter, node),
+            ParameterType::Reference => self.reference(key, node),
+            ParameterType::Uri => {
+                if let Value::String(uri) = node.value {
+                    self.document.tokens.push(self.hashes.uri(key, uri));
+                    if let (true, Some((plain, _))) =
+                        (node.type_name == "canonical", uri.split_once('|'))
+                    {
+                        self.document.tokens.push(self.hashes.uri(key, plain));
+                    }
+                }
+            }
+            ParameterType::Date => {
+                if let Some(DateRange { lo, hi }) = date::covered(node) {
+                    let marker = 0;
+                    self.document.dates.push(DateEntry {
+                        key,
+                        marker,
+                        lo,
+                        hi,
+                    });
+                }
+            }
+            ParameterType::Number => {
+                if let Some(Measured { lo, hi, .. }) = number::measured(node) {
+                    let unit = 0;
+                    self.document
+                        .quantities
+                        .push(QuantityEntry { key, unit, lo, hi });
+                }
+            }
+            ParameterType::Quantity => {
+                for value in self.ordered(ParameterType::Quantity, node) {
+                    if let Ordered::Number { lo, hi, units } = value {
+                        for unit in std::iter::once(0).chain(units) {
+                            let (lo, hi) = (lo.clone(), hi.clone());
+                            self.document
+                                .quantities
+                                .push(QuantityEntry { key, unit, lo, hi });
+                        }
+                    }
+                }
+            }
+            ParameterType::Composite => composite::extract(self, parameter, node),
+            ParameterType::Special | ParameterType::Resource => {}
+        }
+    }
+
+    fn token(&mut self, key: ParameterKey, node: Node<'a>) {
+        let mut atoms = std::mem::take(&mut self.document.tokens);
+        self.atoms(key, ParameterType::Token, node, &mut atoms);
+        coding::each(node, &mut |token| {
+            if let System::Named(system) = token.system {
+                atoms.push(self.hashes.system(key, system));
+            }
+        });
+        coding::identifier_types(node, &mut |system, code, value| {
+            atoms.push(self.hashes.of_type(key, system, code, value));
+        });
+        self.document.tokens = atoms;
+    }
+
+    fn string(&mut self, parameter: &SearchParameter, node: Node<'a>) {
+        let key = parameter.key;
+        string::each(node, &mut |text| {
+            self.document.tokens.push(self.hashes.exact(key, text));
+            let value = normalise(text);
+            // A family name of several words is found by each of them (Carreno Quinones).
+            if parameter.code == "family" || node.type_name == "HumanName" {
+                for (space, _) in value.match_indices(' ').take(FAMILY_WORDS_MAX) {
+                    let value = value[space + 1..].to_owned();
+                    self.document.strings.push(StringEntry { key, value });
+                }
+            }
+            if !value.is_empty() {
+                self.document.strings.push(StringEntry { key, value });
+            }
+        });
+    }
+
+    fn reference(&mut self, key: ParameterKey, node: Node<'a>) {
+        let (definitions, base) = (self.definitions, self.base);
+        reference::each(node, definitions, base, &mut |target| match target {
+            Target::Local(target) => {
+                self.document
+                    .references
+                    .push(ReferenceEntry { key, target });
+            }
+            Target::Url(url) => self.document.tokens.push(self.hashes.url(key, url)),
+            Target::Identifier(value) => {
+                let identifier = Node {
+                    value,
+                    type_name: "Identifier",
+                    system: None,
+                };
+                coding::each(identifier, &mut |token| {
+                    for token in token.forms() {
+                        let hash = self.hashes.reference_identifier(key, &token);
+                        self.document.tokens.push(hash);
+                    }
+                });
+            }
+        });
+    }
+
+    /// The hashes by which a value that is matched whole can be asked for, but for `system|`.
+    pub(crate) fn atoms(
+        &self,
+        key: ParameterKey,
+        kind: ParameterType,
+        node: Node<'a>,
+        out: &mut Vec<i64>,
+    ) {
+        match kind {
+            ParameterType::Token => coding::each(node, &mut |token| {
+                let Some(code) = token.code else { return };
+                out.push(self.hashes.code(key, code));
+                match token.system {
+                    System::Named(system) => {
+                        out.push(self.hashes.system_and_code(key, system, code));
+                    }
+                    System::Missing => out.push(self.hashes.no_system(key, code)),
+                    System::Inapplicable => {}
+                }
+            }),
+            ParameterType::Reference => {
+                reference::each(
+                    node,
+                    self.definitions,
+                    self.base,
+                    &mut |target| match target {
+                        Target::Local(target) => {
+                            out.push(self.hashes.url(key, &target.to_string()))
+                        }
+                        Target::Url(url) => out.push(self.hashes.url(key, url)),
+                        Target::Identifier(_) => {}
+                    },
+                );
+            }
+            ParameterType::Uri => {
+                if let Value::String(uri) = node.value {
+                    out.push(self.hashes.uri(key, uri));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The values that are compared.
+    pub(crate) fn ordered(&self, kind: ParameterType, node: Node<'a>) -> Vec<Ordered> {
+        match kind {
+            ParameterType::Date => date::covered(node).map(Ordered::Date).into_iter().collect(),
+            ParameterType::Number | ParameterType::Quantity => number::measured(node)
+                .map(|measured| Ordered::Number {
+                    units: measured.units(self.hashes),
+                    lo: measured.lo,
+                    hi: measured.hi,
+                })
+                .into_iter()
+                .collect(),
+            ParameterType::String => {
+                let mut found = Vec::new();
+                string::each(node, &mut |text| {
+                    found.push(Ordered::String(normalise(text)))
+                });
+                found
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds a composite whose parts are all matched whole.
+    pub(crate) fn composite(&mut self, key: ParameterKey, parts: &[i64]) {
+        let hash = self.hashes.composite(key, parts);
+        self.document.tokens.push(hash);
+    }
+
+    /// Adds a composite's ordered part, marked with the others.
+    pub(crate) fn ordered_composite(&mut self, key: ParameterKey, others: &[i64], value: &Ordered) {
+        let marker = self.hashes.composite(key, others);
+        match value {
+            Ordered::Date(DateRange { lo, hi }) => {
+                let (lo, hi) = (*lo, *hi);
+                self.document.dates.push(DateEntry {
+                    key,
+                    marker,
+                    lo,
+                    hi,
+                });
+            }
+            Ordered::Number { lo, hi, units } => {
+                self.document.quantities.push(QuantityEntry {
+                    key,
+                    unit: marker,
+                    lo: lo.clone(),
+                    hi: hi.clone(),
+                });
+                for unit in units {
+                    let mut parts = others.to_vec();
+                    parts.push(*unit);
+                    self.composite(key, &parts);
+                }
+            }
+            Ordered::String(text) => {
+                let value = marked(marker, text);
+                self.document.strings.push(StringEntry { key, value });
+            }
+        }
+    }
+}
+
+/// Most words of a name that it can be found by, besides its first.
+const FAMILY_WORDS_MAX: usize = 4;
+
+/// The value of a composite's string: the marker as 16 hexadecimal digits, then the text.
+pub fn marked(marker: i64, text: &str) -> String {
+    format!("{:016x}{text}", marker.cast_unsigned())
 }

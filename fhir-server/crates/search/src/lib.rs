@@ -3,11 +3,15 @@
 //!
 //! Pure: no I/O, no clock, no global state.
 
+mod coding;
+mod composite;
 pub mod date;
 pub mod document;
 pub mod number;
 pub mod parse;
 pub mod query;
+mod reference;
+pub mod string;
 pub mod token;
 
 pub use document::{SearchDocument, search_document};

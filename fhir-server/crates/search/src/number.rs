@@ -11,7 +11,10 @@
 //! | ap | `[lo, hi]` overlaps the value and a tenth of it (at least half a unit) on both sides |
 
 use crate::query::{NumberMatch, Prefix};
+use crate::token::Hashes;
 use fhir_model::Decimal;
+use fhirpath::Node;
+use serde_json::Value;
 
 impl NumberMatch {
     /// Whether a stored `[lo, hi]` satisfies the condition.
@@ -51,11 +54,103 @@ impl NumberMatch {
     }
 }
 
+/// A number or quantity of a resource: `[lo, hi]`, a missing side infinite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Measured<'a> {
+    pub lo: Option<Decimal>,
+    pub hi: Option<Decimal>,
+    system: Option<&'a str>,
+    code: Option<&'a str>,
+    unit: Option<&'a str>,
+}
+
+impl Measured<'_> {
+    /// The hashes of the units by which it can be asked for, without "any".
+    pub(crate) fn units(&self, hashes: Hashes) -> Vec<i64> {
+        let both = self.system.zip(self.code).map(|(s, c)| hashes.unit(s, c));
+        let text = self.unit.filter(|unit| Some(*unit) != self.code);
+        let texts = [self.code, text].into_iter().flatten();
+        both.into_iter()
+            .chain(texts.map(|text| hashes.unit_code_or_text(text)))
+            .collect()
+    }
+}
+
+/// What an element measures: a number, a Quantity and its kinds, Money (units are its currencies), a Range. A comparator opens the side it
+/// points to: `<5` is everything up to 5.
+pub(crate) fn measured(node: Node<'_>) -> Option<Measured<'_>> {
+    match node.type_name {
+        "Range" => {
+            let low = node.value.get("low").and_then(quantity);
+            let high = node.value.get("high").and_then(quantity);
+            let unit = low.clone().or_else(|| high.clone())?;
+            Some(Measured {
+                lo: low.and_then(|low| low.lo),
+                hi: high.and_then(|high| high.hi),
+                ..unit
+            })
+        }
+        "Money" => {
+            let value = decimal(node.value.get("value")?)?;
+            let code = text(node.value, "currency");
+            Some(Measured {
+                lo: Some(value.clone()),
+                hi: Some(value),
+                system: code.map(|_| "urn:iso:std:iso:4217"),
+                code,
+                unit: None,
+            })
+        }
+        _ => match node.value {
+            Value::Object(_) => quantity(node.value),
+            value => {
+                let value = decimal(value)?;
+                Some(Measured {
+                    lo: Some(value.clone()),
+                    hi: Some(value),
+                    system: None,
+                    code: None,
+                    unit: None,
+                })
+            }
+        },
+    }
+}
+
+fn quantity(value: &Value) -> Option<Measured<'_>> {
+    let number = decimal(value.get("value")?)?;
+    let (lo, hi) = match text(value, "comparator") {
+        Some("<" | "<=") => (None, Some(number)),
+        Some(">" | ">=" | "ad") => (Some(number), None),
+        _ => (Some(number.clone()), Some(number)),
+    };
+    Some(Measured {
+        lo,
+        hi,
+        system: text(value, "system"),
+        code: text(value, "code"),
+        unit: text(value, "unit"),
+    })
+}
+
+/// A JSON number, or an integer64, which is a string.
+fn decimal(value: &Value) -> Option<Decimal> {
+    match value {
+        Value::Number(number) => Decimal::parse(number.as_str()),
+        Value::String(text) => Decimal::parse(text),
+        _ => None,
+    }
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+    value.get(member)?.as_str()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn decimal(text: &str) -> Option<Decimal> {
+    fn number(text: &str) -> Option<Decimal> {
         (!text.is_empty()).then(|| Decimal::parse(text).unwrap())
     }
 
@@ -81,14 +176,85 @@ mod tests {
             let got: Vec<_> = [Eq, Ne, Gt, Lt, Ge, Le, Sa, Eb, Ap]
                 .into_iter()
                 .filter(|&prefix| {
-                    let number = NumberMatch {
+                    let condition = NumberMatch {
                         prefix,
-                        value: decimal(value).unwrap(),
+                        value: number(value).unwrap(),
                     };
-                    number.matches(decimal(lo).as_ref(), decimal(hi).as_ref())
+                    condition.matches(number(lo).as_ref(), number(hi).as_ref())
                 })
                 .collect();
             assert_eq!(got, expect, "{value} against [{lo}, {hi}]");
+        }
+    }
+
+    #[test]
+    fn measures() {
+        use crate::token::STORED;
+        use serde_json::json;
+        for (type_name, value, lo, hi, units) in [
+            ("decimal", json!(1.50), "1.5", "1.5", 0),
+            ("integer64", json!("7"), "7", "7", 0),
+            (
+                "Quantity",
+                json!({"value": 5, "system": "u", "code": "mg", "unit": "mg"}),
+                "5",
+                "5",
+                2,
+            ),
+            (
+                "Quantity",
+                json!({"value": 5, "system": "u", "code": "mg", "unit": "milligram"}),
+                "5",
+                "5",
+                3,
+            ),
+            ("Quantity", json!({"value": 5, "unit": "mg"}), "5", "5", 1),
+            ("Age", json!({"value": 5, "comparator": "<"}), "", "5", 0),
+            (
+                "Quantity",
+                json!({"value": 5, "comparator": ">="}),
+                "5",
+                "",
+                0,
+            ),
+            ("Money", json!({"value": 5, "currency": "EUR"}), "5", "5", 2),
+            (
+                "Range",
+                json!({"low": {"value": 1, "unit": "a"}, "high": {"value": 2}}),
+                "1",
+                "2",
+                1,
+            ),
+            ("Range", json!({"high": {"value": 2}}), "", "2", 0),
+        ] {
+            let measured = measured(Node {
+                value: &value,
+                type_name,
+                system: None,
+            })
+            .unwrap();
+            assert_eq!(
+                (measured.lo.clone(), measured.hi.clone()),
+                (number(lo), number(hi)),
+                "{value}"
+            );
+            assert_eq!(measured.units(STORED).len(), units, "{value}");
+        }
+        for value in [
+            json!({"code": "mg"}),
+            json!("x"),
+            json!(null),
+            json!([]),
+            json!({"value": "x"}),
+        ] {
+            assert_eq!(
+                measured(Node {
+                    value: &value,
+                    type_name: "Quantity",
+                    system: None
+                }),
+                None
+            );
         }
     }
 }

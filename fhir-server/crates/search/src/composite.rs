@@ -1,0 +1,76 @@
+//! Composites (<https://hl7.org/fhir/R5/search.html#composite>): several values of one element.
+//!
+//! Components that are matched whole (token, uri, reference, number as a token) become one hash of all of them. One component may be
+//! ordered (quantity, number, date, string): its entry then carries the hash of the others. Its unit, if it is a quantity, stands in a token of
+//! its own beside the others; where one resource has the same code twice with two units, that pair is only checked again on the resource.
+//! Two ordered components (the ratios of Ingredient) are not indexed. `system|` is not offered inside a composite.
+
+use crate::document::{Extraction, Ordered};
+use fhir_definitions::{ParameterType, SearchParameter};
+use fhirpath::Node;
+
+/// Most combinations of one element: a code with 8 codings and a value with 8.
+const COMBINATIONS_MAX: usize = 1024;
+
+/// Adds what the composite `parameter` finds in `element`.
+pub(crate) fn extract<'a>(
+    extraction: &mut Extraction<'a>,
+    parameter: &'a SearchParameter,
+    element: Node<'a>,
+) {
+    let mut atoms: Vec<Vec<i64>> = vec![Vec::new()];
+    let mut ordered: Option<Vec<Ordered>> = None;
+    let mut nodes = Vec::new();
+    for component in &parameter.components {
+        nodes.clear();
+        component.program.run(element.value, &mut nodes);
+        if is_ordered(component.kind) {
+            let found = nodes
+                .iter()
+                .flat_map(|node| extraction.ordered(component.kind, *node))
+                .collect();
+            if ordered.replace(found).is_some() {
+                return;
+            }
+            continue;
+        }
+        let mut found = Vec::new();
+        for node in &nodes {
+            extraction.atoms(parameter.key, component.kind, *node, &mut found);
+        }
+        if atoms.len() * found.len() > COMBINATIONS_MAX {
+            return;
+        }
+        atoms = atoms
+            .iter()
+            .flat_map(|before| {
+                found.iter().map(|atom| {
+                    let mut all = before.clone();
+                    all.push(*atom);
+                    all
+                })
+            })
+            .collect();
+    }
+    for parts in &atoms {
+        match &ordered {
+            None => extraction.composite(parameter.key, parts),
+            Some(values) => {
+                for value in values {
+                    extraction.ordered_composite(parameter.key, parts, value);
+                }
+            }
+        }
+    }
+}
+
+/// Whether values of this type are compared, not only equal.
+pub(crate) fn is_ordered(kind: ParameterType) -> bool {
+    matches!(
+        kind,
+        ParameterType::Quantity
+            | ParameterType::Number
+            | ParameterType::Date
+            | ParameterType::String
+    )
+}

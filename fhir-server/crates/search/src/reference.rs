@@ -1,0 +1,82 @@
+//! References (<https://hl7.org/fhir/R5/search.html#reference>): what an element points at, and what a query may call it.
+//!
+//! - Relative, or absolute on the own base, to a type this server has: the resource's key. A version in it is kept as a URL too, so that
+//!   a search with the version finds it, and one without finds it anyway.
+//! - Absolute elsewhere, urn, of a type this server has not: the URL as written. A canonical `url|version` also without its version, a
+//!   versioned URL also without `/_history/…`.
+//! - Contained (`#id`): not searched.
+//! - An identifier in the Reference: by `:identifier` only.
+
+use fhir_definitions::Definitions;
+use fhir_model::{Reference, ResourceKey};
+use fhirpath::Node;
+use serde_json::Value;
+
+/// What an element points at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target<'a> {
+    Local(ResourceKey),
+    Url(&'a str),
+    /// Value of an Identifier.
+    Identifier(&'a Value),
+}
+
+/// Calls `visit` for everything the element points at.
+pub(crate) fn each<'a>(
+    node: Node<'a>,
+    definitions: &Definitions,
+    base: Option<&str>,
+    visit: &mut dyn FnMut(Target<'a>),
+) {
+    let reference = match node.type_name {
+        "CodeableReference" => node.value.get("reference"),
+        _ => Some(node.value),
+    };
+    match reference {
+        Some(Value::String(text)) => url(text, definitions, base, visit),
+        Some(value @ Value::Object(members)) => {
+            if let Some(Value::String(text)) = members.get("reference") {
+                url(text, definitions, base, visit);
+            } else if let (Some(Value::String(resource_type)), Some(Value::String(id))) =
+                (members.get("resourceType"), members.get("id"))
+                && fhir_model::key::is_id(id)
+                && definitions.type_number(resource_type).is_some()
+            {
+                // A resource inside a Bundle: the composition of a document, the header of a message.
+                visit(Target::Local(ResourceKey::new(resource_type, id)));
+            }
+            if let Some(identifier) = value.get("identifier").filter(|i| i.is_object()) {
+                visit(Target::Identifier(identifier));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn url<'a>(
+    text: &'a str,
+    definitions: &Definitions,
+    base: Option<&str>,
+    visit: &mut dyn FnMut(Target<'a>),
+) {
+    match Reference::parse(text, base) {
+        Reference::Contained(_) => {}
+        Reference::Local { key, version }
+            if definitions.type_number(&key.resource_type).is_some() =>
+        {
+            visit(Target::Local(key));
+            if version.is_some() {
+                visit(Target::Url(text));
+            }
+        }
+        _ => {
+            visit(Target::Url(text));
+            if let Some((plain, _)) = text
+                .split_once('|')
+                .or_else(|| text.split_once("/_history/"))
+            {
+                visit(Target::Url(plain));
+            }
+        }
+    }
+}
