@@ -4,6 +4,7 @@
 //! never changed in place (design invariant 12). Pure: the folders' bytes are handed in by the caller.
 
 pub mod compartment;
+mod data_files;
 pub mod parameter;
 mod primitive;
 mod search_parameters;
@@ -21,7 +22,7 @@ use fhir_model::Issue;
 use fhirpath::{ElementType, TypeModel};
 use search_parameters::ByType;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -48,18 +49,20 @@ pub struct Definitions {
     structures: &'static Structures,
     numbers: HashMap<&'static str, i16>,
     parameters: ByType,
+    /// The site's files by canonical url.
+    own: BTreeMap<String, Value>,
     fingerprint: u64,
 }
 
 impl Definitions {
-    /// The core R5 definitions and the site's files.
+    /// The core R5 definitions and the site's files: the JSON files of `profiles/` and `terminology/`.
     ///
     /// # Errors
     /// One [`DataError`] per problem found in `files`.
     pub fn load(files: &[DataFile]) -> Result<Definitions, Vec<DataError>> {
-        let _ = files;
         let structures = Structures::r5();
-        let parameters = search_parameters::r5().clone();
+        let mut parameters = search_parameters::r5().clone();
+        let own = data_files::load(files, structures, &mut parameters)?;
         Ok(Definitions {
             structures,
             numbers: structures
@@ -70,6 +73,7 @@ impl Definitions {
                 .collect(),
             fingerprint: fingerprint(&parameters),
             parameters,
+            own,
         })
     }
 
@@ -124,6 +128,11 @@ impl Definitions {
     /// A type: `HumanName`, `code`, `Patient`, or a backbone element by its path (`Patient.contact`).
     pub fn structure(&self, name: &str) -> Option<&'static Structure> {
         self.structures.get(name)
+    }
+
+    /// The site's own definitions (profiles, search parameters, code systems, …), in the order of their canonical urls.
+    pub fn own_resources(&self) -> impl Iterator<Item = &Value> {
+        self.own.values()
     }
 
     /// Checks a resource against the base structure of its type: names, types, cardinalities, primitive formats, required bindings,
