@@ -275,7 +275,7 @@ impl<'a> Load<'a> {
     ) -> Option<&'static str> {
         let composite = parameter.kind == ParameterType::Composite;
         if parameter.components.len() != definition.components.len() {
-            return Some("a component's definition or expression is not known");
+            return Some("a component's expression is not one of its elements");
         }
         (composite != (parameter.components.len() > 1))
             .then_some("a composite, and only a composite, has two or more components")

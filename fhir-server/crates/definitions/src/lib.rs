@@ -150,6 +150,10 @@ impl TypeModel for Definitions {
     fn is_a(&self, type_name: &str, ancestor: &str) -> bool {
         self.structures.is_a(type_name, ancestor)
     }
+
+    fn code_system(&self, type_name: &str, name: &str) -> Option<String> {
+        self.structures.code_system(type_name, name)
+    }
 }
 
 /// Everything that decides what is extracted, under which number. The types follow from the table of structures.

@@ -7,7 +7,7 @@ use crate::terminology::ValueSetCodes;
 
 use fhirpath::{ElementType, TypeModel};
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What sort of type this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,8 @@ pub struct Binding {
     pub strength: Strength,
     /// Canonical URL without version.
     pub value_set: &'static str,
-    codes: OnceLock<ValueSetCodes>,
+    codes: OnceLock<Arc<ValueSetCodes>>,
+    system: OnceLock<Option<String>>,
 }
 
 impl Element {
@@ -217,6 +218,7 @@ impl Element {
             },
             value_set: url,
             codes: OnceLock::new(),
+            system: OnceLock::new(),
         });
         let element = Element {
             name: name.trim_end_matches("[x]"),
@@ -263,6 +265,16 @@ impl TypeModel for Structures {
             }
         }
         true
+    }
+
+    fn code_system(&self, type_name: &str, name: &str) -> Option<String> {
+        let element = self.get(type_name)?.element(name)?;
+        let is_code = element.types.iter().any(|t| t.name == "code");
+        let binding = element.binding.as_ref().filter(|_| is_code)?;
+        binding
+            .system
+            .get_or_init(|| crate::terminology::code_system(binding.value_set))
+            .clone()
     }
 }
 

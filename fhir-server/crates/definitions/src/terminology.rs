@@ -6,8 +6,8 @@
 use crate::tables::TERMINOLOGY;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What is in a value set.
 #[derive(Debug)]
@@ -38,8 +38,17 @@ impl ValueSetCodes {
     }
 }
 
-/// The codes of a value set (canonical URL without version).
-pub(crate) fn codes(value_set: &str) -> ValueSetCodes {
+/// The codes of a value set (canonical URL without version). Expanded once, whatever number of elements is bound to it.
+pub(crate) fn codes(value_set: &'static str) -> Arc<ValueSetCodes> {
+    static EXPANDED: Mutex<BTreeMap<&str, Arc<ValueSetCodes>>> = Mutex::new(BTreeMap::new());
+    let mut expanded = EXPANDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let codes = expanded
+        .entry(value_set)
+        .or_insert_with(|| Arc::new(read_codes(value_set)));
+    Arc::clone(codes)
+}
+
+fn read_codes(value_set: &str) -> ValueSetCodes {
     if let Some((_, rule)) = RULES.iter().find(|(url, _)| *url == value_set) {
         return ValueSetCodes::Rule(*rule);
     }
@@ -53,6 +62,30 @@ pub(crate) fn codes(value_set: &str) -> ValueSetCodes {
         }
         None => ValueSetCodes::Rule(|_| true),
     }
+}
+
+/// The one code system that a value set draws on; `None` when there are several or it is not in the table. Cheaper than expanding it.
+pub(crate) fn code_system(value_set: &str) -> Option<String> {
+    let mut systems = HashSet::new();
+    systems_of(value_set, 0, &mut systems)?;
+    let mut systems = systems.into_iter();
+    systems.next().filter(|_| systems.next().is_none())
+}
+
+fn systems_of(value_set: &str, depth: usize, systems: &mut HashSet<String>) -> Option<()> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    let row: ValueSetRow = serde_json::from_str(row('V', value_set)?).ok()?;
+    for include in row.compose.include {
+        if !include.system.is_empty() {
+            systems.insert(unversioned(&include.system).to_owned());
+        }
+        for url in &include.value_set {
+            systems_of(unversioned(url), depth + 1, systems)?;
+        }
+    }
+    Some(())
 }
 
 /// The required value sets of R5 whose code systems are not in the packages.
@@ -342,12 +375,28 @@ mod tests {
             ("ucum-units", "http://unitsofmeasure.org", "10*3/uL", true),
             ("ucum-units", "http://unitsofmeasure.org", "per hour", false),
         ] {
-            let codes = codes(&format!("http://hl7.org/fhir/ValueSet/{value_set}"));
+            let codes = read_codes(&format!("http://hl7.org/fhir/ValueSet/{value_set}"));
             assert_eq!(
                 codes.has(system, code),
                 expect,
                 "{value_set} {system}|{code}"
             );
+        }
+    }
+
+    #[test]
+    fn implied_systems() {
+        for (value_set, expect) in [
+            (
+                "administrative-gender",
+                Some("http://hl7.org/fhir/administrative-gender"),
+            ),
+            ("all-languages", Some("urn:ietf:bcp:47")),
+            ("encounter-participant-type", None),
+            ("nothing", None),
+        ] {
+            let system = code_system(&format!("http://hl7.org/fhir/ValueSet/{value_set}"));
+            assert_eq!(system.as_deref(), expect, "{value_set}");
         }
     }
 
@@ -362,7 +411,7 @@ mod tests {
             if binding.strength != Strength::Required || !seen.insert(binding.value_set) {
                 continue;
             }
-            match codes(binding.value_set) {
+            match &*codes(binding.value_set) {
                 ValueSetCodes::Listed(codes) => {
                     assert!(!codes.is_empty(), "{} is empty", binding.value_set);
                     listed += 1;
