@@ -15,8 +15,11 @@ pub(crate) enum ValueSetCodes {
     /// Each code, with the systems it belongs to.
     Listed(HashMap<String, Vec<String>>),
     /// The code system is not in the table: how its codes look.
-    Rule(fn(&str) -> bool),
+    Rule(Rule),
 }
+
+/// Whether a code looks like one of its system.
+type Rule = fn(&str) -> bool;
 
 impl ValueSetCodes {
     /// Whether the code alone is in the set: what an element of type `code` holds.
@@ -89,7 +92,7 @@ fn systems_of(value_set: &str, depth: usize, systems: &mut HashSet<String>) -> O
 }
 
 /// The required value sets of R5 whose code systems are not in the packages.
-static RULES: &[(&str, fn(&str) -> bool)] = &[
+static RULES: &[(&str, Rule)] = &[
     // BCP 47: subtags of letters and digits. The registry has thousands of them and grows.
     ("http://hl7.org/fhir/ValueSet/all-languages", |code| {
         code.len() <= 64

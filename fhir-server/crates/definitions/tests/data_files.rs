@@ -1,5 +1,7 @@
 //! The data folders: what they ship with is accepted, what is wrong is told with file, place and reason.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fhir_definitions::{DataFile, Definitions, ParameterType};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

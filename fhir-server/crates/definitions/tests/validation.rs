@@ -1,5 +1,7 @@
 //! Validation as data: small resources, and for each what is wrong with it and where.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fhir_definitions::Definitions;
 use fhir_model::IssueKind::{self, *};
 use proptest::prelude::*;
