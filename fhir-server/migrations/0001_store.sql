@@ -66,6 +66,7 @@ CREATE TABLE sp_quantity (                    -- unit 0: a plain number; lo or h
 );
 CREATE INDEX sp_quantity_pk ON sp_quantity (pk, key) INCLUDE (unit, lo, hi);
 CREATE INDEX sp_quantity_lo ON sp_quantity (key, unit, lo, pk) INCLUDE (hi);
+CREATE INDEX sp_quantity_range ON sp_quantity (key, unit, pk) WHERE lo IS DISTINCT FROM hi;
 
 CREATE TABLE sp_string (                      -- normalised, at most 256 characters
     pk  bigint NOT NULL, key smallint NOT NULL, value text COLLATE "C" NOT NULL

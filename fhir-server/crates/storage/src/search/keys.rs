@@ -2,16 +2,16 @@
 
 use super::flat::{Column, FlatQuery, Test};
 use super::keyset::Keyset;
-use super::plan::{self, FILTER_MAX, Plan, WINDOW_MAX};
+use super::plan::{self, FILTER_MAX, Plan};
 use super::sql::{self, Selection};
 use super::statistics::Statistics;
 use crate::Error;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-/// Windows that one request walks when no index leads to the matches, each [`GROWTH`] times the one before, up to [`WINDOW_MAX`].
-/// Then the page is short, and its next link goes on from there.
-const WINDOWS_MAX: usize = 6;
+/// Each window of a walk is so many times the one before, up to [`plan::window_max`]. When no index leads to the matches, a request walks
+/// [`WINDOWS_MAX`] of the largest ones; then the page is short, and its next link goes on from there.
 const GROWTH: i64 = 10;
+const WINDOWS_MAX: i64 = 2;
 
 /// A row's place: its sort keys and its row key.
 pub(super) type Place = (i64, Vec<Option<String>>);
@@ -87,7 +87,9 @@ impl Run<'_> {
         }
         let positive = self.query.filter.iter().any(Test::positive);
         let hits = plan::hits(&self.query.filter, &self.query.types, statistics);
-        for _ in 0..WINDOWS_MAX {
+        let window_max = plan::window_max(&self.query.filter);
+        let mut budget = window_max * WINDOWS_MAX;
+        while budget > 0 {
             let rows = self
                 .fetch(sql::walk(self.selection(&self.query.filter), window))
                 .await?;
@@ -108,7 +110,8 @@ impl Run<'_> {
                 self.filter().await?;
                 return Ok(None);
             }
-            window = (window * GROWTH).min(WINDOW_MAX);
+            budget -= window;
+            window = (window * GROWTH).min(window_max).min(budget);
         }
         Ok(self.after.take().map(|keyset| (keyset.pk, keyset.values)))
     }

@@ -119,7 +119,6 @@ async fn page(
         Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat.order)?),
     };
     let horizon = horizon(connection, &flat, after.as_ref()).await?;
-    let total = total::before(connection, &flat, statistics, query.total, after.as_ref()).await?;
     if after.is_some() {
         stay_before(&mut flat, horizon);
     }
@@ -135,7 +134,7 @@ async fn page(
     .await?;
     let total = match (&after, &keys.next) {
         (None, None) => total::of_one_page(query.total, keys.rows.len()),
-        _ => total,
+        _ => total::of_pages(connection, &flat, statistics, query.total, after.as_ref()).await?,
     };
     let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;
     let mut matches: Vec<_> = keys.rows.clone();

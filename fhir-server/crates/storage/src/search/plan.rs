@@ -18,6 +18,8 @@ pub(super) enum Plan {
 /// Entries that one walk looks at.
 pub(super) const WINDOW_MIN: i64 = 1_000;
 pub(super) const WINDOW_MAX: i64 = 50_000;
+/// The same where testing an entry takes look-ups of its own.
+pub(super) const WINDOW_MAX_DEAR: i64 = 20_000;
 /// More matches than this are not collected to be sorted when their order can be walked.
 pub(super) const FILTER_MAX: f64 = 300_000.0;
 
@@ -37,7 +39,7 @@ pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> 
     }
     let selectivity = selectivity(&query.filter, &query.types, statistics);
     let walked = limit as f64 / selectivity;
-    let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN, WINDOW_MAX);
+    let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN, window_max(&query.filter));
     if !query.filter.iter().any(Test::positive) {
         return Plan::Walk { window };
     }
@@ -51,16 +53,45 @@ pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> 
     }
 }
 
-/// Rows to read to find all matches: those of the most selective condition. An estimate.
+/// Entries that one walk with this filter may look at.
+pub(super) fn window_max(filter: &[Test]) -> i64 {
+    match filter.iter().any(dear) {
+        true => WINDOW_MAX_DEAR,
+        false => WINDOW_MAX,
+    }
+}
+
+/// Rows to read to find all matches: those of the most selective condition that an index leads to. An estimate.
 pub(super) fn hits(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
-    let all = match types {
-        [] => statistics.rows.max(1.0),
-        types => statistics.of_types(types),
-    };
+    let all = statistics.of_types(types);
     filter
         .iter()
+        .filter(|test| test.positive())
         .map(|test| rows(test, all, statistics))
         .fold(all, f64::min)
+}
+
+/// The same as far as statistics tell; 0 when they do not, and it can only be tried.
+pub(super) fn known_hits(test: &Test, statistics: &Statistics) -> f64 {
+    match test {
+        Test::Tokens(_) | Test::References(_) | Test::Rows(_) => rows(test, f64::MAX, statistics),
+        Test::Any(tests) => tests.iter().map(|test| known_hits(test, statistics)).sum(),
+        Test::All(tests) => tests
+            .iter()
+            .map(|test| known_hits(test, statistics))
+            .fold(f64::MAX, f64::min),
+        _ => 0.0,
+    }
+}
+
+/// Whether testing it on one row takes look-ups of its own.
+pub(super) fn dear(test: &Test) -> bool {
+    match test {
+        Test::Points(..) | Test::PointedAt(..) | Test::AnyOfReferences(_) => true,
+        Test::Any(tests) | Test::All(tests) => tests.iter().any(dear),
+        Test::Not(test) => dear(test),
+        _ => false,
+    }
 }
 
 /// Matches, if the conditions are independent. An estimate.

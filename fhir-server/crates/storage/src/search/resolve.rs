@@ -6,7 +6,7 @@
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
 use super::flat::{Column, FlatQuery, Order, Test};
-use super::plan::hits;
+use super::plan::known_hits;
 use super::sql::{self, reference};
 use super::statistics::Statistics;
 use super::values::{self, RowKeys};
@@ -151,7 +151,7 @@ impl Resolver<'_> {
     ) -> Result<Test, Error> {
         let key = parameter.key.0;
         let inner = self.by_type(clause).await?;
-        if hits(std::slice::from_ref(&inner), &[], self.statistics) > FETCH_MAX as f64 {
+        if known_hits(&inner, self.statistics) > FETCH_MAX as f64 {
             return Ok(Test::Points(key, Box::new(inner)));
         }
         let targets: Vec<i64> = sql::rows(&inner, FETCH_MAX as i64 + 1)
@@ -174,20 +174,18 @@ impl Resolver<'_> {
             let number = type_number(self.definitions, &parameter.resource_type)?;
             inner = Test::All(vec![Test::Type(vec![number]), inner]);
         }
-        if hits(std::slice::from_ref(&inner), &[], self.statistics) > FETCH_MAX as f64 {
+        if known_hits(&inner, self.statistics) > FETCH_MAX as f64 {
             return Ok(Test::PointedAt(key, Box::new(inner)));
         }
-        let found: i64 = sql::count_rows(&inner, FETCH_MAX as i64 + 1)
-            .build_query_scalar()
-            .fetch_one(&mut *self.connection)
-            .await?;
-        if found > FETCH_MAX as i64 {
-            return Ok(Test::PointedAt(key, Box::new(inner)));
-        }
-        let rows = sql::targets(key, &inner)
+        let mut rows: Vec<i64> = sql::targets(key, &inner, FETCH_MAX as i64 + 1)
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
+        if rows.len() > FETCH_MAX {
+            return Ok(Test::PointedAt(key, Box::new(inner)));
+        }
+        rows.sort_unstable();
+        rows.dedup();
         Ok(Test::Rows(rows))
     }
 }

@@ -142,21 +142,14 @@ pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
     sql.builder
 }
 
-/// The number of rows for which the test holds, counted no further than `limit`.
-pub(super) fn count_rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT count(*) FROM (SELECT 1 FROM entry e WHERE ");
-    sql.test(test, "e");
-    sql.push(" LIMIT ").bind(limit).push(") m");
-    sql.builder
-}
-
-/// Row keys that rows for which `test` holds point at by the parameter `key`.
-pub(super) fn targets(key: i16, test: &Test) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT DISTINCT r & ");
+/// Row keys that rows for which `test` holds point at by the parameter `key`, with repetitions.
+pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT r & ");
     sql.push(TARGET)
-        .push(" FROM entry e, unnest(e.refs) r WHERE ");
+        .push(" FROM entry e, unnest(e.refs) r WHERE (");
     sql.test(test, "e");
-    sql.push(" AND r >> 40 = ").bind(i64::from(key));
+    sql.push(") AND r >> 40 = ").bind(i64::from(key));
+    sql.push(" LIMIT ").bind(limit);
     sql.builder
 }
 
@@ -468,10 +461,31 @@ impl Sql {
                     .push(")");
                 return;
             }
-            Prefix::Gt => vec![(hi, ">", written)],
-            Prefix::Lt => vec![(lo, "<", written)],
-            Prefix::Ge => vec![(hi, ">=", written)],
-            Prefix::Le => vec![(lo, "<=", written)],
+            Prefix::Gt | Prefix::Ge => {
+                // A point is above when its lower end is, which the index on it tells; the few that are no points have their own index.
+                let operator = if number.prefix == Prefix::Gt {
+                    ">"
+                } else {
+                    ">="
+                };
+                self.push(&format!("({alias}.lo {operator} "))
+                    .number(written.clone());
+                self.push(&format!(
+                    " OR ({alias}.lo IS DISTINCT FROM {alias}.hi AND {hi} {operator} "
+                ));
+                self.number(written).push("))");
+                return;
+            }
+            Prefix::Lt | Prefix::Le => {
+                let operator = if number.prefix == Prefix::Lt {
+                    "<"
+                } else {
+                    "<="
+                };
+                self.push(&format!("({alias}.lo IS NULL OR {alias}.lo {operator} "));
+                self.number(written).push(")");
+                return;
+            }
             Prefix::Sa => vec![(format!("{alias}.lo"), ">", written)],
             Prefix::Eb => vec![(format!("{alias}.hi"), "<", written)],
             Prefix::Ap => {

@@ -2,7 +2,7 @@
 //!
 //! The first page's total goes with the page tokens, so that all pages of a search say the same.
 
-use super::flat::{FlatQuery, Test};
+use super::flat::FlatQuery;
 use super::keyset::Keyset;
 use super::plan;
 use super::sql;
@@ -23,8 +23,8 @@ pub(super) async fn exact(connection: &mut PgConnection, flat: &FlatQuery) -> Re
     Ok(count.unsigned_abs())
 }
 
-/// The total of a search of several pages.
-pub(super) async fn before(
+/// The total of a search of which not all matches are on its first page.
+pub(super) async fn of_pages(
     connection: &mut PgConnection,
     flat: &FlatQuery,
     statistics: &Statistics,
@@ -43,7 +43,7 @@ pub(super) async fn before(
         }
         Total::Default => {
             let hits = plan::hits(&flat.filter, &flat.types, statistics);
-            if hits > UNASKED_MAX as f64 || flat.filter.iter().any(dear) {
+            if hits > UNASKED_MAX as f64 || flat.filter.iter().any(plan::dear) {
                 return Ok(None);
             }
             let count: i64 = sql::count(&flat.types, &flat.filter, Some(UNASKED_MAX))
@@ -58,14 +58,4 @@ pub(super) async fn before(
 /// The total of a search whose matches are all on its first page.
 pub(super) fn of_one_page(total: Total, matches: usize) -> Option<u64> {
     (total != Total::None).then_some(matches as u64)
-}
-
-/// Whether testing it on one row takes look-ups of its own, or its statistics are only guessed.
-fn dear(test: &Test) -> bool {
-    match test {
-        Test::Points(..) | Test::PointedAt(..) | Test::AnyOfReferences(_) => true,
-        Test::Any(tests) | Test::All(tests) => tests.iter().any(dear),
-        Test::Not(test) => dear(test),
-        _ => false,
-    }
 }
