@@ -2,6 +2,7 @@
 #   make run            serve, with a private PostgreSQL in ./data
 #   make test           everything CI checks
 #   make lint           formatting, lints, documentation, purity of the pure crates
+#   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make clean-cache    forget what was downloaded for tests
 
@@ -9,7 +10,7 @@
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
-test: toolchain postgres clients
+test: toolchain postgres clients packages
 	scripts/test.sh
 
 lint: toolchain
@@ -22,6 +23,14 @@ es:
 es-stop:
 	scripts/es-node.sh stop
 
+
+definitions: packages
+	python3 fhir-server/crates/definitions/r5/generate.py
+
+# Without a Maven repository the tests that need the packages say that they were skipped.
+packages:
+	scripts/install-packages.sh java:openjdk-17-jre-headless mvn:maven unzip python3
+	-scripts/fetch-fhir-packages.sh examples
 
 clients:
 	scripts/install-clients.sh

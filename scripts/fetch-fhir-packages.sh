@@ -1,27 +1,29 @@
-#!/bin/sh
-# Puts the pinned jars with the official FHIR R5 packages into .cache/ (needs mvn and the Maven repository).
+#!/usr/bin/env bash
+# Puts the pinned jars with the official FHIR R5 packages into .cache/ (needs mvn, unzip and a Maven repository).
 #   scripts/fetch-fhir-packages.sh            # what r5/generate.py reads
 #   scripts/fetch-fhir-packages.sh examples   # also the 2,822 official examples that a test validates
-set -eu
-cache="$(cd "$(dirname "$0")/.." && pwd)/.cache"
-mkdir -p "$cache"
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p .cache
 
 fetch() { # group:artifact:version sha256
-    file="$cache/$(echo "$1" | cut -d: -f2,3 | tr : -).jar"
-    if ! echo "$2  $file" | sha256sum --check --status 2>/dev/null; then
+    jar=.cache/$(cut -d: -f2,3 <<<"$1" | tr : -).jar
+    if ! sha256sum --check --status <<<"$2  $jar" 2>/dev/null; then
         mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-            -Dartifact="$1" -DoutputDirectory="$cache" -Dmdep.overWriteReleases=true
+            -Dartifact="$1" -DoutputDirectory="$PWD/.cache" -Dmdep.overWriteReleases=true
+        sha256sum --check --quiet <<<"$2  $jar"
     fi
-    echo "$2  $file" | sha256sum --check
 }
 
 fetch ca.uhn.hapi.fhir:hapi-fhir-validation-resources-r5:8.8.1 913172549df8c02993c9ed8e009e4bc3917189490296b0cba5836844990e48b7
-if [ "${1:-}" = examples ]; then
-    fetch org.hl7.fhir.testcases:fhir-test-cases:1.7.69 827a559099ae3297c3f96ab5749b419a24600d74b6a09e23620881a9c17df741
-    examples="$cache/r5-examples"
-    rm -rf "$examples"
-    mkdir -p "$examples"
+[ "${1:-}" = examples ] || exit 0
+
+fetch org.hl7.fhir.testcases:fhir-test-cases:1.7.69 827a559099ae3297c3f96ab5749b419a24600d74b6a09e23620881a9c17df741
+examples=.cache/r5-examples
+if [ ! -e $examples/complete ]; then
+    rm -rf $examples
+    mkdir -p $examples
     # the package is a tgz inside the jar
-    unzip -p "$cache/fhir-test-cases-1.7.69.jar" '*/hl7.fhir.r5.examples.tgz' | tar -xz -C "$examples"
-    echo "$(find "$examples" -name '*.json' | wc -l) files in .cache/r5-examples"
+    unzip -p .cache/fhir-test-cases-1.7.69.jar '*/hl7.fhir.r5.examples.tgz' | tar -xz -C $examples
+    touch $examples/complete
 fi
