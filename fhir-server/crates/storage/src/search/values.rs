@@ -7,8 +7,8 @@ use super::flat::{DateTest, QuantityTest, StringTest, Test};
 use super::sql::reference;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind, ResourceKey};
-use fhir_search::document::STRING_MAX;
-use fhir_search::query::{Modifier, ReferenceMatch, UnitMatch, ValueMatch};
+use fhir_search::document::{STRING_MAX, marked};
+use fhir_search::query::{Modifier, NumberMatch, ReferenceMatch, UnitMatch, ValueMatch};
 use fhir_search::token::STORED;
 use std::collections::HashMap;
 
@@ -26,6 +26,7 @@ pub(super) fn param(
     rows: &RowKeys,
 ) -> Result<Test, Issue> {
     let key = parameter.key;
+    let mut tests = Vec::new();
     let mut tokens = Vec::new();
     let mut references = Vec::new();
     let mut dates = Vec::new();
@@ -82,15 +83,12 @@ pub(super) fn param(
                 Modifier::None | Modifier::Identifier,
             ) => tokens.push(STORED.reference_identifier(key, token)),
             (ValueMatch::Composite(parts), Modifier::None) => match composite(parameter, parts)? {
-                Part::Token(token) => tokens.push(token),
-                Part::Date(date) => dates.push(date),
-                Part::Quantity(quantity) => quantities.push(quantity),
-                Part::String(string) => strings.push(string),
+                Test::Tokens(hashes) => tokens.extend(hashes),
+                test => tests.push(test),
             },
             _ => return Err(not_supported(parameter, modifier)),
         }
     }
-    let mut tests = Vec::new();
     if !tokens.is_empty() {
         tests.push(Test::Tokens(tokens));
     }
@@ -166,15 +164,9 @@ fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
     }
 }
 
-enum Part {
-    Token(i64),
-    Date(DateTest),
-    Quantity(QuantityTest),
-    String(StringTest),
-}
-
-/// Components that are hashes stand in one hash; one that is ordered carries the hash of the others.
-fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Part, Issue> {
+/// Components that are hashes stand in one hash; one that is ordered is marked with the hash of the others, and its unit is a hash together
+/// with theirs. (A resource that has the others twice, in two units, is therefore found by either value in either unit.)
+fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, Issue> {
     let key = parameter.key;
     let mut hashes = Vec::new();
     let mut ordered = None;
@@ -192,30 +184,38 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Part, 
         }
     }
     let marker = STORED.composite(key, &hashes);
+    let quantity = |number: &NumberMatch| {
+        let number = number.clone();
+        Test::Quantities(
+            key.0,
+            vec![QuantityTest {
+                number,
+                unit: marker,
+            }],
+        )
+    };
     Ok(match ordered {
-        None => Part::Token(marker),
-        Some(ValueMatch::Date(date)) => Part::Date(DateTest {
-            marker,
-            date: *date,
-        }),
-        Some(ValueMatch::String(text)) => Part::String(StringTest::StartsWith(bounded(
-            parameter,
-            &format!("{marker:016x}{text}"),
-        )?)),
-        Some(ValueMatch::Number(number)) => {
-            hashes.push(STORED.unit_match(&UnitMatch::Any));
-            Part::Quantity(QuantityTest {
-                number: number.clone(),
-                unit: STORED.composite(key, &hashes),
-            })
+        None => Test::Tokens(vec![marker]),
+        Some(ValueMatch::Date(date)) => Test::Dates(
+            key.0,
+            vec![DateTest {
+                marker,
+                date: *date,
+            }],
+        ),
+        Some(ValueMatch::String(text)) => {
+            let text = marked(marker, &bounded(parameter, text)?);
+            Test::Strings(key.0, vec![StringTest::StartsWith(text)])
         }
-        Some(ValueMatch::Quantity { number, unit }) => {
-            hashes.push(STORED.unit_match(unit));
-            Part::Quantity(QuantityTest {
-                number: number.clone(),
-                unit: STORED.composite(key, &hashes),
-            })
-        }
+        Some(ValueMatch::Number(number)) => quantity(number),
+        Some(ValueMatch::Quantity { number, unit }) => match STORED.unit_match(unit) {
+            0 => quantity(number),
+            unit => {
+                hashes.push(unit);
+                let unit = Test::Tokens(vec![STORED.composite(key, &hashes)]);
+                Test::All(vec![quantity(number), unit])
+            }
+        },
         Some(_) => return Err(not_supported(parameter, Modifier::None)),
     })
 }

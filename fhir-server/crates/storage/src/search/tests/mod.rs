@@ -3,3 +3,4 @@
 mod corpus;
 mod large;
 mod oracle;
+mod paging;

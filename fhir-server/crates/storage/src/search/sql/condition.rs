@@ -1,0 +1,327 @@
+//! A [`Test`] as a condition on one row of `entry`. What prefixes mean is said by [`DateMatch::matches`] and
+//! [`fhir_search::query::NumberMatch::matches`]; here the same stands in a form that indexes serve.
+
+use super::{Sql, TARGET, TARGET_BITS};
+use crate::search::flat::{QuantityTest, StringTest, Test};
+use fhir_search::query::{DateMatch, Prefix};
+
+impl Sql {
+    /// The filter, and the type where the filter does not imply it.
+    pub(super) fn all(&mut self, filter: &[Test], types: &[i16], alias: &str) {
+        self.every(filter, alias);
+        if !filter.iter().any(Test::typed) {
+            self.push(" AND ");
+            self.test(&Test::Type(types.to_vec()), alias);
+        }
+    }
+
+    pub(super) fn every(&mut self, tests: &[Test], alias: &str) {
+        self.list(tests, alias, " AND ", "true");
+    }
+
+    pub(super) fn list(&mut self, tests: &[Test], alias: &str, between: &str, empty: &str) {
+        if tests.is_empty() {
+            self.push(empty);
+        }
+        for (index, test) in tests.iter().enumerate() {
+            if index > 0 {
+                self.push(between);
+            }
+            self.push("(");
+            self.test(test, alias);
+            self.push(")");
+        }
+    }
+
+    pub(super) fn test(&mut self, test: &Test, alias: &str) {
+        match test {
+            Test::Type(types) => match types.as_slice() {
+                [one] => {
+                    self.push(alias).push(".type = ").bind(*one);
+                }
+                _ => {
+                    self.push(alias)
+                        .push(".type = ANY(")
+                        .bind(types.clone())
+                        .push(")");
+                }
+            },
+            Test::Tokens(tokens) => self.overlap(alias, "tokens", tokens),
+            Test::References(references) => self.overlap(alias, "refs", references),
+            Test::Rows(rows) => {
+                self.push(alias)
+                    .push(".pk = ANY(")
+                    .bind(rows.clone())
+                    .push(")");
+            }
+            Test::Dates(key, any) => {
+                self.exists("sp_date", *key, alias, any, |sql, inner, test| {
+                    if test.marker != 0 {
+                        sql.push(inner)
+                            .push(".marker = ")
+                            .bind(test.marker)
+                            .push(" AND ");
+                    }
+                    sql.push("(");
+                    sql.date(&format!("{inner}.lo"), &format!("{inner}.hi"), &test.date);
+                    sql.push(")");
+                });
+            }
+            Test::Quantities(key, any) => {
+                self.exists("sp_quantity", *key, alias, any, Sql::quantity);
+            }
+            Test::Strings(key, any) => self.exists("sp_string", *key, alias, any, Sql::string),
+            Test::Updated(any) => {
+                self.any(any, |sql, date| sql.updated(alias, date));
+            }
+            Test::AnyOfReferences(references) => {
+                let r = self.alias();
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM unnest({alias}.refs) {r} WHERE {r} = ANY("
+                ));
+                self.bind(references.clone()).push("))");
+            }
+            Test::Points(key, to) => {
+                let (r, target) = (self.alias(), self.alias());
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM unnest({alias}.refs) {r} JOIN entry {target} ON {target}.pk = ({r} & {TARGET}) WHERE {r} >> 40 = "
+                ));
+                self.bind(i64::from(*key)).push(" AND (");
+                self.test(to, &target);
+                self.push("))");
+            }
+            Test::PointedAt(key, by) => {
+                let source = self.alias();
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM entry {source} WHERE {source}.refs @> ARRAY[("
+                ));
+                self.bind(i64::from(*key) << TARGET_BITS);
+                self.push(&format!(" | {alias}.pk)] AND ("));
+                self.test(by, &source);
+                self.push("))");
+            }
+            Test::Any(tests) => self.list(tests, alias, " OR ", "false"),
+            Test::All(tests) => self.list(tests, alias, " AND ", "true"),
+            Test::Not(test) => {
+                self.push("NOT (");
+                self.test(test, alias);
+                self.push(")");
+            }
+        }
+    }
+
+    pub(super) fn overlap(&mut self, alias: &str, column: &str, values: &[i64]) {
+        let operator = if values.len() == 1 { "@>" } else { "&&" };
+        self.push(&format!("{alias}.{column} {operator} "))
+            .bind(values.to_vec());
+    }
+
+    pub(super) fn exists<T>(
+        &mut self,
+        table: &str,
+        key: i16,
+        alias: &str,
+        any: &[T],
+        write: impl Fn(&mut Sql, &str, &T),
+    ) {
+        let inner = self.alias();
+        self.push(&format!(
+            "EXISTS (SELECT 1 FROM {table} {inner} WHERE {inner}.pk = {alias}.pk AND {inner}.key = "
+        ));
+        self.bind(key).push(" AND ");
+        self.any(any, |sql, value| write(sql, &inner, value));
+        self.push(")");
+    }
+
+    pub(super) fn any<T>(&mut self, any: &[T], write: impl Fn(&mut Sql, &T)) {
+        self.push("(");
+        if any.is_empty() {
+            self.push("false");
+        }
+        for (index, value) in any.iter().enumerate() {
+            if index > 0 {
+                self.push(" OR ");
+            }
+            self.push("(");
+            write(self, value);
+            self.push(")");
+        }
+        self.push(")");
+    }
+
+    /// The stored range against the date, <https://hl7.org/fhir/R5/search.html#date>. Both are half open.
+    pub(super) fn date(&mut self, lo: &str, hi: &str, date: &DateMatch) {
+        let (a, b) = (date.range.lo, date.range.hi);
+        let mut conditions: Vec<(&str, &str, i64)> = Vec::new();
+        let between = match date.prefix {
+            // The middle one follows from the others; it bounds the index scan.
+            Prefix::Eq => {
+                conditions.extend([(lo, ">=", a), (lo, "<", b), (hi, "<=", b)]);
+                " AND "
+            }
+            Prefix::Ne => {
+                conditions.extend([(lo, "<", a), (hi, ">", b)]);
+                " OR "
+            }
+            Prefix::Gt => {
+                conditions.push((hi, ">", b));
+                ""
+            }
+            Prefix::Lt => {
+                conditions.push((lo, "<", a));
+                ""
+            }
+            // Greater, or equal.
+            Prefix::Ge => {
+                conditions.extend([(hi, ">", b), (lo, ">=", a)]);
+                " OR "
+            }
+            Prefix::Le => {
+                conditions.extend([(lo, "<", a), (hi, "<=", b)]);
+                " OR "
+            }
+            Prefix::Sa => {
+                conditions.push((lo, ">=", b));
+                ""
+            }
+            Prefix::Eb => {
+                conditions.extend([(hi, "<=", a), (lo, "<", a)]);
+                " AND "
+            }
+            Prefix::Ap => {
+                conditions.extend([(lo, "<", b), (hi, ">", a)]);
+                " AND "
+            }
+        };
+        for (index, (column, operator, bound)) in conditions.into_iter().enumerate() {
+            if index > 0 {
+                self.push(between);
+            }
+            self.push(&format!("{column} {operator} ")).bind(bound);
+        }
+    }
+
+    /// `meta.lastUpdated` covers one millisecond.
+    pub(super) fn updated(&mut self, alias: &str, date: &DateMatch) {
+        const MILLISECOND: i64 = 1_000;
+        let (a, b) = (date.range.lo, date.range.hi);
+        let last = b.saturating_sub(MILLISECOND);
+        let bounds: &[(&str, i64)] = match date.prefix {
+            Prefix::Eq => &[(">=", a), ("<=", last)],
+            Prefix::Ne => {
+                self.push("NOT (");
+                self.updated(
+                    alias,
+                    &DateMatch {
+                        prefix: Prefix::Eq,
+                        range: date.range,
+                    },
+                );
+                self.push(")");
+                return;
+            }
+            Prefix::Gt => &[(">", last)],
+            Prefix::Lt => &[("<", a)],
+            Prefix::Ge => &[(">=", a)],
+            Prefix::Le => &[("<=", last)],
+            Prefix::Sa => &[(">=", b)],
+            Prefix::Eb => &[("<=", a.saturating_sub(MILLISECOND))],
+            Prefix::Ap => &[("<", b), (">", a.saturating_sub(MILLISECOND))],
+        };
+        for (index, (operator, bound)) in bounds.iter().enumerate() {
+            if index > 0 {
+                self.push(" AND ");
+            }
+            self.push(&format!("{alias}.last_updated {operator} "))
+                .instant(*bound);
+        }
+    }
+
+    /// The stored closed range against the number, <https://hl7.org/fhir/R5/search.html#number>: the written precision counts for
+    /// eq, ne and ap only.
+    pub(super) fn quantity(&mut self, alias: &str, test: &QuantityTest) {
+        self.push(alias)
+            .push(".unit = ")
+            .bind(test.unit)
+            .push(" AND ");
+        let number = &test.number;
+        let (low, high) = number.implicit();
+        let lo = format!("coalesce({alias}.lo, '-infinity'::numeric)");
+        let hi = format!("coalesce({alias}.hi, 'infinity'::numeric)");
+        let written = number.value.to_plain();
+        let conditions: Vec<(String, &str, String)> = match number.prefix {
+            // Bare columns, so that the index is of use: an open side never lies inside.
+            Prefix::Eq => vec![
+                (format!("{alias}.lo"), ">=", low.to_plain()),
+                (format!("{alias}.lo"), "<", high.to_plain()),
+                (format!("{alias}.hi"), "<", high.to_plain()),
+            ],
+            Prefix::Ne => {
+                self.push(&format!("({lo} < ")).number(low.to_plain());
+                self.push(&format!(" OR {hi} >= "))
+                    .number(high.to_plain())
+                    .push(")");
+                return;
+            }
+            Prefix::Gt | Prefix::Ge => {
+                // A point is above when its lower end is, which the index on it tells; the few that are no points have their own index.
+                let operator = if number.prefix == Prefix::Gt {
+                    ">"
+                } else {
+                    ">="
+                };
+                self.push(&format!("({alias}.lo {operator} "))
+                    .number(written.clone());
+                self.push(&format!(
+                    " OR ({alias}.lo IS DISTINCT FROM {alias}.hi AND {hi} {operator} "
+                ));
+                self.number(written).push("))");
+                return;
+            }
+            Prefix::Lt | Prefix::Le => {
+                let operator = if number.prefix == Prefix::Lt {
+                    "<"
+                } else {
+                    "<="
+                };
+                self.push(&format!("({alias}.lo IS NULL OR {alias}.lo {operator} "));
+                self.number(written).push(")");
+                return;
+            }
+            Prefix::Sa => vec![(format!("{alias}.lo"), ">", written)],
+            Prefix::Eb => vec![(format!("{alias}.hi"), "<", written)],
+            Prefix::Ap => {
+                let (from, to) = number.approximate();
+                vec![(lo, "<=", to.to_plain()), (hi, ">=", from.to_plain())]
+            }
+        };
+        for (index, (column, operator, bound)) in conditions.into_iter().enumerate() {
+            if index > 0 {
+                self.push(" AND ");
+            }
+            self.push(&format!("{column} {operator} ")).number(bound);
+        }
+    }
+
+    pub(super) fn number(&mut self, plain: String) -> &mut Sql {
+        self.bind(plain).push("::text::numeric")
+    }
+
+    pub(super) fn string(&mut self, alias: &str, test: &StringTest) {
+        match test {
+            StringTest::StartsWith(prefix) => {
+                self.push(alias).push(".value >= ").bind(prefix.clone());
+                // U+10FFFF sorts after every character that follows the prefix.
+                self.push(&format!(" AND {alias}.value < "))
+                    .bind(format!("{prefix}\u{10FFFF}"));
+            }
+            StringTest::Contains(part) => {
+                self.push("strpos(")
+                    .push(alias)
+                    .push(".value, ")
+                    .bind(part.clone())
+                    .push(") > 0");
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The one place that writes SQL for searches. Every value is bound; what is pushed as text is written in this file.
+//!
+//! The shapes are those that were measured (docs/adr/0002-postgres-layout.md): a bounded walk along the sort index, whose LIMIT keeps the
+//! planner from moving the filter below it; and filter, materialize, sort. The planner itself may not choose between the two: it takes
+//! hits for evenly spread and tokens for independent, and then reads the whole sort index for a rare one.
+
+mod condition;
+mod order;
+
+use super::flat::{Column, Order, Test};
+use super::keyset::Keyset;
+use order::{before, direction, micros, value_column};
+use sqlx::{Postgres, QueryBuilder};
+
+/// Bits of a reference that hold the target's row key; the parameter's number stands above them.
+pub(super) const TARGET_BITS: u32 = 40;
+const TARGET: &str = "((1::bigint << 40) - 1)";
+
+/// A reference as it is stored in `entry.refs`.
+pub(super) fn reference(key: i16, pk: i64) -> i64 {
+    (i64::from(key) << TARGET_BITS) | pk
+}
+
+/// Which rows, in which order, from where on.
+#[derive(Clone, Copy)]
+pub(super) struct Selection<'a> {
+    pub types: &'a [i16],
+    pub filter: &'a [Test],
+    pub order: &'a [Order],
+    pub after: Option<&'a Keyset>,
+    /// Rows to return at the most.
+    pub limit: i64,
+}
+
+/// Rows of `(pk bigint, keys text[])`: filter first, then sort.
+pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgres> {
+    let mut sql =
+        Sql::new("WITH m AS MATERIALIZED (SELECT e.pk, e.last_updated FROM entry e WHERE ");
+    sql.all(selection.filter, selection.types, "e");
+    sql.push(") SELECT m.pk, ");
+    sql.key_array(selection.order);
+    sql.push(" FROM m");
+    for (index, order) in selection.order.iter().enumerate() {
+        sql.key_join(index, *order);
+    }
+    if let Some(keyset) = selection.after {
+        sql.push(" WHERE ");
+        sql.after(selection.order, keyset);
+    }
+    sql.order_by(selection.order);
+    sql.push(" LIMIT ").bind(selection.limit);
+    sql.builder
+}
+
+/// Rows of `(pk bigint, keys text[])`: at most `window` entries from `after` on along the index of the only sort key, filtered.
+/// `order` has one element that [`walkable`] accepts; a keyset has a value.
+pub(super) fn walk(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgres> {
+    let order = selection.order[0];
+    let direction = direction(order);
+    let mut sql = Sql::new("SELECT ");
+    match order.by {
+        Column::Updated => {
+            sql.push("e.pk, ARRAY[")
+                .push(&micros("e.last_updated"))
+                .push("::text] FROM ");
+            sql.recent(selection, window);
+            sql.push(" e WHERE ");
+            sql.every(selection.filter, "e");
+            sql.push(&format!(
+                " ORDER BY e.last_updated {direction}, e.pk {direction}"
+            ));
+        }
+        Column::Id => {
+            sql.push("e.pk, ARRAY[w.value] FROM (");
+            sql.window(selection, window);
+            sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
+            sql.every(selection.filter, "e");
+            sql.push(&format!(" ORDER BY w.value {direction}, e.pk {direction}"));
+        }
+        Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
+            // A row with several values stands in the order at its first one only.
+            let (table, column) = value_column(order.by);
+            sql.push("e.pk, ARRAY[w.value::text] FROM (");
+            sql.window(selection, window);
+            sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
+            sql.every(selection.filter, "e");
+            sql.push(&format!(
+                " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND x.key = "
+            ));
+            sql.bind(key);
+            sql.push(&format!(" AND x.{column} {} w.value)", before(order)));
+            sql.push(&format!(
+                " GROUP BY w.value, e.pk ORDER BY w.value {direction}, e.pk {direction}"
+            ));
+        }
+    }
+    sql.push(" LIMIT ").bind(selection.limit);
+    sql.builder
+}
+
+/// One row of `(pk bigint, keys text[])`: the last entry of a full window, none when there are fewer entries than that.
+pub(super) fn window_end(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT w.pk, ARRAY[");
+    match selection.order[0].by {
+        Column::Updated => sql.push(&micros("w.value")),
+        _ => sql.push("w.value"),
+    };
+    sql.push("::text] FROM (");
+    sql.window(selection, window);
+    sql.push(") w OFFSET ").bind(window - 1);
+    sql.push(" LIMIT 1");
+    sql.builder
+}
+
+/// Whether the order can be read from an index.
+pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
+    match order {
+        [
+            Order {
+                by: Column::Updated,
+                ..
+            },
+        ] => true,
+        [order] => types.len() == 1 && !matches!(order.by, Column::Number { .. }),
+        _ => false,
+    }
+}
+
+/// The number of matches, or `most + 1` when there are more than `most`.
+pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT count(*) FROM (SELECT 1 FROM entry e WHERE ");
+    sql.all(filter, types, "e");
+    if let Some(most) = most {
+        sql.push(" LIMIT ").bind(most + 1);
+    }
+    sql.push(") m");
+    sql.builder
+}
+
+/// Row keys for which the test holds, in no order.
+pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT e.pk FROM entry e WHERE ");
+    sql.test(test, "e");
+    sql.push(" LIMIT ").bind(limit);
+    sql.builder
+}
+
+/// Row keys that rows for which `test` holds point at by the parameter `key`, with repetitions.
+pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT r & ");
+    sql.push(TARGET)
+        .push(" FROM entry e, unnest(e.refs) r WHERE (");
+    sql.test(test, "e");
+    sql.push(") AND r >> 40 = ").bind(i64::from(key));
+    sql.push(" LIMIT ").bind(limit);
+    sql.builder
+}
+
+/// `(pk, type, id, version)` of matches, in no order.
+pub(super) fn matched(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
+    sql.all(filter, types, "e");
+    sql.push(" LIMIT ").bind(limit);
+    sql.push(") SELECT r.pk, r.type, r.id, r.version FROM m JOIN resource r ON r.pk = m.pk ORDER BY r.type, r.id");
+    sql.builder
+}
+
+/// A statement being written.
+struct Sql {
+    builder: QueryBuilder<Postgres>,
+    aliases: usize,
+}
+
+impl Sql {
+    fn new(start: &str) -> Sql {
+        Sql {
+            builder: QueryBuilder::new(start),
+            aliases: 0,
+        }
+    }
+
+    fn push(&mut self, text: &str) -> &mut Sql {
+        self.builder.push(text);
+        self
+    }
+
+    fn bind<T>(&mut self, value: T) -> &mut Sql
+    where
+        T: for<'q> sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres>,
+    {
+        self.builder.push_bind(value);
+        self
+    }
+
+    fn alias(&mut self) -> String {
+        self.aliases += 1;
+        format!("t{}", self.aliases)
+    }
+
+    /// `micros` since 1970 as a timestamp.
+    fn instant(&mut self, micros: i64) -> &mut Sql {
+        // What Postgres can hold is narrower than the range of an unbounded date.
+        const FIRST: i64 = -62_135_596_800_000_000; // year 1
+        const LAST: i64 = 253_402_300_800_000_000; // year 10000
+        self.push("('epoch'::timestamptz + ")
+            .bind(micros.clamp(FIRST, LAST));
+        self.push(" * interval '1 microsecond')")
+    }
+}

@@ -1,0 +1,266 @@
+//! Sort keys, keyset conditions and the windows of walks.
+
+use super::{Selection, Sql};
+use crate::search::flat::{Column, Order, Test};
+use crate::search::keyset::Keyset;
+
+impl Sql {
+    /// The window of a walk by `_lastUpdated`, as a subselect of whole entries.
+    pub(super) fn recent(&mut self, selection: Selection<'_>, window: i64) {
+        match selection.types {
+            [_] => {
+                self.push("(");
+                self.recent_of(
+                    selection,
+                    "",
+                    window,
+                    "pk, last_updated, type, tokens, refs",
+                );
+                self.push(")");
+            }
+            types => {
+                self.push("(SELECT v.* FROM unnest(").bind(types.to_vec());
+                self.push(") AS k(number) CROSS JOIN LATERAL (");
+                self.recent_of(
+                    selection,
+                    "k.number",
+                    window,
+                    "pk, last_updated, type, tokens, refs",
+                );
+                self.push(&format!(
+                    ") v ORDER BY v.last_updated {0}, v.pk {0} LIMIT ",
+                    direction(selection.order[0])
+                ));
+                self.bind(window).push(")");
+            }
+        }
+    }
+
+    pub(super) fn recent_of(
+        &mut self,
+        selection: Selection<'_>,
+        number: &str,
+        window: i64,
+        columns: &str,
+    ) {
+        let order = selection.order[0];
+        self.push(&format!("SELECT {columns} FROM entry w WHERE w.type = "));
+        match number {
+            "" => self.bind(selection.types[0]),
+            number => self.push(number),
+        };
+        for test in selection.filter {
+            // Inside, so that the walk begins where the range does.
+            if matches!(test, Test::Updated(_)) {
+                self.push(" AND ");
+                self.test(test, "w");
+            }
+        }
+        if let Some(keyset) = selection.after {
+            self.push(" AND ");
+            self.after_row("w.last_updated", order, keyset);
+        }
+        self.push(&format!(
+            " ORDER BY w.last_updated {0}, w.pk {0} LIMIT ",
+            direction(order)
+        ));
+        self.bind(window);
+    }
+
+    /// The window of a walk, as `(pk, value)` in order.
+    pub(super) fn window(&mut self, selection: Selection<'_>, window: i64) {
+        let order = selection.order[0];
+        match order.by {
+            Column::Updated => {
+                self.push("SELECT v.pk, v.last_updated AS value FROM ");
+                self.recent(selection, window);
+                self.push(&format!(
+                    " v ORDER BY v.last_updated {0}, v.pk {0}",
+                    direction(order)
+                ));
+            }
+            Column::Id => {
+                self.push("SELECT v.pk, v.id AS value FROM resource v WHERE v.type = ");
+                self.bind(selection.types[0]);
+                self.window_rest(selection, "v.id", window);
+            }
+            Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
+                let (table, column) = value_column(order.by);
+                self.push(&format!(
+                    "SELECT v.pk, v.{column} AS value FROM {table} v WHERE v.key = "
+                ));
+                self.bind(key);
+                self.window_rest(selection, &format!("v.{column}"), window);
+            }
+        }
+    }
+
+    pub(super) fn window_rest(&mut self, selection: Selection<'_>, column: &str, window: i64) {
+        let order = selection.order[0];
+        if let Some(keyset) = selection.after {
+            self.push(" AND ");
+            self.after_row_of(column, "v.pk", order, keyset);
+        }
+        self.push(&format!(
+            " ORDER BY {column} {0}, v.pk {0} LIMIT ",
+            direction(order)
+        ));
+        self.bind(window);
+    }
+
+    pub(super) fn key_array(&mut self, order: &[Order]) {
+        self.push("ARRAY[");
+        for (index, order) in order.iter().enumerate() {
+            if index > 0 {
+                self.push(", ");
+            }
+            match order.by {
+                Column::Updated => self.push(&micros("m.last_updated")),
+                _ => self.push(&key_expression(index, *order)),
+            };
+            self.push("::text");
+        }
+        self.push("]");
+    }
+
+    pub(super) fn key_join(&mut self, index: usize, order: Order) {
+        let (table, value, which) = match order.by {
+            Column::Updated => return,
+            Column::Id => {
+                self.push(&format!(" JOIN resource k{index} ON k{index}.pk = m.pk"));
+                return;
+            }
+            // Unit 0: each number once, whatever its unit.
+            Column::Number { .. } => ("sp_quantity", "coalesce(v.lo, v.hi)", " AND v.unit = 0"),
+            Column::Date { .. } => ("sp_date", "v.lo", ""),
+            Column::String { .. } => ("sp_string", "v.value", ""),
+        };
+        let (Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key }) =
+            order.by
+        else {
+            return;
+        };
+        let pick = if order.descending { "max" } else { "min" };
+        self.push(&format!(
+            " LEFT JOIN LATERAL (SELECT {pick}({value}) AS value FROM {table} v WHERE v.pk = m.pk AND v.key = "
+        ));
+        self.bind(key).push(&format!("{which}) k{index} ON true"));
+    }
+
+    pub(super) fn order_by(&mut self, order: &[Order]) {
+        self.push(" ORDER BY ");
+        for (index, key) in order.iter().enumerate() {
+            self.push(&format!(
+                "{} {} NULLS LAST, ",
+                key_expression(index, *key),
+                direction(*key)
+            ));
+        }
+        self.push(&format!("m.pk {}", direction(order[0])));
+    }
+
+    /// What comes after the keyset, in the order of [`filter_then_sort`].
+    pub(super) fn after(&mut self, order: &[Order], keyset: &Keyset) {
+        if let [
+            only @ Order {
+                by: Column::Updated | Column::Id,
+                ..
+            },
+        ] = order
+        {
+            self.after_row_of(&key_expression(0, *only), "m.pk", *only, keyset);
+            return;
+        }
+        // (k0 after) or (k0 equal and ((k1 after) or (k1 equal and … pk after)))
+        let mut open = 0;
+        for (index, (key, value)) in order.iter().zip(&keyset.values).enumerate() {
+            let expression = key_expression(index, *key);
+            match value {
+                Some(value) => {
+                    self.push(&format!("({expression} {} ", beyond(*key)));
+                    self.key_value(*key, value);
+                    self.push(&format!(" OR {expression} IS NULL OR ({expression} = "));
+                    self.key_value(*key, value);
+                    self.push(" AND ");
+                    open += 2;
+                }
+                None => {
+                    self.push(&format!("({expression} IS NULL AND "));
+                    open += 1;
+                }
+            }
+        }
+        self.push(&format!("m.pk {} ", beyond(order[0])))
+            .bind(keyset.pk);
+        self.push(&")".repeat(open));
+    }
+
+    pub(super) fn after_row(&mut self, column: &str, order: Order, keyset: &Keyset) {
+        self.after_row_of(column, "w.pk", order, keyset);
+    }
+
+    pub(super) fn after_row_of(&mut self, column: &str, pk: &str, order: Order, keyset: &Keyset) {
+        self.push(&format!("({column}, {pk}) {} (", beyond(order)));
+        let value = keyset
+            .values
+            .first()
+            .and_then(Option::as_deref)
+            .unwrap_or_default();
+        self.key_value(order, value);
+        self.push(", ").bind(keyset.pk).push(")");
+    }
+
+    pub(super) fn key_value(&mut self, order: Order, value: &str) {
+        match order.by {
+            // A keyset is checked when it is read: the text is a number.
+            Column::Updated => {
+                self.instant(value.parse().unwrap_or_default());
+            }
+            Column::Date { .. } => {
+                self.bind(value.to_owned()).push("::text::bigint");
+            }
+            Column::Number { .. } => {
+                self.number(value.to_owned());
+            }
+            Column::Id | Column::String { .. } => {
+                self.bind(value.to_owned());
+            }
+        }
+    }
+}
+
+pub(super) fn key_expression(index: usize, order: Order) -> String {
+    match order.by {
+        Column::Updated => "m.last_updated".to_owned(),
+        Column::Id => format!("k{index}.id"),
+        _ => format!("k{index}.value"),
+    }
+}
+
+pub(super) fn value_column(column: Column) -> (&'static str, &'static str) {
+    match column {
+        Column::Date { .. } => ("sp_date", "lo"),
+        Column::String { .. } => ("sp_string", "value"),
+        Column::Number { .. } => ("sp_quantity", "lo"),
+        Column::Updated => ("entry", "last_updated"),
+        Column::Id => ("resource", "id"),
+    }
+}
+
+pub(super) fn micros(column: &str) -> String {
+    format!("(extract(epoch FROM {column}) * 1000000)::bigint")
+}
+
+pub(super) fn direction(order: Order) -> &'static str {
+    if order.descending { "DESC" } else { "ASC" }
+}
+
+/// The comparison with what has been returned.
+pub(super) fn beyond(order: Order) -> &'static str {
+    if order.descending { "<" } else { ">" }
+}
+
+/// The comparison with what stands earlier in the order.
+pub(super) fn before(order: Order) -> &'static str {
+    if order.descending { ">" } else { "<" }
+}
