@@ -6,6 +6,7 @@ use crate::tables::{Row, STRUCTURES};
 use crate::terminology::ValueSetCodes;
 
 use fhirpath::{ElementType, TypeModel};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -88,6 +89,18 @@ impl Element {
 }
 
 impl Structure {
+    fn new(name: &'static str, kind: Kind) -> Structure {
+        Structure {
+            name,
+            kind,
+            is_abstract: false,
+            base: "",
+            regex: "",
+            elements: Vec::new(),
+            shape: OnceLock::new(),
+        }
+    }
+
     /// The element `name` (without `[x]`).
     pub fn element(&self, name: &str) -> Option<&Element> {
         self.elements.iter().find(|element| element.name == name)
@@ -122,71 +135,54 @@ impl Structures {
     }
 
     fn read(rows: impl Iterator<Item = Row>) -> Structures {
-        let mut structures = Vec::with_capacity(1024);
-        let mut by_name: HashMap<&'static str, usize> = HashMap::with_capacity(1024);
-        let mut root = "";
-        let mut path = String::new();
-        let mut add = |structure: Structure| {
-            by_name.insert(structure.name, structures.len());
-            structures.push(structure);
+        let mut all = Structures {
+            structures: Vec::with_capacity(1024),
+            by_name: HashMap::with_capacity(1024),
+            resource_types: Vec::new(),
         };
-        // The two closures would both borrow the lists: collect the elements first, then place them.
-        let mut elements: Vec<(String, Element)> = Vec::with_capacity(10_000);
+        let mut root = "";
         for mut row in rows {
             if row.cell() == "T" {
                 root = row.cell();
-                add(Structure {
-                    name: root,
-                    kind: match row.cell() {
-                        "p" => Kind::Primitive,
-                        "r" => Kind::Resource,
-                        _ => Kind::Complex,
-                    },
-                    is_abstract: row.cell() == "1",
+                let kind = match row.cell() {
+                    "p" => Kind::Primitive,
+                    "r" => Kind::Resource,
+                    _ => Kind::Complex,
+                };
+                let is_abstract = row.cell() == "1";
+                // Parameters is never stored: it has no number.
+                if kind == Kind::Resource && !is_abstract && root != "Parameters" {
+                    all.resource_types.push(root.to_owned());
+                }
+                all.add(Structure {
+                    is_abstract,
                     base: row.cell(),
                     regex: row.cell(),
-                    elements: Vec::new(),
-                    shape: OnceLock::new(),
+                    ..Structure::new(root, kind)
                 });
                 continue;
             }
             let relative = row.cell();
-            let (parent, name) = relative.rsplit_once('.').unwrap_or(("", relative));
-            path.clear();
-            path.push_str(root);
-            if !parent.is_empty() {
-                path.push('.');
-                path.push_str(parent);
-            }
-            let (element, backbone) = Element::read(name, row);
-            if !backbone.is_empty() {
-                add(Structure {
-                    name: element.types[0].name,
-                    kind: Kind::Backbone,
-                    is_abstract: false,
-                    base: backbone,
-                    regex: "",
-                    elements: Vec::new(),
-                    shape: OnceLock::new(),
+            let (owner, name) = match relative.rsplit_once('.') {
+                Some((parent, name)) => (Cow::Owned(format!("{root}.{parent}")), name),
+                None => (Cow::Borrowed(root), relative),
+            };
+            let (element, base) = Element::read(name, row);
+            if !base.is_empty() {
+                all.add(Structure {
+                    base,
+                    ..Structure::new(element.types[0].name, Kind::Backbone)
                 });
             }
-            elements.push((path.clone(), element));
+            let owner = all.by_name[&*owner];
+            all.structures[owner].elements.push(element);
         }
-        for (path, element) in elements {
-            let index = by_name[path.as_str()];
-            structures[index].elements.push(element);
-        }
-        // Parameters is never stored: it has no number.
-        let resource_types = structures
-            .iter()
-            .filter(|s| s.kind == Kind::Resource && !s.is_abstract && s.name != "Parameters")
-            .map(|s| s.name.to_owned())
-            .collect();
-        Structures {
-            structures,
-            by_name,
-            resource_types,
-        }
+        all
+    }
+
+    fn add(&mut self, structure: Structure) {
+        self.by_name.insert(structure.name, self.structures.len());
+        self.structures.push(structure);
     }
 
     /// The type `name`.

@@ -92,6 +92,19 @@ fn shipped_files_are_accepted() {
 }
 
 #[test]
+fn every_terminology_file_has_a_licence() {
+    let licences = include_str!("../../../../terminology/LICENSES.md");
+    for file in shipped() {
+        if let Some(name) = file.path.strip_prefix("terminology/") {
+            assert!(
+                licences.contains(&format!("| `{name}` |")),
+                "{name} is not in LICENSES.md"
+            );
+        }
+    }
+}
+
+#[test]
 fn files_are_checked() {
     let broken = DataFile {
         path: "a.json".into(),
