@@ -12,11 +12,12 @@ mod shape;
 pub mod structure;
 mod tables;
 mod terminology;
-pub mod validate;
+mod validate;
 
 pub use compartment::Compartment;
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
 pub use structure::{Element, Structure, Structures};
+pub use validate::ISSUES_MAX;
 
 use fhir_model::Issue;
 use fhirpath::{ElementType, TypeModel};
