@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,8 +43,8 @@ pub(crate) async fn serve_with<P, F>(
     F: Future<Output = Reply> + Send,
 {
     let settings = Arc::new(settings);
+    let large_messages = Arc::new(Semaphore::new(settings.max_large_messages));
     let connections = TaskTracker::new();
-    // A child, so that the end of the grace period stops only what is ours.
     let abort = CancellationToken::new();
     let mut back_off_ms = BACK_OFF_MS.start;
     loop {
@@ -72,12 +73,13 @@ pub(crate) async fn serve_with<P, F>(
             continue;
         }
         keep_alive(&stream);
-        let (process, settings) = (process.clone(), settings.clone());
+        let (process, settings, large_messages) =
+            (process.clone(), settings.clone(), large_messages.clone());
         let (shutdown, abort) = (shutdown.clone(), abort.clone());
         connections.spawn(async move {
             let open = OpenConnection::new();
             let end = tokio::select! {
-                end = session::run(stream, process, &settings, &shutdown) => end,
+                end = session::run(stream, process, &settings, &large_messages, &shutdown) => end,
                 () = abort.cancelled() => End::Shutdown,
             };
             drop(open);

@@ -12,9 +12,15 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
+
+/// A message that grows beyond this needs a permit to be read on, in bytes: many connections must not fill the memory.
+const LARGE_BYTES: usize = 256 * 1024;
+/// What a connection keeps for its next message, in bytes.
+const BUFFER_BYTES: usize = 8 * 1024;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,7 @@ pub(crate) async fn run<S, P, F>(
     stream: S,
     process: P,
     settings: &ConnectionSettings,
+    large_messages: &Semaphore,
     shutdown: &CancellationToken,
 ) -> End
 where
@@ -50,9 +57,11 @@ where
     let mut session = Session {
         stream,
         codec: MllpCodec::new(settings.max_message_bytes),
-        buffer: BytesMut::with_capacity(8 * 1024),
+        buffer: BytesMut::with_capacity(BUFFER_BYTES),
         junk_bytes: 0,
         settings,
+        large_messages,
+        permit: None,
     };
     loop {
         // A message that has not been begun is not begun any more: unanswered, its sender sends it again elsewhere.
@@ -70,6 +79,7 @@ where
         {
             return end;
         }
+        session.release();
     }
 }
 
@@ -80,6 +90,9 @@ struct Session<'s, S> {
     /// Of this connection.
     junk_bytes: usize,
     settings: &'s ConnectionSettings,
+    large_messages: &'s Semaphore,
+    /// Held while a large message is read and processed.
+    permit: Option<SemaphorePermit<'s>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
@@ -90,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             self.count_irregularities()?;
             if let Some(frame) = frame {
                 return Ok(frame);
+            }
+            if self.buffer.len() > LARGE_BYTES && self.permit.is_none() {
+                let permit = self.large_messages.acquire().await;
+                self.permit = Some(permit.map_err(|_| End::Shutdown)?);
             }
             let (limit_ms, end) = match self.codec.is_inside() {
                 true => (self.settings.read_timeout_ms, End::Stalled),
@@ -105,6 +122,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 self.count_irregularities()?;
                 return Err(End::Closed);
             }
+        }
+    }
+
+    /// After a message: what only a large one needed is given back.
+    fn release(&mut self) {
+        self.permit = None;
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES {
+            self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
         }
     }
 

@@ -13,6 +13,8 @@ pub struct ConnectionSettings {
     pub max_message_bytes: usize,
     /// Connections beyond this are closed at once.
     pub max_connections: usize,
+    /// Messages above 256 kB that may be in memory at a time; the others wait in TCP.
+    pub max_large_messages: usize,
     /// A connection on which nothing arrives for so long, between two messages, is closed.
     pub idle_timeout_ms: u64,
     /// A connection on which nothing arrives for so long, within a message, is closed.
@@ -30,6 +32,7 @@ impl Default for ConnectionSettings {
         ConnectionSettings {
             max_message_bytes: 10 * 1024 * 1024,
             max_connections: 2_000,
+            max_large_messages: 32,
             // Interfaces are quiet at night; dead peers are found by TCP keep-alive long before.
             idle_timeout_ms: 24 * 3_600_000,
             read_timeout_ms: 30_000,

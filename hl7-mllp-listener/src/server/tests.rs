@@ -155,6 +155,32 @@ async fn a_message_above_the_limit_is_rejected_under_its_own_id() {
 }
 
 #[tokio::test]
+async fn large_messages_take_turns() {
+    let listener = listen(ConnectionSettings {
+        max_large_messages: 1,
+        ..quick()
+    })
+    .await;
+    let large = |wait, id| message(wait, id).replace("PID", &"x".repeat(900_000));
+    let (first, second) = (large("300", "1"), large("0", "2"));
+    let (mut one, mut two) = (listener.connect().await, listener.connect().await);
+    one.write_all(first.as_bytes()).await.unwrap();
+    // The second is ready at once, but is not read whole while the first is in work.
+    let second = async {
+        sleep(Duration::from_millis(100)).await;
+        two.write_all(second.as_bytes()).await.unwrap();
+        assert_eq!(read_answers(&mut two, 1).await, ["AA|2"]);
+    };
+    let first = async { assert_eq!(read_answers(&mut one, 1).await, ["AA|1"]) };
+    tokio::pin!(first, second);
+    tokio::select! {
+        () = &mut first => {}
+        () = &mut second => panic!("the second message did not wait"),
+    }
+    second.await;
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer() {
     let listener = listen(quick()).await;
     let both = format!("{}{}", message("PANIC", "1"), message("0", "2"));
@@ -258,7 +284,8 @@ async fn a_peer_that_reads_no_answers_is_closed() {
     let (mut peer, ours) = tokio::io::duplex(64);
     let settings = quick();
     let shutdown = CancellationToken::new();
-    let session = session::run(ours, stand_in, &settings, &shutdown);
+    let large_messages = Semaphore::new(1);
+    let session = session::run(ours, stand_in, &settings, &large_messages, &shutdown);
     let sender = async {
         let _ = peer.write_all(message("0", "1").as_bytes()).await;
         // Kept open, never read.
