@@ -4,6 +4,7 @@
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
+#   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
 
@@ -23,6 +24,8 @@ es:
 es-stop:
 	scripts/es-node.sh stop
 
+check-tables: packages
+	python3 fhir-server/crates/definitions/r5/generate.py --check
 
 definitions: packages
 	python3 fhir-server/crates/definitions/r5/generate.py
@@ -34,6 +37,13 @@ packages:
 
 clients:
 	scripts/install-clients.sh
+
+# The official FHIR packages: definitions for the generator, examples for a test.
+packages: .cache/r5-examples/package
+
+.cache/r5-examples/package:
+	scripts/install-packages.sh mvn:maven unzip
+	scripts/fetch-fhir-packages.sh examples
 
 postgres:
 	scripts/install-postgres.sh

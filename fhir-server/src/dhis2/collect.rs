@@ -2,9 +2,9 @@
 
 use super::error::Dhis2Error;
 use super::event::{Event, Reader, Reading, Related};
+use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_search::Handling;
-use fhir_search::Query;
 use fhir_search::parse::Context;
 use fhir_storage::{Page, Snapshot};
 use serde_json::Value;
@@ -68,6 +68,43 @@ pub async fn collect(
     }
 }
 
+/// Calls `visit` with every match of a search over one type.
+///
+/// # Errors
+/// Database errors.
+pub async fn each(
+    snapshot: &mut Snapshot,
+    definitions: &Definitions,
+    resource_type: &str,
+    parameter: (&str, String),
+    mut visit: impl FnMut(ResourceKey, Value),
+) -> Result<(), Dhis2Error> {
+    let context = Context {
+        definitions,
+        base: None,
+        handling: Handling::Strict,
+        count_default: IDS_MAX,
+        count_max: IDS_MAX,
+        now_micros: 0,
+    };
+    let parameters = [
+        (parameter.0.to_string(), parameter.1),
+        ("_total".to_string(), "none".to_string()),
+    ];
+    let query =
+        fhir_search::parse(&context, &[resource_type], &parameters).map_err(Dhis2Error::Refused)?;
+    let mut at = Page::First;
+    loop {
+        let page = snapshot.search(&query, at).await?;
+        for found in page.matches {
+            let resource = parse(&found.body, &found.key)?;
+            visit(found.key, resource);
+        }
+        let Some(next) = page.next else { return Ok(()) };
+        at = Page::After(next);
+    }
+}
+
 /// Adds these resources to `related`; what is not there, or of a type the server does not have, as `None`.
 async fn read_related(
     snapshot: &mut Snapshot,
@@ -88,31 +125,19 @@ async fn read_related(
             continue;
         }
         for ids in ids.chunks(IDS_MAX) {
-            let query = by_id(reader, &resource_type, ids)?;
-            let page = snapshot.search(&query, Page::First).await?;
-            for found in page.matches {
-                let resource = parse(&found.body, &found.key)?;
-                related.insert(found.key, Some(resource));
-            }
+            each(
+                snapshot,
+                reader.definitions,
+                &resource_type,
+                ("_id", ids.join(",")),
+                |key, resource| {
+                    related.insert(key, Some(resource));
+                },
+            )
+            .await?;
         }
     }
     Ok(())
-}
-
-fn by_id(reader: &Reader<'_>, resource_type: &str, ids: &[String]) -> Result<Query, Dhis2Error> {
-    let context = Context {
-        definitions: reader.definitions,
-        base: None,
-        handling: Handling::Strict,
-        count_default: IDS_MAX,
-        count_max: IDS_MAX,
-        now_micros: 0,
-    };
-    let parameters = [
-        ("_id".to_string(), ids.join(",")),
-        ("_total".to_string(), "none".to_string()),
-    ];
-    fhir_search::parse(&context, &[resource_type], &parameters).map_err(Dhis2Error::Refused)
 }
 
 fn parse(body: &str, key: &ResourceKey) -> Result<Value, Dhis2Error> {

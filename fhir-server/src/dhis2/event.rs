@@ -196,3 +196,160 @@ fn identifier(identifier: &Value) -> Option<(String, String)> {
 fn day(micros: i64) -> Date {
     Date::constant(1970, 1, 1).saturating_add(micros.div_euclid(86_400_000_000).days())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhis2::content::tests::content;
+    use crate::dhis2::period::PeriodType;
+    use serde_json::json;
+
+    fn observation(date: Value) -> Value {
+        let mut observation = json!({"resourceType": "Observation", "id": "o1", "subject": {"reference": "Patient/p1"},
+            "encounter": {"reference": "Encounter/e1"}, "performer": [{"identifier": {"system": "s", "value": "lab"}}]});
+        for (name, value) in date.as_object().unwrap() {
+            observation[name] = value.clone();
+        }
+        observation
+    }
+
+    /// Reads the resource as an event of October 2026 at +03:00, adding what it needs from these resources.
+    fn read(indicator: &str, resource: &Value, others: &[Value]) -> Reading {
+        let content = content();
+        let definitions = Definitions::load(&[]).unwrap();
+        let period = PeriodType::Monthly.parse("202610").unwrap();
+        let reader = Reader {
+            definitions: &definitions,
+            indicator: &content.indicators[indicator],
+            period: &period,
+            utc_offset_seconds: 3 * 3600,
+            base: Some("http://server/fhir"),
+        };
+        let mut related = Related::new();
+        for _ in 0..5 {
+            match reader.read(resource, &related) {
+                Reading::Needs(keys) => related.extend(keys.into_iter().map(|key| {
+                    let found = others.iter().find(|other| {
+                        other["resourceType"] == key.resource_type.as_str()
+                            && other["id"] == key.id.as_str()
+                    });
+                    (key, found.cloned())
+                })),
+                reading => return reading,
+            }
+        }
+        panic!("needs ever more");
+    }
+
+    fn check(indicator: &str, resource: &Value, others: &[Value], expect: &str) {
+        let found = match read(indicator, resource, others) {
+            Reading::Event(event) => {
+                let day = event.day.map_or("-".into(), |day| day.to_string());
+                let born = event
+                    .born
+                    .map_or("-".into(), |(first, last)| format!("{first}..{last}"));
+                let places: Vec<String> = event
+                    .places
+                    .iter()
+                    .map(|(system, value)| format!("{system}|{value}"))
+                    .collect();
+                format!(
+                    "{day} {} {} {born} {}",
+                    event.subject.as_deref().unwrap_or("-"),
+                    event.gender.as_deref().unwrap_or("-"),
+                    places.join(",")
+                )
+            }
+            Reading::Outside => "outside".into(),
+            Reading::Needs(_) => "needs".into(),
+        };
+        assert_eq!(found, expect, "{resource}");
+    }
+
+    #[test]
+    fn days() {
+        for (date, expect) in [
+            (json!({"effectiveDateTime": "2026-10-31"}), "2026-10-31"),
+            (
+                json!({"effectiveDateTime": "2026-10-31T20:59:59Z"}),
+                "2026-10-31",
+            ),
+            (
+                json!({"effectiveDateTime": "2026-10-31T21:00:00Z"}),
+                "outside",
+            ),
+            (
+                json!({"effectiveDateTime": "2026-09-30T23:30:00+02:00"}),
+                "2026-10-01",
+            ),
+            (
+                json!({"effectiveInstant": "2026-10-05T10:00:00.000Z"}),
+                "2026-10-05",
+            ),
+            (
+                json!({"effectivePeriod": {"start": "2026-10-31T12:00:00Z", "end": "2026-11-02"}}),
+                "2026-10-31",
+            ),
+            (
+                json!({"effectivePeriod": {"end": "2026-10-02"}}),
+                "2026-10-02",
+            ),
+            (
+                json!({"effectiveTiming": {"event": ["2026-10-02"]}}),
+                "2026-10-02",
+            ),
+            (json!({"effectiveDateTime": "2026-10"}), "-"),
+            (json!({"effectiveDateTime": "2026"}), "-"),
+            (json!({"effectiveDateTime": "2025"}), "outside"),
+            (json!({}), "outside"),
+            (
+                json!({"effectiveDateTime": "9999-12-31T23:59:59Z"}),
+                "outside",
+            ),
+            (json!({"effectiveDateTime": "yesterday"}), "outside"),
+        ] {
+            let expect = match expect {
+                "outside" => expect.to_string(),
+                day => format!("{day} Patient/p1 - - s|lab"),
+            };
+            check("malaria-rdt-done", &observation(date), &[], &expect);
+        }
+    }
+
+    #[test]
+    fn who_and_where() {
+        let resource = observation(json!({"effectiveDateTime": "2026-10-31"}));
+        let patient = json!({"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "2020-02"});
+        let encounter = json!({"resourceType": "Encounter", "id": "e1", "serviceProvider": {"reference": "http://server/fhir/Organization/f1"}});
+        let organization = json!({"resourceType": "Organization", "id": "f1", "identifier": [{"system": "urn:dhis2:org-unit", "value": "OU"}, {"value": "x"}]});
+        let all =
+            "2026-10-31 Patient/p1 female 2020-02-01..2020-02-29 urn:dhis2:org-unit|OU,|x,s|lab";
+        check(
+            "malaria-rdt-done",
+            &resource,
+            &[patient.clone(), encounter.clone(), organization],
+            all,
+        );
+        // The organization is not here: the other way to a place is left.
+        check(
+            "malaria-rdt-done",
+            &resource,
+            &[patient, encounter],
+            "2026-10-31 Patient/p1 female 2020-02-01..2020-02-29 s|lab",
+        );
+
+        let visit = json!({"resourceType": "Encounter", "id": "e2", "actualPeriod": {"start": "2026-10-01T06:00:00Z"},
+            "contained": [{"resourceType": "Organization", "id": "c", "identifier": [{"system": "s", "value": "inside"}]}],
+            "serviceProvider": {"reference": "#c", "identifier": {"system": "s", "value": "named"}},
+            "location": [{"location": {"identifier": {"system": "s", "value": "ward"}}}]});
+        check(
+            "outpatient-visits",
+            &visit,
+            &[],
+            "2026-10-01 - - - s|named,s|inside,s|ward",
+        );
+        let loops = json!({"resourceType": "Encounter", "id": "e3", "actualPeriod": {"start": "2026-10-01"}, "subject": {"reference": "https://elsewhere/fhir/Patient/1"},
+            "serviceProvider": {"reference": "#"}});
+        check("outpatient-visits", &loops, &[], "2026-10-01 - - - ");
+    }
+}

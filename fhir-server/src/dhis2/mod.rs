@@ -3,7 +3,7 @@
 //! What is counted and where it goes is data, in `mappings/dhis2/` ([`content`]): an [`indicator`] is a FHIR search and what is
 //! counted of its result, a [`dimension`] divides it, a [`data_set`] binds the parts to data elements and category option combos of a
 //! [`target`]. The straight path: [`collect`] reads the events -> [`aggregate`] counts them into cells, or into a reject that says why
-//! not -> [`plan`] makes the data value sets -> [`report`] records them as MeasureReports -> [`submit`] sends them and reads back.
+//! not -> [`plan`] makes the data value sets -> [`report`] records them as MeasureReports -> [`submit`] sends them and reads back; [`run`] joins these for the command line.
 //!
 //! Not here: tracker data, ADX and other file formats, completion of data sets.
 
@@ -19,6 +19,7 @@ pub mod indicator;
 pub mod period;
 pub mod plan;
 pub mod report;
+pub mod run;
 pub mod submit;
 pub mod target;
 

@@ -28,6 +28,8 @@ pub struct Plan {
 pub struct Slice {
     pub org_unit: String,
     pub values: BTreeMap<ValueKey, u64>,
+    /// Sent before and no longer counted: to be deleted there.
+    pub gone: Vec<ValueKey>,
 }
 
 /// Which value of a slice.
@@ -38,10 +40,17 @@ pub struct ValueKey {
     pub category_option_combo: Option<String>,
 }
 
-/// Lays the figures out.
-pub fn plan(id: &str, data_set: &DataSet, period: &Period, tabulations: Vec<Tabulation>) -> Plan {
+/// Lays the figures out. `before`: by org unit, what earlier reports of this data set and period hold.
+pub fn plan(
+    id: &str,
+    data_set: &DataSet,
+    period: &Period,
+    tabulations: Vec<Tabulation>,
+    before: &BTreeMap<String, Vec<ValueKey>>,
+) -> Plan {
     let mut org_units: BTreeSet<&str> =
         tabulations.iter().flat_map(Tabulation::org_units).collect();
+    org_units.extend(before.keys().map(String::as_str));
     if data_set.zero == Zero::Explicit {
         org_units.extend(data_set.org_units.map.values().map(String::as_str));
         org_units.extend(data_set.org_units.otherwise.as_deref());
@@ -63,12 +72,19 @@ pub fn plan(id: &str, data_set: &DataSet, period: &Period, tabulations: Vec<Tabu
                 }
             }
         }
+        let before = before.get(org_unit).into_iter().flatten();
         Slice {
             org_unit: org_unit.to_string(),
+            gone: before
+                .filter(|key| !values.contains_key(key))
+                .cloned()
+                .collect(),
             values,
         }
     });
-    let slices = slices.collect();
+    let slices = slices
+        .filter(|slice| !slice.values.is_empty() || !slice.gone.is_empty())
+        .collect();
     Plan {
         id: id.to_string(),
         data_set: data_set.clone(),
@@ -79,8 +95,8 @@ pub fn plan(id: &str, data_set: &DataSet, period: &Period, tabulations: Vec<Tabu
 }
 
 impl Plan {
-    /// The dataValueSet of a slice. `gone`: values sent before that are no longer counted; they are deleted there.
-    pub fn data_value_set(&self, slice: &Slice, gone: &[ValueKey], schemes: &IdSchemes) -> Value {
+    /// The dataValueSet of a slice.
+    pub fn data_value_set(&self, slice: &Slice, schemes: &IdSchemes) -> Value {
         let value = |key: &ValueKey, rest: (&str, Value)| {
             let mut value = Map::new();
             value.insert("dataElement".into(), json!(key.data_element));
@@ -94,7 +110,10 @@ impl Plan {
             .values
             .iter()
             .map(|(key, count)| value(key, ("value", json!(count.to_string()))));
-        let deleted = gone.iter().map(|key| value(key, ("deleted", json!(true))));
+        let deleted = slice
+            .gone
+            .iter()
+            .map(|key| value(key, ("deleted", json!(true))));
         let mut set = Map::new();
         set.insert("dataSet".into(), json!(self.data_set.data_set));
         set.insert("period".into(), json!(self.period.id));
@@ -165,30 +184,35 @@ mod tests {
         let content = content();
         let data_set = &content.data_sets["opd-monthly"];
         let period = PeriodType::Monthly.parse("2026-10").unwrap();
-        let plan = plan("opd-monthly", data_set, &period, tabulations());
-        let schemes = &content.targets["national"].id_schemes;
-        let gone = [ValueKey {
-            data_element: "OUTPATIENTS".into(),
+        let key = |data_element: &str| ValueKey {
+            data_element: data_element.into(),
             category_option_combo: None,
-        }];
+        };
+        let before = BTreeMap::from([
+            (
+                "CLINIC_A".to_string(),
+                vec![key("MALARIA_RDT_DONE"), key("OUTPATIENTS")],
+            ),
+            ("CLINIC_C".to_string(), vec![key("OUTPATIENTS")]),
+            ("CLINIC_D".to_string(), vec![]),
+        ]);
+        let plan = plan("opd-monthly", data_set, &period, tabulations(), &before);
+        let schemes = &content.targets["national"].id_schemes;
         let sets: Vec<String> = plan
             .slices
             .iter()
-            .map(|slice| plan.data_value_set(slice, &gone, schemes).to_string())
+            .map(|slice| plan.data_value_set(slice, schemes).to_string())
             .collect();
         let schemes = r#""dataSetIdScheme":"code","dataElementIdScheme":"code","orgUnitIdScheme":"code","categoryOptionComboIdScheme":"code","attributeOptionComboIdScheme":"code""#;
-        let deleted = r#"{"dataElement":"OUTPATIENTS","deleted":true}"#;
-        assert_eq!(
-            sets,
-            [
-                format!(
-                    r#"{{"dataSet":"OPD_MONTHLY","period":"202610","orgUnit":"CLINIC_A",{schemes},"dataValues":[{{"dataElement":"MALARIA_RDT_DONE","value":"7"}},{deleted}]}}"#
-                ),
-                format!(
-                    r#"{{"dataSet":"OPD_MONTHLY","period":"202610","orgUnit":"CLINIC_B",{schemes},"dataValues":[{{"dataElement":"OUTPATIENT_VISITS","categoryOptionCombo":"MALE_UNDER_5","value":"2"}},{deleted}]}}"#
-                ),
-            ]
-        );
+        let expect = [
+            ("CLINIC_A", r#"{"dataElement":"MALARIA_RDT_DONE","value":"7"},{"dataElement":"OUTPATIENTS","deleted":true}"#),
+            ("CLINIC_B", r#"{"dataElement":"OUTPATIENT_VISITS","categoryOptionCombo":"MALE_UNDER_5","value":"2"}"#),
+            ("CLINIC_C", r#"{"dataElement":"OUTPATIENTS","deleted":true}"#),
+        ]
+        .map(|(org_unit, values)| {
+            format!(r#"{{"dataSet":"OPD_MONTHLY","period":"202610","orgUnit":"{org_unit}",{schemes},"dataValues":[{values}]}}"#)
+        });
+        assert_eq!(sets, expect);
     }
 
     /// A zero is sent only where the binding says so: then for every cell of every org unit it names.
@@ -199,7 +223,13 @@ mod tests {
         data_set.zero = Zero::Explicit;
         data_set.org_units.otherwise = Some("CLINIC_C".into());
         let period = PeriodType::Monthly.parse("2026-10").unwrap();
-        let plan = plan("opd-monthly", &data_set, &period, tabulations());
+        let plan = plan(
+            "opd-monthly",
+            &data_set,
+            &period,
+            tabulations(),
+            &BTreeMap::new(),
+        );
         let sums: Vec<(&str, usize, u64)> = plan
             .slices
             .iter()

@@ -3,10 +3,11 @@
 //!
 //! One MeasureReport per data set, period and org unit, under an id made of the three; a report that says the same again gets no new
 //! version. What no org unit could be charged with is a MeasureReport of its own. The Task of a MeasureReport is its journal: each
-//! version is a step, and the last answer is in its outputs. Of the figures sent before, the MeasureReport is the memory: that is how a
-//! correction deletes what is no longer counted.
+//! version is a step, and the last answer is in its outputs. The MeasureReport is also the memory of what
+//! was sent: that is how a correction deletes what is no longer counted.
 
 use super::aggregate::NotCounted;
+use super::period::Period;
 use super::plan::{Plan, Slice, ValueKey};
 use super::submit::{Attempt, State, Submission};
 use fhir_model::key::is_id;
@@ -16,8 +17,9 @@ use std::collections::BTreeMap;
 
 /// Codes of populations.
 const POPULATION: &str = "http://terminology.hl7.org/CodeSystem/measure-population";
+/// System of the identifier that all reports of a data set and period share.
+pub const REPORT: &str = "urn:dhis2:report";
 /// Systems of the target's own ids. The id schemes of the target say what kind of ids they are.
-const DATA_SET: &str = "urn:dhis2:data-set";
 const DATA_ELEMENT: &str = "urn:dhis2:data-element";
 const CATEGORY_OPTION_COMBO: &str = "urn:dhis2:category-option-combo";
 const ORG_UNIT: &str = "urn:dhis2:org-unit";
@@ -42,10 +44,17 @@ pub fn report_id(plan: &Plan, org_unit: Option<&str>) -> String {
     format!("dhis2-{hex}")
 }
 
-/// The figures of a slice.
-pub fn measure_report(plan: &Plan, slice: &Slice) -> Value {
+/// The identifier that all reports of a data set's file and a period share.
+pub fn report_identifier(data_set_id: &str, period: &Period) -> String {
+    format!("{data_set_id}/{}", period.id)
+}
+
+/// The figures of a slice. `pending`: what was sent before and is not known to be deleted at the server; it stays here, with 0, so that
+/// the next report deletes it.
+pub fn measure_report(plan: &Plan, slice: &Slice, pending: &[ValueKey]) -> Value {
     let mut by_element: BTreeMap<&str, Vec<(&ValueKey, u64)>> = BTreeMap::new();
-    for (key, count) in &slice.values {
+    let pending = pending.iter().map(|key| (key, &0));
+    for (key, count) in slice.values.iter().chain(pending) {
         by_element
             .entry(&key.data_element)
             .or_default()
@@ -55,10 +64,9 @@ pub fn measure_report(plan: &Plan, slice: &Slice) -> Value {
         let total: u64 = values.iter().map(|(_, count)| count).sum();
         let strata: Vec<Value> = values
             .iter()
-            .filter_map(|(key, count)| Some((key.category_option_combo.as_ref()?, count)))
-            .map(|(combo, count)| {
+            .map(|(key, count)| {
                 json!({
-                    "valueCodeableConcept": coded(CATEGORY_OPTION_COMBO, combo),
+                    "valueCodeableConcept": combo(key),
                     "population": [population("measure-population", *count)],
                 })
             })
@@ -67,7 +75,10 @@ pub fn measure_report(plan: &Plan, slice: &Slice) -> Value {
             "code": coded(DATA_ELEMENT, data_element),
             "population": [population("measure-population", total)],
         });
-        if !strata.is_empty() {
+        if values
+            .iter()
+            .any(|(key, _)| key.category_option_combo.is_some())
+        {
             group["stratifier"] =
                 json!([{"code": {"text": "category option combo"}, "stratum": strata}]);
         }
@@ -148,8 +159,13 @@ pub fn task(plan: &Plan, slice: &Slice, submission: Option<&Submission>) -> Valu
     task
 }
 
-/// The values that a MeasureReport of ours says were counted.
-pub fn values(report: &Value) -> Vec<ValueKey> {
+/// The org unit of a MeasureReport of ours, and the values that the server may hold because of it. `None`: of no org unit.
+pub fn reported(report: &Value) -> Option<(String, Vec<ValueKey>)> {
+    let org_unit = report.pointer("/reporter/identifier/value")?.as_str()?;
+    Some((org_unit.to_string(), values(report)))
+}
+
+fn values(report: &Value) -> Vec<ValueKey> {
     let mut keys = Vec::new();
     let code = |concept: &Value| {
         concept
@@ -182,7 +198,7 @@ fn report(plan: &Plan, id: String) -> Value {
     json!({
         "resourceType": "MeasureReport",
         "id": id,
-        "identifier": [{"system": DATA_SET, "value": plan.data_set.data_set}],
+        "identifier": [{"system": REPORT, "value": report_identifier(&plan.id, &plan.period)}],
         "status": "complete",
         "type": "summary",
         "period": {"start": plan.period.start.to_string(), "end": plan.period.end.to_string()},
@@ -198,6 +214,14 @@ fn not_counted(reason: &NotCounted, count: u64) -> Value {
 
 fn population(code: &str, count: u64) -> Value {
     json!({"code": {"coding": [{"system": POPULATION, "code": code}]}, "count": count})
+}
+
+/// The default combo has no code here.
+fn combo(key: &ValueKey) -> Value {
+    match &key.category_option_combo {
+        Some(code) => coded(CATEGORY_OPTION_COMBO, code),
+        None => json!({"text": "default"}),
+    }
 }
 
 fn coded(system: &str, code: &str) -> Value {
@@ -259,13 +283,17 @@ mod tests {
             &content.data_sets["opd-monthly"],
             &period,
             tabulations,
+            &BTreeMap::new(),
         );
         let slice = &plan.slices[0];
-        let report = measure_report(&plan, slice);
-        assert_eq!(
-            values(&report),
-            slice.values.keys().cloned().collect::<Vec<_>>()
-        );
+        let pending = [ValueKey {
+            data_element: "OUTPATIENT_VISITS".into(),
+            category_option_combo: None,
+        }];
+        let report = measure_report(&plan, slice, &pending);
+        let mut all: Vec<ValueKey> = slice.values.keys().chain(&pending).cloned().collect();
+        all.sort();
+        assert_eq!(reported(&report), Some(("CLINIC A".to_string(), all)));
         let submission = Submission {
             attempts: vec![Attempt::Answered {
                 status: 409,

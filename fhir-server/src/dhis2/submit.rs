@@ -161,18 +161,10 @@ impl Client {
         }
     }
 
-    /// Sends a slice, and deletes what is `gone` from it. Whatever the server does, this says so; it is an error of nothing else.
-    pub async fn submit(
-        &self,
-        plan: &Plan,
-        slice: &Slice,
-        gone: &[ValueKey],
-        errors: &ErrorClasses,
-    ) -> Submission {
-        let body = plan
-            .data_value_set(slice, gone, &self.id_schemes)
-            .to_string();
-        let keys: Vec<&ValueKey> = slice.values.keys().chain(gone).collect();
+    /// Sends a slice, and deletes what is gone from it. Whatever the server does, this says so; it is an error of nothing else.
+    pub async fn submit(&self, plan: &Plan, slice: &Slice, errors: &ErrorClasses) -> Submission {
+        let body = plan.data_value_set(slice, &self.id_schemes).to_string();
+        let keys: Vec<&ValueKey> = slice.values.keys().chain(&slice.gone).collect();
         let mut attempts = Vec::new();
         let mut delay = Duration::from_millis(FIRST_DELAY_MS);
         loop {
@@ -197,7 +189,7 @@ impl Client {
             } else {
                 self.read_back(plan, slice).await.ok()
             };
-            let unconfirmed = unconfirmed(slice, gone, &keys, there.as_deref(), attempts.last());
+            let unconfirmed = unconfirmed(slice, &keys, there.as_deref(), attempts.last());
             if !again || unconfirmed.is_empty() || attempts.len() >= self.attempts_max as usize {
                 let state = state(&attempts, &unconfirmed, errors, forbidden);
                 return Submission {
@@ -330,7 +322,6 @@ async fn read(mut response: Response) -> Option<Vec<u8>> {
 /// The values that are not there as sent, with the code the last answer has for them. Where nothing could be read back: all.
 fn unconfirmed(
     slice: &Slice,
-    gone: &[ValueKey],
     keys: &[&ValueKey],
     there: Option<&[(String, String, String)]>,
     last: Option<&Attempt>,
@@ -350,7 +341,7 @@ fn unconfirmed(
         // Servers up to 2.42 do not keep a zero that the data element calls insignificant.
         Some(0) => found(key).is_none_or(|(_, _, value)| value == "0"),
         Some(count) => found(key).is_some_and(|(_, _, value)| *value == count.to_string()),
-        None => !gone.contains(key) || found(key).is_none(),
+        None => found(key).is_none(),
     };
     let code = |index: usize| {
         let Some(Attempt::Answered { answer, .. }) = last else {
