@@ -18,6 +18,8 @@ use std::time::Duration;
 const ANSWER_MAX_BYTES: usize = 8 << 20;
 /// Wait before the second attempt, in milliseconds; doubled for each further one.
 const FIRST_DELAY_MS: u64 = 1_000;
+/// The default category option combo, by uid and by code and name.
+const DEFAULT_COMBO: [&str; 2] = ["HllvX50cXC0", "default"];
 /// Longest wait that a server may ask for with Retry-After, in seconds.
 const RETRY_AFTER_MAX_SECONDS: u64 = 120;
 
@@ -326,14 +328,20 @@ fn unconfirmed(
     there: Option<&[(String, String, String)]>,
     last: Option<&Attempt>,
 ) -> BTreeMap<ValueKey, Option<String>> {
+    let alone = |key: &ValueKey| {
+        keys.iter()
+            .filter(|other| other.data_element == key.data_element)
+            .count()
+            == 1
+    };
     let found = |key: &ValueKey| {
         there?.iter().find(|(element, combo, _)| {
-            // The default combo goes by several names, and a data element that has it has no other.
             *element == key.data_element
-                && key
-                    .category_option_combo
-                    .as_ref()
-                    .is_none_or(|wanted| wanted == combo)
+                && match &key.category_option_combo {
+                    Some(wanted) => wanted == combo,
+                    // The default combo goes by several names; a data element that has it alone has no other.
+                    None => DEFAULT_COMBO.contains(&combo.as_str()) || alone(key),
+                }
         })
     };
     let confirmed = |key: &ValueKey| match slice.values.get(key) {
