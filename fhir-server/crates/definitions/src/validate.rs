@@ -48,7 +48,10 @@ impl<'a> Walk<'a> {
     fn resource(&mut self, resource: &'a Value, contained: bool) {
         let root = self.path.is_empty();
         let Some(object) = resource.as_object() else {
-            return self.issue(IssueKind::Structure, "a resource is a JSON object");
+            if root {
+                self.issue(IssueKind::Structure, "a resource is a JSON object");
+            }
+            return; // below the root its parent's schema has said so
         };
         let structure = match object.get("resourceType") {
             None => return self.issue(IssueKind::Required, "resourceType is missing"),

@@ -501,10 +501,7 @@ fn resources_inside() {
     );
     bundle(
         json!("Patient/1"),
-        &[
-            (Structure, "Bundle.entry[0].resource"),
-            (Structure, "Bundle.entry[0].resource"),
-        ],
+        &[(Structure, "Bundle.entry[0].resource")],
     );
     check(
         json!({"resourceType": "Parameters", "parameter": [{"name": "a", "resource": {"resourceType": "Patient", "x": 1}}]}),
