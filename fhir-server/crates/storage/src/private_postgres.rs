@@ -72,6 +72,11 @@ impl PrivatePostgres {
         Ok(postgres)
     }
 
+    /// The URL of the Postgres that another process runs in `data_dir`, if one does: for commands beside a running server.
+    pub fn running(data_dir: &Path) -> Option<String> {
+        directory::running(data_dir)
+    }
+
     /// The `postgres://` URL of the database.
     pub fn url(&self) -> &str {
         &self.url

@@ -71,16 +71,7 @@ impl Directory {
 
     /// The URL with the socket's directory as the host, percent-encoded.
     pub(super) fn url(&self) -> String {
-        let mut host = String::new();
-        for byte in self.socket.to_string_lossy().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                    host.push(byte as char)
-                }
-                _ => host.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        format!("postgres://fhir@{host}/postgres")
+        url(&self.socket)
     }
 
     /// The major version that made the data; `None` before the first start.
@@ -194,6 +185,28 @@ impl Drop for Directory {
         // Postgres has removed its socket; a directory that is not empty stays, and is used again.
         let _ = fs::remove_dir(&self.socket);
     }
+}
+
+/// The URL of the Postgres that another process runs here; `None` when nobody holds the directory, or nothing listens yet.
+pub(super) fn running(data_dir: &Path) -> Option<String> {
+    let socket = data_dir.join("pgsock").canonicalize().ok()?;
+    if !socket.join(".s.PGSQL.5432").exists() {
+        return None;
+    }
+    let lock = File::open(data_dir.join("lock")).ok()?;
+    // Shared, so that several who ask do not take each other for the server.
+    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| url(&socket))
+}
+
+fn url(socket: &Path) -> String {
+    let mut host = String::new();
+    for byte in socket.to_string_lossy().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => host.push(byte as char),
+            _ => host.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    format!("postgres://fhir@{host}/postgres")
 }
 
 /// Takes the lock on the directory, or names the process that holds it.

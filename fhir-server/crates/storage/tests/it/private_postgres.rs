@@ -18,6 +18,10 @@ async fn lives_and_is_alone() {
     let postgres = PrivatePostgres::start(&directory).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(10), "first start");
     assert_eq!(answer(postgres.url()).await.unwrap(), 1);
+    assert_eq!(
+        PrivatePostgres::running(&directory).as_deref(),
+        Some(postgres.url())
+    );
 
     // A second server is told who is there.
     let second = PrivatePostgres::start(&directory).await.unwrap_err();
@@ -43,6 +47,7 @@ async fn lives_and_is_alone() {
     let url = postgres.url().to_owned();
     postgres.stop().await;
     assert!(answer(&url).await.is_err());
+    assert_eq!(PrivatePostgres::running(&directory), None);
     PrivatePostgres::start(&directory)
         .await
         .unwrap()
