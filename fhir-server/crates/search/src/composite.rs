@@ -1,9 +1,8 @@
 //! Composites (<https://hl7.org/fhir/R5/search.html#composite>): several values of one element.
 //!
-//! Components that are matched whole (token, uri, reference, number as a token) become one hash of all of them. One component may be
-//! ordered (quantity, number, date, string): its entry then carries the hash of the others. Its unit, if it is a quantity, stands in a token of
-//! its own beside the others; where one resource has the same code twice with two units, that pair is only checked again on the resource.
-//! Two ordered components (the ratios of Ingredient) are not indexed. `system|` is not offered inside a composite.
+//! Components that are matched whole (token, uri, reference) become one hash of all of them. One component may be ordered (quantity, number,
+//! date, string): its entry then carries the hash of the others, of a quantity also of the unit. Two ordered components (the ratios of
+//! Ingredient) are not indexed, and `system|` alone is not offered inside a composite.
 
 use crate::document::{Extraction, Ordered};
 use fhir_definitions::{ParameterType, SearchParameter};

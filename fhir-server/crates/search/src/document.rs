@@ -46,7 +46,7 @@ pub struct DateEntry {
 ///
 /// A quantity has one entry per way to ask for it, so that one index serves all: `unit` is 0 (any unit, also of plain numbers), the
 /// hash of system and code, of the code, and of the written unit where that differs ([`crate::token::Hashes::unit_match`]). In a composite
-/// `unit` is the hash of the other components, `composite(key, [others…])`, and for each unit there is a token `composite(key, [others…, unit])`.
+/// it is the hash of the other components and of one of these units: `composite(key, [others…, unit])`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuantityEntry {
     pub key: ParameterKey,
@@ -281,7 +281,7 @@ impl<'a> Extraction<'a> {
                     .references
                     .push(ReferenceEntry { key, target });
             }
-            Target::Url(url) => self.document.tokens.push(self.hashes.url(key, url)),
+            Target::Url(url) => self.document.tokens.push(self.hashes.url(key, &url)),
             Target::Identifier(value) => {
                 let identifier = Node {
                     value,
@@ -327,7 +327,7 @@ impl<'a> Extraction<'a> {
                         Target::Local(target) => {
                             out.push(self.hashes.url(key, &target.to_string()))
                         }
-                        Target::Url(url) => out.push(self.hashes.url(key, url)),
+                        Target::Url(url) => out.push(self.hashes.url(key, &url)),
                         Target::Identifier(_) => {}
                     },
                 );
@@ -384,16 +384,14 @@ impl<'a> Extraction<'a> {
                 });
             }
             Ordered::Number { lo, hi, units } => {
-                self.document.quantities.push(QuantityEntry {
-                    key,
-                    unit: marker,
-                    lo: lo.clone(),
-                    hi: hi.clone(),
-                });
-                for unit in units {
-                    let mut parts = others.to_vec();
-                    parts.push(*unit);
-                    self.composite(key, &parts);
+                for unit in std::iter::once(&0).chain(units) {
+                    let parts: Vec<i64> = others.iter().chain([unit]).copied().collect();
+                    self.document.quantities.push(QuantityEntry {
+                        key,
+                        unit: self.hashes.composite(key, &parts),
+                        lo: lo.clone(),
+                        hi: hi.clone(),
+                    });
                 }
             }
             Ordered::String(text) => {

@@ -9,6 +9,8 @@ pub mod date;
 pub mod document;
 pub mod number;
 pub mod parse;
+mod parse_clause;
+mod parse_value;
 pub mod query;
 mod reference;
 pub mod string;

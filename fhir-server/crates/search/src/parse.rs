@@ -1,8 +1,15 @@
-//! A search URL's parameters to a [`Query`].
+//! A search URL's parameters to a [`Query`] (<https://hl7.org/fhir/R5/search.html>).
+//!
+//! Parameters of the result's shape (`_format`, `_pretty`, `_elements`, `_contained`, `_containedType`, and `_summary` other than `count` and
+//! `false`) are the caller's: they are taken into `applied`, and change nothing here. Values are never repeated in an issue.
+//!
+//! A parameter without a value (`name=`) is ignored, as the specification says. What is unknown is an error, or a warning under
+//! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
 
-use crate::query::Query;
-use fhir_definitions::Definitions;
-use fhir_model::Issue;
+use crate::query::{Clause, Include, Query, SortBy, SortKey, Summary, Total};
+use crate::{parse_clause as clause, parse_value as value};
+use fhir_definitions::{Definitions, ParameterType};
+use fhir_model::{Issue, IssueKind};
 
 /// `Prefer: handling=…` (<https://hl7.org/fhir/R5/search.html#errors>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +34,40 @@ pub struct Context<'a> {
     pub count_max: usize,
 }
 
+/// Most parameters of one search.
+pub const PARAMETERS_MAX: usize = 100;
+/// Most values of one parameter (OR).
+pub const VALUES_MAX: usize = 1_000;
+/// Longest value of one parameter, all its alternatives together, in bytes.
+pub const VALUE_BYTES_MAX: usize = 65_536;
+/// Most links of one chain or nested `_has`.
+pub const CHAIN_MAX: usize = 5;
+/// Most keys of `_sort`.
+pub const SORT_MAX: usize = 5;
+
+/// Why a parameter was not understood.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Unknown or misused: ignored under lenient handling.
+    Unknown(Issue),
+    /// Not readable, or too much: always an error.
+    Invalid(Issue),
+}
+
+impl Refusal {
+    pub(crate) fn unknown(diagnostics: impl Into<String>) -> Refusal {
+        Refusal::Unknown(Issue::error(IssueKind::SearchParameter, diagnostics))
+    }
+
+    pub(crate) fn invalid(diagnostics: impl Into<String>) -> Refusal {
+        Refusal::Invalid(Issue::error(IssueKind::SearchParameter, diagnostics))
+    }
+
+    pub(crate) fn too_costly(diagnostics: impl Into<String>) -> Refusal {
+        Refusal::Invalid(Issue::error(IssueKind::TooCostly, diagnostics))
+    }
+}
+
 /// Understands `parameters`, decoded (name, value) pairs in the order of the URL, as a search over `types`.
 ///
 /// # Errors
@@ -36,6 +77,243 @@ pub fn parse(
     types: &[&str],
     parameters: &[(String, String)],
 ) -> Result<Query, Vec<Issue>> {
-    let _ = (context, types, parameters);
-    Err(Vec::new())
+    if parameters.len() > PARAMETERS_MAX {
+        return Err(vec![Issue::error(
+            IssueKind::TooCostly,
+            format!("more than {PARAMETERS_MAX} search parameters"),
+        )]);
+    }
+    let mut query = Query {
+        types: types.iter().map(|name| (*name).to_owned()).collect(),
+        filter: Vec::new(),
+        sort: Vec::new(),
+        count: context.count_default,
+        includes: Vec::new(),
+        total: Total::Default,
+        summary: Summary::False,
+        applied: Vec::new(),
+        issues: Vec::new(),
+    };
+    let mut errors = Vec::new();
+    for (name, value) in parameters {
+        if value.is_empty() {
+            continue;
+        }
+        match one(context, &mut query, name, value) {
+            Ok(()) => query.applied.push((name.clone(), value.clone())),
+            Err(Refusal::Unknown(issue)) if context.handling == Handling::Lenient => {
+                query.issues.push(Issue {
+                    severity: fhir_model::Severity::Warning,
+                    diagnostics: issue.diagnostics + "; it was ignored",
+                    ..issue
+                });
+            }
+            Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) => errors.push(issue),
+        }
+    }
+    repeated(&query, &mut errors);
+    match errors.is_empty() {
+        true => Ok(query),
+        false => Err(errors),
+    }
+}
+
+/// Understands one parameter and adds it to the query.
+fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Result<(), Refusal> {
+    if name.contains('\0') || text.contains('\0') {
+        return Err(Refusal::invalid(
+            "the character U+0000 is not allowed in a search",
+        ));
+    }
+    if name.len() > 1024 || text.len() > VALUE_BYTES_MAX {
+        return Err(Refusal::too_costly(format!(
+            "a search parameter is longer than {VALUE_BYTES_MAX} bytes"
+        )));
+    }
+    match name {
+        "_sort" => query.sort = sort(context, &query.types, text)?,
+        "_count" => {
+            let count: usize = count(text)?;
+            match count {
+                0 => query.summary = Summary::Count,
+                _ => query.count = count.min(context.count_max),
+            }
+        }
+        "_total" => {
+            query.total = match text {
+                "none" => Total::None,
+                "estimate" => Total::Estimate,
+                "accurate" => Total::Accurate,
+                _ => {
+                    return Err(Refusal::invalid(
+                        "_total must be none, estimate or accurate",
+                    ));
+                }
+            }
+        }
+        "_summary" => match text {
+            "count" => query.summary = Summary::Count,
+            "true" | "false" | "text" | "data" => {}
+            _ => {
+                return Err(Refusal::invalid(
+                    "_summary must be true, false, text, data or count",
+                ));
+            }
+        },
+        "_format" | "_pretty" | "_elements" | "_contained" | "_containedType" => {}
+        _ => match name.split_once(':').unwrap_or((name, "")) {
+            ("_include", modifier) => include(context, query, false, modifier, text)?,
+            ("_revinclude", modifier) => include(context, query, true, modifier, text)?,
+            _ => {
+                let types: Vec<&str> = query.types.iter().map(String::as_str).collect();
+                let clause = clause::parse(context, &types, name, text)?;
+                query.filter.push(clause);
+            }
+        },
+    }
+    Ok(())
+}
+
+/// A parameter that `multipleAnd` allows once only.
+fn repeated(query: &Query, errors: &mut Vec<Issue>) {
+    let mut seen = Vec::new();
+    for clause in &query.filter {
+        if let Clause::Param { parameter, .. } = clause
+            && !parameter.multiple_and
+        {
+            match seen.contains(&parameter.key) {
+                true => errors.push(Issue::error(
+                    IssueKind::SearchParameter,
+                    format!(
+                        "the search parameter {} may be given once only",
+                        parameter.code
+                    ),
+                )),
+                false => seen.push(parameter.key),
+            }
+        }
+    }
+}
+
+fn count(text: &str) -> Result<usize, Refusal> {
+    match text.bytes().all(|b| b.is_ascii_digit()) {
+        // More than fits is more than the maximum.
+        true => Ok(text.parse().unwrap_or(usize::MAX)),
+        false => Err(Refusal::invalid("_count must be a number, 0 or more")),
+    }
+}
+
+/// `_sort=name,-birthdate`.
+fn sort(context: &Context<'_>, types: &[String], text: &str) -> Result<Vec<SortKey>, Refusal> {
+    let keys: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|k| !k.is_empty())
+        .collect();
+    if keys.len() > SORT_MAX {
+        return Err(Refusal::too_costly(format!(
+            "more than {SORT_MAX} keys in _sort"
+        )));
+    }
+    keys.into_iter()
+        .map(|key| {
+            let (code, descending) = match key.strip_prefix('-') {
+                Some(code) => (code, true),
+                None => (key, false),
+            };
+            let by = match (code, types) {
+                ("_lastUpdated", _) => SortBy::LastUpdated,
+                ("_id", _) => SortBy::Id,
+                (_, [resource_type]) => {
+                    let parameter = clause::parameter(context.definitions, resource_type, code)?;
+                    match parameter.kind {
+                        ParameterType::Composite
+                        | ParameterType::Special
+                        | ParameterType::Resource => {
+                            return Err(Refusal::unknown(format!(
+                                "the search parameter {} cannot be sorted by",
+                                value::shown(code)
+                            )));
+                        }
+                        _ => SortBy::Parameter(parameter),
+                    }
+                }
+                _ => {
+                    return Err(Refusal::unknown(
+                        "a search over several types can be sorted by _id and _lastUpdated only",
+                    ));
+                }
+            };
+            Ok(SortKey { by, descending })
+        })
+        .collect()
+}
+
+/// `_include=Source:parameter[:Target]`, `_revinclude`, `:iterate` (formerly `:recurse`), `*` and `Source:*`.
+fn include(
+    context: &Context<'_>,
+    query: &mut Query,
+    reverse: bool,
+    modifier: &str,
+    text: &str,
+) -> Result<(), Refusal> {
+    let name = if reverse { "_revinclude" } else { "_include" };
+    let iterate = match modifier {
+        "" => false,
+        "iterate" | "recurse" => true,
+        _ => {
+            return Err(Refusal::unknown(format!(
+                "{name} has no modifier of this name"
+            )));
+        }
+    };
+    let known = |resource_type: &str| match context.definitions.type_number(resource_type) {
+        Some(_) => Ok(resource_type.to_owned()),
+        None => Err(Refusal::unknown(format!(
+            "{name} names a resource type this server does not have"
+        ))),
+    };
+    for alternative in text.split(',').filter(|text| !text.is_empty()) {
+        let mut parts = alternative.split(':');
+        let (source, code, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        if parts.next().is_some() {
+            return Err(Refusal::invalid(format!(
+                "{name} must be Type:parameter or Type:parameter:Type"
+            )));
+        }
+        let target = target.filter(|t| !t.is_empty()).map(known).transpose()?;
+        if (source, code, reverse) == ("*", None, false) {
+            query
+                .includes
+                .extend(query.types.iter().map(|source| Include {
+                    reverse,
+                    source: source.clone(),
+                    parameter: None,
+                    target: None,
+                    iterate,
+                }));
+            continue;
+        }
+        let source = known(source)?;
+        let parameter = match code {
+            None | Some("*") => None,
+            Some(code) => {
+                let parameter = clause::parameter(context.definitions, &source, code)?;
+                if parameter.kind != ParameterType::Reference {
+                    return Err(Refusal::unknown(format!(
+                        "{name} follows reference parameters only"
+                    )));
+                }
+                Some(parameter)
+            }
+        };
+        query.includes.push(Include {
+            reverse,
+            source,
+            parameter,
+            target,
+            iterate,
+        });
+    }
+    Ok(())
 }

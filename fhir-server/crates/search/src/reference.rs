@@ -11,12 +11,13 @@ use fhir_definitions::Definitions;
 use fhir_model::{Reference, ResourceKey};
 use fhirpath::Node;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// What an element points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target<'a> {
     Local(ResourceKey),
-    Url(&'a str),
+    Url(Cow<'a, str>),
     /// Value of an Identifier.
     Identifier(&'a Value),
 }
@@ -64,18 +65,18 @@ fn url<'a>(
         Reference::Local { key, version }
             if definitions.type_number(&key.resource_type).is_some() =>
         {
-            visit(Target::Local(key));
-            if version.is_some() {
-                visit(Target::Url(text));
+            if let Some(version) = version {
+                visit(Target::Url(Cow::Owned(format!("{key}/_history/{version}"))));
             }
+            visit(Target::Local(key));
         }
         _ => {
-            visit(Target::Url(text));
-            if let Some((plain, _)) = text
+            visit(Target::Url(Cow::Borrowed(text)));
+            let plain = text
                 .split_once('|')
-                .or_else(|| text.split_once("/_history/"))
-            {
-                visit(Target::Url(plain));
+                .or_else(|| text.split_once("/_history/"));
+            if let Some((plain, _)) = plain {
+                visit(Target::Url(Cow::Borrowed(plain)));
             }
         }
     }

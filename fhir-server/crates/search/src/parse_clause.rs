@@ -1,0 +1,337 @@
+//! One parameter of a search to its clause: names, modifiers, chains, `_has` (<https://hl7.org/fhir/R5/search.html#chaining>).
+
+use crate::parse::{CHAIN_MAX, Context, Refusal};
+use crate::parse_value::{self as value, shown};
+use crate::query::{ChainedClause, Clause, Modifier};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use std::sync::Arc;
+
+/// Most clauses that one parameter may stand for: a chain over references to any type multiplies.
+const CLAUSES_MAX: usize = 1_000;
+
+/// Understands `name=text` in a search over `types`.
+pub(crate) fn parse(
+    context: &Context<'_>,
+    types: &[&str],
+    name: &str,
+    text: &str,
+) -> Result<Clause, Refusal> {
+    let mut parser = Parser {
+        context,
+        clauses: 0,
+    };
+    match types {
+        [resource_type] => parser.clause(resource_type, name, text, 0),
+        _ => Ok(match parser.by_type(types, name, text, 0)? {
+            // `_id` and `_lastUpdated` mean the same in every type.
+            ChainedClause { mut by_type }
+                if matches!(
+                    by_type.first(),
+                    Some((_, Clause::Id(_) | Clause::LastUpdated(_)))
+                ) =>
+            {
+                by_type.swap_remove(0).1
+            }
+            // A parameter that some of the types lack would leave those unfiltered.
+            ChainedClause { by_type } if by_type.len() < types.len() => {
+                return Err(Refusal::unknown(format!(
+                    "not all of the types searched have the search parameter {}",
+                    shown(name)
+                )));
+            }
+            chained => Clause::ByType(chained),
+        }),
+    }
+}
+
+/// The search parameter `code` of a type.
+pub(crate) fn parameter(
+    definitions: &Definitions,
+    resource_type: &str,
+    code: &str,
+) -> Result<Arc<SearchParameter>, Refusal> {
+    definitions
+        .search_parameter(resource_type, code)
+        .cloned()
+        .ok_or_else(|| {
+            Refusal::unknown(format!(
+                "{resource_type} has no search parameter {}",
+                shown(code)
+            ))
+        })
+}
+
+struct Parser<'a> {
+    context: &'a Context<'a>,
+    clauses: usize,
+}
+
+impl Parser<'_> {
+    fn clause(
+        &mut self,
+        resource_type: &str,
+        name: &str,
+        text: &str,
+        depth: usize,
+    ) -> Result<Clause, Refusal> {
+        self.clauses += 1;
+        if depth > CHAIN_MAX || self.clauses > CLAUSES_MAX {
+            return Err(Refusal::too_costly(format!(
+                "a chain of more than {CHAIN_MAX} links, or over too many types; name the type as in subject:Patient.name"
+            )));
+        }
+        if let Some(rest) = name.strip_prefix("_has:") {
+            return self.has(resource_type, rest, text, depth);
+        }
+        let (head, rest) = match name.split_once('.') {
+            Some((head, rest)) => (head, Some(rest)),
+            None => (name, None),
+        };
+        let (code, modifier) = match head.split_once(':') {
+            Some((code, modifier)) => (code, Some(modifier)),
+            None => (head, None),
+        };
+        match (code, modifier, rest) {
+            ("_id", None, None) => return Ok(Clause::Id(value::ids(text)?)),
+            ("_lastUpdated", None, None) => {
+                return Ok(Clause::LastUpdated(value::dates(self.context, text, code)?));
+            }
+            ("_id" | "_lastUpdated", _, _) => {
+                return Err(Refusal::unknown(format!("{code} takes no modifier here")));
+            }
+            _ => {}
+        }
+        let parameter = parameter(self.context.definitions, resource_type, code)?;
+        if let Some(rest) = rest {
+            return self.chain(parameter, modifier, rest, text, depth);
+        }
+        if modifier == Some("missing") {
+            allowed(&parameter, "missing")?;
+            let missing = match text {
+                "true" => true,
+                "false" => false,
+                _ => {
+                    return Err(Refusal::invalid(format!(
+                        "{code}:missing must be true or false"
+                    )));
+                }
+            };
+            supported(&parameter)?;
+            return Ok(Clause::Missing { parameter, missing });
+        }
+        supported(&parameter)?;
+        let (modifier, target) = match modifier {
+            None => (Modifier::None, None),
+            Some(name) if parameter.kind == ParameterType::Reference && is_type(name) => {
+                (Modifier::None, Some(self.target(&parameter, name)?))
+            }
+            Some(name) => (self::modifier(&parameter, name)?, None),
+        };
+        let values = value::alternatives(text, code)?;
+        if values.len() > 1 && !parameter.multiple_or {
+            return Err(Refusal::invalid(format!(
+                "the search parameter {code} takes one value only"
+            )));
+        }
+        let reading = value::Reading {
+            context: self.context,
+            parameter: &parameter,
+            target: target.as_deref(),
+        };
+        let values = values
+            .into_iter()
+            .map(|one| reading.value(modifier, one))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Clause::Param {
+            parameter,
+            modifier,
+            values,
+        })
+    }
+
+    /// `Type:parameter:rest`.
+    fn has(
+        &mut self,
+        resource_type: &str,
+        rest: &str,
+        text: &str,
+        depth: usize,
+    ) -> Result<Clause, Refusal> {
+        let mut parts = rest.splitn(3, ':');
+        let (Some(source), Some(code), Some(rest)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Refusal::invalid(
+                "_has must be _has:Type:reference parameter:parameter",
+            ));
+        };
+        if self.context.definitions.type_number(source).is_none() {
+            return Err(Refusal::unknown(format!(
+                "_has names {}, and this server has no such type",
+                shown(source)
+            )));
+        }
+        let parameter = parameter(self.context.definitions, source, code)?;
+        let reaches = parameter.kind == ParameterType::Reference
+            && (any_target(&parameter) || parameter.targets.iter().any(|t| t == resource_type));
+        if !reaches {
+            return Err(Refusal::unknown(format!(
+                "{source}.{code} does not refer to {resource_type}"
+            )));
+        }
+        let clause = self.clause(source, rest, text, depth + 1)?;
+        Ok(Clause::Has {
+            parameter,
+            clause: Box::new(clause),
+        })
+    }
+
+    /// `parameter[:Type].rest`.
+    fn chain(
+        &mut self,
+        parameter: Arc<SearchParameter>,
+        modifier: Option<&str>,
+        rest: &str,
+        text: &str,
+        depth: usize,
+    ) -> Result<Clause, Refusal> {
+        if parameter.kind != ParameterType::Reference {
+            return Err(Refusal::unknown(format!(
+                "{} is no reference: nothing can be chained to it",
+                parameter.code
+            )));
+        }
+        supported(&parameter)?;
+        let types = match modifier {
+            Some(name) => vec![self.target(&parameter, name)?],
+            None if any_target(&parameter) => self.context.definitions.resource_types().to_vec(),
+            None => parameter.targets.clone(),
+        };
+        let names: Vec<&str> = types.iter().map(String::as_str).collect();
+        let clause = Box::new(self.by_type(&names, rest, text, depth + 1)?);
+        Ok(Clause::Chain {
+            parameter,
+            types: clause
+                .by_type
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            clause,
+        })
+    }
+
+    /// The clause in each type that has the parameter; a refusal when none has.
+    fn by_type(
+        &mut self,
+        types: &[&str],
+        name: &str,
+        text: &str,
+        depth: usize,
+    ) -> Result<ChainedClause, Refusal> {
+        let mut by_type = Vec::new();
+        let mut unknown = None;
+        for resource_type in types {
+            match self.clause(resource_type, name, text, depth) {
+                Ok(clause) => by_type.push(((*resource_type).to_owned(), clause)),
+                Err(Refusal::Unknown(issue)) => {
+                    unknown.get_or_insert(issue);
+                }
+                Err(invalid) => return Err(invalid),
+            }
+        }
+        match unknown {
+            Some(issue) if by_type.is_empty() => Err(Refusal::Unknown(issue)),
+            _ => Ok(ChainedClause { by_type }),
+        }
+    }
+
+    /// `:[type]`: the type, if the parameter can refer to it.
+    fn target(&self, parameter: &SearchParameter, name: &str) -> Result<String, Refusal> {
+        let known = self.context.definitions.type_number(name).is_some();
+        match known && (any_target(parameter) || parameter.targets.iter().any(|t| t == name)) {
+            true => Ok(name.to_owned()),
+            false => Err(Refusal::unknown(format!(
+                "{} does not refer to {}",
+                parameter.code,
+                shown(name)
+            ))),
+        }
+    }
+}
+
+/// Whether the parameter may refer to any type.
+pub(crate) fn any_target(parameter: &SearchParameter) -> bool {
+    parameter.targets.is_empty() || parameter.targets.iter().any(|target| target == "Resource")
+}
+
+fn is_type(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+/// A parameter that has values to search.
+fn supported(parameter: &SearchParameter) -> Result<(), Refusal> {
+    let special = matches!(
+        parameter.kind,
+        ParameterType::Special | ParameterType::Resource
+    );
+    let halved = parameter.kind == ParameterType::Composite && parameter.components.len() < 2;
+    match special || halved || parameter.program.is_none() {
+        true => Err(Refusal::Unknown(fhir_model::Issue::error(
+            fhir_model::IssueKind::NotSupported,
+            format!(
+                "the search parameter {} is not supported on {}",
+                parameter.code, parameter.resource_type
+            ),
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The modifier, if the specification has it for the parameter's type and the parameter does not forbid it
+/// (<https://hl7.org/fhir/R5/search.html#modifiers>).
+fn modifier(parameter: &SearchParameter, name: &str) -> Result<Modifier, Refusal> {
+    use ParameterType::{Reference, String, Token, Uri};
+    let (modifier, kinds): (Modifier, &[ParameterType]) = match name {
+        "exact" => (Modifier::Exact, &[String]),
+        "contains" => (Modifier::Contains, &[String, Uri]),
+        "text" => (Modifier::Text, &[Token, Reference, String]),
+        "text-advanced" => (Modifier::TextAdvanced, &[Token, Reference]),
+        "code-text" => (Modifier::CodeText, &[Token, Reference]),
+        "not" => (Modifier::Not, &[Token]),
+        "in" => (Modifier::In, &[Token]),
+        "not-in" => (Modifier::NotIn, &[Token]),
+        "above" => (Modifier::Above, &[Token, Reference, Uri]),
+        "below" => (Modifier::Below, &[Token, Reference, Uri]),
+        "of-type" => (Modifier::OfType, &[Token]),
+        "identifier" => (Modifier::Identifier, &[Reference]),
+        _ => {
+            return Err(Refusal::unknown(format!(
+                "{} has no modifier {}",
+                parameter.code,
+                shown(name)
+            )));
+        }
+    };
+    let on_identifiers = || {
+        let types = parameter.program.as_ref().map(|program| program.types());
+        types.is_some_and(|types| types.contains(&"Identifier"))
+    };
+    if !kinds.contains(&parameter.kind) || name == "of-type" && !on_identifiers() {
+        return Err(Refusal::unknown(format!(
+            "the modifier :{name} cannot be used on {}",
+            parameter.code
+        )));
+    }
+    allowed(parameter, name)?;
+    Ok(modifier)
+}
+
+/// Whether the parameter's own list of modifiers, if it has one, has this.
+fn allowed(parameter: &SearchParameter, name: &str) -> Result<(), Refusal> {
+    match parameter.modifiers.is_empty() || parameter.modifiers.iter().any(|m| m == name) {
+        true => Ok(()),
+        false => Err(Refusal::unknown(format!(
+            "the modifier :{name} cannot be used on {}",
+            parameter.code
+        ))),
+    }
+}

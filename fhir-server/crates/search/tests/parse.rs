@@ -1,0 +1,642 @@
+//! What search URLs mean, over the real definitions.
+
+use fhir_definitions::Definitions;
+use fhir_model::Severity;
+use fhir_search::parse::{CHAIN_MAX, Context};
+use fhir_search::query::{
+    Clause, Query, ReferenceMatch, SortBy, TokenMatch, UnitMatch, ValueMatch,
+};
+use fhir_search::{Handling, parse};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| Definitions::load(&[]).unwrap());
+
+fn search(types: &[&str], url: &str, handling: Handling) -> Result<Query, Vec<String>> {
+    let parameters: Vec<(String, String)> = url
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let context = Context {
+        definitions: &DEFINITIONS,
+        base: Some("http://h/fhir"),
+        handling,
+        now_micros: 1_000_000 * 86_400 * 20_000,
+        count_default: 20,
+        count_max: 500,
+    };
+    parse(&context, types, &parameters)
+        .map_err(|issues| issues.into_iter().map(|issue| issue.diagnostics).collect())
+}
+
+fn strict(url: &str) -> Result<Query, Vec<String>> {
+    let (resource_type, query) = url.split_once('?').unwrap();
+    let types: Vec<&str> = resource_type.split(',').collect();
+    search(&types, query, Handling::Strict)
+}
+
+/// A clause, short enough to write down.
+fn show(clause: &Clause) -> String {
+    let chained = |by_type: &[(String, Clause)]| {
+        let all: Vec<_> = by_type
+            .iter()
+            .map(|(t, c)| format!("{t}({})", show(c)))
+            .collect();
+        all.join("/")
+    };
+    match clause {
+        Clause::Param {
+            parameter,
+            modifier,
+            values,
+        } => {
+            let values: Vec<_> = values.iter().map(show_value).collect();
+            format!("{}:{modifier:?} {}", parameter.code, values.join(" or "))
+        }
+        Clause::Missing { parameter, missing } => format!("{} missing {missing}", parameter.code),
+        Clause::Chain {
+            parameter,
+            clause,
+            types,
+        } => {
+            assert_eq!(types.len(), clause.by_type.len());
+            format!("{} -> {}", parameter.code, chained(&clause.by_type))
+        }
+        Clause::Has { parameter, clause } => {
+            format!(
+                "{}.{} <- {}",
+                parameter.resource_type,
+                parameter.code,
+                show(clause)
+            )
+        }
+        Clause::ByType(clause) => chained(&clause.by_type),
+        Clause::Id(ids) => format!("id {}", ids.join(" or ")),
+        Clause::LastUpdated(dates) => format!("lastUpdated {:?}", dates[0].prefix),
+    }
+}
+
+fn show_token(token: &TokenMatch) -> String {
+    match token {
+        TokenMatch::Code(code) => code.clone(),
+        TokenMatch::SystemAndCode(system, code) => format!("<{system}>{code}"),
+        TokenMatch::NoSystem(code) => format!("<>{code}"),
+        TokenMatch::System(system) => format!("<{system}>*"),
+    }
+}
+
+fn show_value(value: &ValueMatch) -> String {
+    match value {
+        ValueMatch::Token(token) => show_token(token),
+        ValueMatch::String(text) | ValueMatch::Uri(text) => text.clone(),
+        ValueMatch::Date(date) => format!(
+            "{:?}[{} {})",
+            date.prefix,
+            date.range.lo / 86_400_000_000,
+            date.range.hi / 86_400_000_000
+        ),
+        ValueMatch::Number(number) => format!("{:?} {}", number.prefix, number.value.to_plain()),
+        ValueMatch::Quantity { number, unit } => {
+            let unit = match unit {
+                UnitMatch::Any => String::new(),
+                UnitMatch::CodeOrUnit(unit) => format!(" {unit}"),
+                UnitMatch::SystemAndCode(system, code) => format!(" <{system}>{code}"),
+            };
+            format!("{:?} {}{unit}", number.prefix, number.value.to_plain())
+        }
+        ValueMatch::OfType {
+            system,
+            code,
+            value,
+        } => format!("{system} {code} {value}"),
+        ValueMatch::Reference(ReferenceMatch::Local(keys)) => keys
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("+"),
+        ValueMatch::Reference(ReferenceMatch::Url(url)) => format!("url {url}"),
+        ValueMatch::Reference(ReferenceMatch::Identifier(token)) => {
+            format!("identifier {}", show_token(token))
+        }
+        ValueMatch::Composite(parts) => {
+            parts.iter().map(show_value).collect::<Vec<_>>().join(" $ ")
+        }
+    }
+}
+
+#[test]
+fn understood() {
+    for (url, expect) in [
+        // String.
+        ("Patient?name=M%C3", "name:None m c3"),
+        ("Patient?name=Müller", "name:None muller"),
+        (
+            "Patient?name=O'Brien,von  der",
+            "name:None obrien or von der",
+        ),
+        (r"Patient?name=a\,b,c", "name:None a b or c"),
+        ("Patient?name:exact=Müller", "name:Exact Müller"),
+        ("Patient?family:contains=ÜL", "family:Contains ul"),
+        ("Patient?given=a&given=b", "given:None a; given:None b"),
+        // Token.
+        ("Patient?identifier=a", "identifier:None a"),
+        (
+            "Patient?identifier=s|a,|b,t|",
+            "identifier:None <s>a or <>b or <t>*",
+        ),
+        (
+            r"Patient?identifier=s|a\|b\$c\,d\\e",
+            r"identifier:None <s>a|b$c,d\e",
+        ),
+        (
+            "Patient?gender:not=male,female",
+            "gender:Not male or female",
+        ),
+        ("Patient?active=true", "active:None true"),
+        ("Patient?deceased=false", "deceased:None false"),
+        ("Patient?telecom=+1 555", "telecom:None +1 555"),
+        (
+            "Patient?identifier:of-type=s|MR|1",
+            "identifier:OfType s MR 1",
+        ),
+        ("Observation?code:in=http://x/vs", "code:In http://x/vs"),
+        ("Observation?code:text=Head Ache", "code:Text head ache"),
+        ("Observation?code:below=s|c", "code:Below <s>c"),
+        ("Patient?_tag=s|c", "_tag:None <s>c"),
+        // Date.
+        ("Patient?birthdate=1970-01-02", "birthdate:None Eq[1 2)"),
+        ("Patient?birthdate=1970", "birthdate:None Eq[0 365)"),
+        (
+            "Patient?birthdate=ge1970-01,lt1971",
+            "birthdate:None Ge[0 31) or Lt[365 730)",
+        ),
+        (
+            "Patient?birthdate=sa1970&birthdate=eb1980",
+            "birthdate:None Sa[0 365); birthdate:None Eb[3652 4018)",
+        ),
+        (
+            "Patient?birthdate=ap1970-01-01",
+            "birthdate:None Ap[-1999 2000)",
+        ),
+        (
+            "Observation?date=1970-01-02T00:00:00 00:00",
+            "date:None Eq[1 1)",
+        ),
+        // Number and quantity.
+        (
+            "RiskAssessment?probability=gt0.8",
+            "probability:None Gt 0.8",
+        ),
+        (
+            "RiskAssessment?probability=1e2,-5",
+            "probability:None Eq 100 or Eq -5",
+        ),
+        (
+            "Observation?value-quantity=5.40",
+            "value-quantity:None Eq 5.40",
+        ),
+        (
+            "Observation?value-quantity=le5|http://unitsofmeasure.org|mg",
+            "value-quantity:None Le 5 <http://unitsofmeasure.org>mg",
+        ),
+        (
+            "Observation?value-quantity=ap5||mg",
+            "value-quantity:None Ap 5 mg",
+        ),
+        // Reference.
+        ("Observation?patient=1", "patient:None Patient/1"),
+        ("Observation?subject=Patient/1", "subject:None Patient/1"),
+        (
+            "Observation?subject=http://h/fhir/Patient/1",
+            "subject:None Patient/1",
+        ),
+        (
+            "Observation?subject=http://other/Patient/1",
+            "subject:None url http://other/Patient/1",
+        ),
+        (
+            "Observation?subject=Patient/1/_history/2",
+            "subject:None url Patient/1/_history/2",
+        ),
+        (
+            "Observation?subject=urn:uuid:1",
+            "subject:None url urn:uuid:1",
+        ),
+        (
+            "Observation?subject=Nothing/1",
+            "subject:None url Nothing/1",
+        ),
+        ("Observation?subject:Patient=1", "subject:None Patient/1"),
+        ("Observation?subject:Patient=Group/1", "subject:None "),
+        (
+            "Observation?subject:identifier=s|1",
+            "subject:Identifier identifier <s>1",
+        ),
+        (
+            "QuestionnaireResponse?questionnaire=http://x/q|1.0",
+            "questionnaire:None url http://x/q|1.0",
+        ),
+        // Uri.
+        ("ValueSet?url=http://x/VS", "url:None http://x/VS"),
+        ("ValueSet?url:below=http://x/", "url:Below http://x/"),
+        // Composite.
+        (
+            "Observation?code-value-quantity=s|c$gt5||mg",
+            "code-value-quantity:None <s>c $ Gt 5 mg",
+        ),
+        (
+            r"Observation?code-value-concept=a\$b$|c",
+            "code-value-concept:None a$b $ <>c",
+        ),
+        (
+            "Observation?combo-code-value-quantity=c$5",
+            "combo-code-value-quantity:None c $ Eq 5",
+        ),
+        // The rest.
+        ("Patient?_id=a,b", "id a or b"),
+        ("Patient?_lastUpdated=ge2020", "lastUpdated Ge"),
+        ("Patient?gender:missing=true", "gender missing true"),
+        (
+            "Observation?subject:Patient.name=A",
+            "subject -> Patient(name:None a)",
+        ),
+        (
+            "Observation?patient.identifier=s|1",
+            "patient -> Patient(identifier:None <s>1)",
+        ),
+        (
+            "Observation?subject.name=A",
+            "subject -> Organization(name:None a)/Group(name:None a)/Practitioner(name:None a)/Location(name:None a)/Patient(name:None a)",
+        ),
+        (
+            "Observation?patient.organization.name:exact=A",
+            "patient -> Patient(organization -> Organization(name:Exact A))",
+        ),
+        ("Observation?patient._id=1", "patient -> Patient(id 1)"),
+        (
+            "Observation?patient.gender:missing=false",
+            "patient -> Patient(gender missing false)",
+        ),
+        (
+            "Patient?_has:Observation:patient:code=1",
+            "Observation.patient <- code:None 1",
+        ),
+        (
+            "Patient?_has:Observation:patient:_has:AuditEvent:entity:agent=x",
+            "ERR",
+        ),
+        (
+            "Patient?_has:Observation:patient:encounter.status=planned",
+            "Observation.patient <- encounter -> Encounter(status:None planned)",
+        ),
+        (
+            "Observation?patient._has:Encounter:patient:status=planned",
+            "patient -> Patient(Encounter.patient <- status:None planned)",
+        ),
+        (
+            "Patient,Practitioner?name=A",
+            "Patient(name:None a)/Practitioner(name:None a)",
+        ),
+        ("Patient,Practitioner?_id=A", "id A"),
+        ("Patient?name=", ""),
+        ("Patient?", ""),
+        ("Patient?name=a,,b", "name:None a or b"),
+    ] {
+        let query = strict(url).unwrap_or_else(|issues| panic!("{url}: {issues:?}"));
+        let got: Vec<_> = query.filter.iter().map(show).collect();
+        assert_eq!(got.join("; "), expect, "{url}");
+    }
+}
+
+#[test]
+fn refused() {
+    for (url, message) in [
+        (
+            "Patient?nothing=1",
+            "Patient has no search parameter nothing",
+        ),
+        ("Patient?Name=1", "Patient has no search parameter Name"),
+        ("Patient?name:foo=1", "name has no modifier foo"),
+        (
+            "Patient?birthdate:text=1",
+            "the modifier :text cannot be used on birthdate",
+        ),
+        (
+            "Patient?active:exact=true",
+            "the modifier :exact cannot be used on active",
+        ),
+        (
+            "Patient?gender:of-type=a|b|c",
+            "the modifier :of-type cannot be used on gender",
+        ),
+        (
+            "Patient?active=yes",
+            "the search parameter active must be true or false",
+        ),
+        (
+            "Patient?active=s|true",
+            "the search parameter active has no system; a | in the value must be escaped",
+        ),
+        (
+            "Patient?telecom=phone|1",
+            "the search parameter telecom has no system; a | in the value must be escaped",
+        ),
+        (
+            "Patient?identifier=|",
+            "the search parameter identifier must not be | alone",
+        ),
+        (
+            "Patient?identifier=a|b|c",
+            "the search parameter identifier must be code, system|code, |code or system|",
+        ),
+        (
+            "Patient?identifier:of-type=a|b",
+            "the search parameter identifier with :of-type must be system|code|value",
+        ),
+        (
+            "Patient?birthdate=23.May.2009",
+            "the search parameter birthdate must be a date: YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss][zone]",
+        ),
+        (
+            "Patient?birthdate=2013-01-14T10",
+            "the search parameter birthdate must be a date: YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss][zone]",
+        ),
+        (
+            "Patient?birthdate=xx2013",
+            "a value of the search parameter birthdate begins with letters that are no prefix",
+        ),
+        (
+            "Patient?_lastUpdated=soon",
+            "a value of the search parameter _lastUpdated begins with letters that are no prefix",
+        ),
+        (
+            "RiskAssessment?probability=1,2.x",
+            "the search parameter probability must be a number",
+        ),
+        (
+            "RiskAssessment?probability=gt",
+            "the search parameter probability must be a number",
+        ),
+        (
+            "Observation?value-quantity=5|mg",
+            "the search parameter value-quantity must be number, number|system|code or number||code",
+        ),
+        (
+            "Observation?code-value-quantity=c",
+            "the search parameter code-value-quantity must be 2 values with $ between them",
+        ),
+        (
+            "Observation?code-value-quantity=s|$5",
+            "the search parameter code-value-quantity cannot have a system without a code in a part",
+        ),
+        (
+            "Patient?gender:missing=maybe",
+            "gender:missing must be true or false",
+        ),
+        ("Patient?_id:not=1", "_id takes no modifier here"),
+        ("Patient?name=,", "the search parameter name has no value"),
+        (
+            "Patient?name.given=1",
+            "name is no reference: nothing can be chained to it",
+        ),
+        (
+            "Observation?subject:Encounter=1",
+            "subject does not refer to Encounter",
+        ),
+        (
+            "Observation?subject:Nothing.name=1",
+            "subject does not refer to Nothing",
+        ),
+        (
+            "Observation?patient.nothing=1",
+            "Patient has no search parameter nothing",
+        ),
+        (
+            "Patient?_has:Observation=1",
+            "_has must be _has:Type:reference parameter:parameter",
+        ),
+        (
+            "Patient?_has:Nothing:a:b=1",
+            "_has names Nothing, and this server has no such type",
+        ),
+        (
+            "Patient?_has:Observation:code:status=1",
+            "Observation.code does not refer to Patient",
+        ),
+        (
+            "Patient?_has:Observation:encounter:status=1",
+            "Observation.encounter does not refer to Patient",
+        ),
+        (
+            "Patient?_filter=x",
+            "the search parameter _filter is not supported on Patient",
+        ),
+        (
+            "Patient,Practitioner?birthdate=2020",
+            "not all of the types searched have the search parameter birthdate",
+        ),
+        (
+            "Patient?_sort=nothing",
+            "Patient has no search parameter nothing",
+        ),
+        (
+            "Observation?_sort=code-value-quantity",
+            "the search parameter code-value-quantity cannot be sorted by",
+        ),
+        ("Patient?_count=-1", "_count must be a number, 0 or more"),
+        (
+            "Patient?_total=all",
+            "_total must be none, estimate or accurate",
+        ),
+        (
+            "Patient?_summary=all",
+            "_summary must be true, false, text, data or count",
+        ),
+        (
+            "Patient?_include=Nothing:x",
+            "_include names a resource type this server does not have",
+        ),
+        (
+            "Patient?_include=Patient:name",
+            "_include follows reference parameters only",
+        ),
+        (
+            "Patient?_include=Patient:x",
+            "Patient has no search parameter x",
+        ),
+        (
+            "Patient?_include:x=Patient:organization",
+            "_include has no modifier of this name",
+        ),
+        (
+            "Patient?_include=a:b:c:d",
+            "_include must be Type:parameter or Type:parameter:Type",
+        ),
+        (
+            "Patient?_revinclude=*",
+            "_revinclude names a resource type this server does not have",
+        ),
+        (
+            "Patient?name=\0",
+            "the character U+0000 is not allowed in a search",
+        ),
+    ] {
+        assert_eq!(strict(url).err(), Some(vec![message.to_owned()]), "{url}");
+    }
+    let both = strict("Patient?nothing=1&birthdate=x").unwrap_err();
+    assert_eq!(both.len(), 2, "every issue, not only the first");
+}
+
+#[test]
+fn limits() {
+    let many = "a,".repeat(1001);
+    let long_chain = "patient.".repeat(CHAIN_MAX + 2);
+    for url in [
+        format!("Patient?name={many}"),
+        format!("Patient?_id={many}"),
+        format!("Patient?name={}", "a".repeat(257)),
+        format!("Patient?name={}", "a".repeat(70_000)),
+        format!(
+            "Patient?{}=1",
+            "_has:Patient:link:".repeat(CHAIN_MAX + 2) + "name"
+        ),
+        format!("Observation?{long_chain}name=1"),
+        "Provenance?target.target.target.target.recorded=2020".to_owned(),
+        format!("Patient?{}", "name=a&".repeat(101)),
+        "Patient?_sort=name,name,name,name,name,name".to_owned(),
+    ] {
+        assert!(strict(&url).is_err(), "{}", &url[..url.len().min(60)]);
+    }
+    assert!(strict(&format!("Patient?name:exact={}", "a".repeat(300))).is_ok());
+}
+
+#[test]
+fn results() {
+    for (url, count, summary, total) in [
+        ("Patient?", 20, "False", "Default"),
+        ("Patient?_count=5", 5, "False", "Default"),
+        (
+            "Patient?_count=99999999999999999999999",
+            500,
+            "False",
+            "Default",
+        ),
+        ("Patient?_count=0", 20, "Count", "Default"),
+        (
+            "Patient?_summary=count&_total=accurate",
+            20,
+            "Count",
+            "Accurate",
+        ),
+        (
+            "Patient?_total=none&_summary=true&_elements=id&_format=json",
+            20,
+            "False",
+            "None",
+        ),
+    ] {
+        let query = strict(url).unwrap();
+        assert_eq!(
+            (
+                query.count,
+                format!("{:?}", query.summary).as_str(),
+                format!("{:?}", query.total).as_str()
+            ),
+            (count, summary, total),
+            "{url}"
+        );
+    }
+    let query = strict("Patient?_sort=name,-_lastUpdated,-birthdate,_id").unwrap();
+    let keys: Vec<_> = query
+        .sort
+        .iter()
+        .map(|key| {
+            let by = match &key.by {
+                SortBy::LastUpdated => "lastUpdated",
+                SortBy::Id => "id",
+                SortBy::Parameter(parameter) => &parameter.code,
+            };
+            format!("{by} {}", key.descending)
+        })
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "name false",
+            "lastUpdated true",
+            "birthdate true",
+            "id false"
+        ]
+    );
+    let query = strict("Patient?_include=Patient:organization&_revinclude:iterate=Observation:subject:Patient&_include=*&_include=Patient:*").unwrap();
+    let includes: Vec<_> = query
+        .includes
+        .iter()
+        .map(|i| {
+            format!(
+                "{} {} {:?} {:?} {}",
+                i.reverse,
+                i.source,
+                i.parameter.as_ref().map(|p| p.code.as_str()),
+                i.target,
+                i.iterate
+            )
+        })
+        .collect();
+    assert_eq!(
+        includes,
+        [
+            "false Patient Some(\"organization\") None false",
+            "true Observation Some(\"subject\") Some(\"Patient\") true",
+            "false Patient None None false",
+            "false Patient None None false",
+        ]
+    );
+}
+
+#[test]
+fn lenient() {
+    let query = search(
+        &["Patient"],
+        "nothing=1&name:foo=a&birthdate=zz2020&gender=male&name=",
+        Handling::Lenient,
+    )
+    .unwrap();
+    assert_eq!(query.applied, [("gender".to_owned(), "male".to_owned())]);
+    assert_eq!(query.issues.len(), 3);
+    assert!(query.issues.iter().all(|i| i.severity == Severity::Warning && i.diagnostics.ends_with("; it was ignored")));
+    assert!(
+        search(&["Patient"], "birthdate=20", Handling::Lenient).is_err(),
+        "a bad value is an error all the same"
+    );
+}
+
+#[test]
+fn atoms() {
+    let atoms = |url: &str| strict(url).unwrap().atoms();
+    assert_eq!(
+        atoms("Patient?identifier=s|1"),
+        atoms("Patient?identifier=s|1&name=x&identifier=s|1")
+    );
+    assert_eq!(atoms("Patient?identifier=s|1,s|2").len(), 2);
+    assert_eq!(atoms("Observation?subject=Patient/1&patient.identifier=1&_has:Provenance:target:agent=Device/2").len(), 3);
+    assert!(atoms("Patient?name=x&_id=1").is_empty());
+}
+
+proptest! {
+    #[test]
+    fn never_panics(name in "(name|identifier|birthdate|_has:|subject|_sort|_include|[a-z:._]{0,12}){1,3}", value in "\\PC{0,40}") {
+        for resource_type in ["Patient", "Observation"] {
+            let _ = search(&[resource_type], &format!("{name}={value}"), Handling::Lenient);
+        }
+    }
+
+    #[test]
+    fn values_never_panic(value in "[a-z0-9|$,\\\\.:é/_-]{0,30}") {
+        for name in ["identifier", "name", "date", "value-quantity", "subject", "code-value-quantity", "code-value-concept", "_lastUpdated", "subject:identifier", "identifier:of-type"] {
+            let _ = search(&["Observation"], &format!("{name}={value}"), Handling::Strict);
+        }
+    }
+}
