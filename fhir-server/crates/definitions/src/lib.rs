@@ -202,6 +202,27 @@ mod tests {
         assert_eq!(d.type_name(157), None);
     }
 
+    /// Databases hold these numbers. A new release of the specification may add at the end; this test then gets a line for the longer list.
+    #[test]
+    fn stored_numbers_never_change() {
+        let d = Definitions::load(&[]).unwrap();
+        let types = d.resource_types().join(" ");
+        let mut keys: Vec<_> = d
+            .resource_types()
+            .iter()
+            .flat_map(|name| d.search_parameters(name))
+            .map(|p| (p.key, format!("{}.{}", p.resource_type, p.code)))
+            .collect();
+        keys.sort();
+        let keys: Vec<_> = keys.into_iter().map(|(_, name)| name).collect();
+        let hashes =
+            [types, keys.join(" ")].map(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+        assert_eq!(
+            hashes,
+            [13_787_921_996_121_202_374, 16_760_750_424_770_985_819]
+        );
+    }
+
     #[test]
     fn parameters() {
         use ParameterType::*;
