@@ -1,5 +1,6 @@
 //! How a message is read, for a person: every line with its values under their addresses. It prints message content;
-//! that is its purpose, so it goes to standard output only and never to a log.
+//! that is its purpose, so it goes to standard output only and never to a log. A second reader, hl7-parser, says how far it
+//! gets: where it stops, other programs may lose the rest of such a message too.
 
 use crate::message::{Message, Segment};
 use std::fmt::{Display, Formatter, Result};
@@ -22,9 +23,21 @@ impl Display for Explanation<'_> {
         for warning in message.warnings() {
             writeln!(f, "# {warning}")?;
         }
+        second_opinion(f, message)?;
         message
             .segments()
             .try_for_each(|segment| explain_segment(f, segment))
+    }
+}
+
+fn second_opinion(f: &mut Formatter<'_>, message: &Message) -> Result {
+    match hl7_parser::parse_message_with_lenient_newlines(message.text()) {
+        Ok(other) if other.segments().count() == message.segment_count() => Ok(()),
+        Ok(other) => {
+            let read = other.segments().count();
+            writeln!(f, "# hl7-parser reads only {read} of them")
+        }
+        Err(_) => writeln!(f, "# hl7-parser cannot read it"),
     }
 }
 
@@ -60,6 +73,7 @@ mod tests {
         let text = Explanation(&message).to_string();
         let expect = "# ADT^A01^ version 2.5 with 3 segments\n\
             # a line is not a segment: it was kept, and not mapped\n\
+            # hl7-parser reads only 1 of them\n\
             MSH[1]\nMSH-1[1].1.1\t\"|\"\nMSH-2[1].1.1\t\"^~\\\\&\"\nMSH-3[1].1.1\t\"A\"\nMSH-9[1].1.1\t\"ADT\"\n\
             MSH-9[1].2.1\t\"A01\"\nMSH-10[1].1.1\t\"1\"\nMSH-11[1].1.1\t\"P\"\nMSH-12[1].1.1\t\"2.5\"\n\
             line 2\t\"odd\"\n\

@@ -339,13 +339,15 @@ fn index(
             end += 1;
         }
         if end > start {
+            let line = &bytes[start as usize..end as usize];
+            let is_odd = !looks_like_segment(line, separators.field);
             let span = SegmentSpan {
                 start,
                 end,
                 first_mark,
                 marks: marks.len() as u32 - first_mark,
-                is_odd: !looks_like_segment(&bytes[start as usize..end as usize], separators.field),
-                is_header: is_header_name(&bytes[start as usize..end.min(start + 3) as usize]),
+                is_odd,
+                is_header: !is_odd && is_header_name(&line[..3]),
             };
             if span.marks as usize > options.max_fields {
                 return Err(MessageError::TooManyFields {
@@ -361,7 +363,7 @@ fn index(
                     index: segments.len(),
                 });
             }
-            if header.is_none() && bytes[start as usize..].starts_with(b"MSH") {
+            if header.is_none() && span.is_header && line.starts_with(b"MSH") {
                 header = Some(segments.len());
             }
             segments.push(span);

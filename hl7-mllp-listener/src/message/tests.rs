@@ -144,6 +144,17 @@ fn pieces_know_empty_null_and_text() {
 }
 
 #[test]
+fn an_odd_line_is_no_header() {
+    let message = parse("MSH|^~\\&|A\rMSHa|x\rMSH");
+    let odd = message.segment(1).unwrap();
+    assert_eq!(
+        (odd.name(), odd.field(1).raw(), odd.field_count()),
+        ("MSHa", "x", 1)
+    );
+    assert_eq!(message.segment(2).unwrap().field_count(), 0);
+}
+
+#[test]
 fn batches_are_recognised() {
     assert!(!parse("MSH|^~\\&|A\rPID|1").is_batch());
     assert!(parse("FHS|^~\\&|L\rMSH|^~\\&|A").is_batch());
