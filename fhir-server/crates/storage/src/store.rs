@@ -80,6 +80,8 @@ impl Store {
         let search_options = options.options([
             ("plan_cache_mode", "force_custom_plan".to_owned()),
             ("enable_seqscan", "off".into()),
+            // A sequential scan that cannot be avoided is then priced so high that it would be compiled.
+            ("jit", "off".into()),
             (
                 "statement_timeout",
                 settings.statement_timeout_ms.to_string(),

@@ -73,7 +73,8 @@ pub(crate) struct Matched {
     pub version: i32,
 }
 
-/// The first `limit` matches, in the order of type and id, in the transaction of the caller: for conditions of writes.
+/// At most `limit` matches, ordered by type and id, read in the transaction of the caller: for conditions of writes. Statistics and hashes are
+/// those of a search; a caller for whom a hash collision would do harm looks at the bodies.
 pub(crate) async fn match_in(
     connection: &mut PgConnection,
     definitions: &Definitions,

@@ -164,8 +164,7 @@ fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
     }
 }
 
-/// Components that are hashes stand in one hash; one that is ordered is marked with the hash of the others, and its unit is a hash together
-/// with theirs. (A resource that has the others twice, in two units, is therefore found by either value in either unit.)
+/// Components that are hashes stand in one hash; one that is ordered carries the hash of the others, of a quantity also of the unit.
 fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, Issue> {
     let key = parameter.key;
     let mut hashes = Vec::new();
@@ -184,15 +183,11 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
         }
     }
     let marker = STORED.composite(key, &hashes);
-    let quantity = |number: &NumberMatch| {
+    let quantity = |number: &NumberMatch, unit: &UnitMatch| {
         let number = number.clone();
-        Test::Quantities(
-            key.0,
-            vec![QuantityTest {
-                number,
-                unit: marker,
-            }],
-        )
+        let parts = [hashes.as_slice(), &[STORED.unit_match(unit)]].concat();
+        let unit = STORED.composite(key, &parts);
+        Test::Quantities(key.0, vec![QuantityTest { number, unit }])
     };
     Ok(match ordered {
         None => Test::Tokens(vec![marker]),
@@ -207,15 +202,8 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
             let text = marked(marker, &bounded(parameter, text)?);
             Test::Strings(key.0, vec![StringTest::StartsWith(text)])
         }
-        Some(ValueMatch::Number(number)) => quantity(number),
-        Some(ValueMatch::Quantity { number, unit }) => match STORED.unit_match(unit) {
-            0 => quantity(number),
-            unit => {
-                hashes.push(unit);
-                let unit = Test::Tokens(vec![STORED.composite(key, &hashes)]);
-                Test::All(vec![quantity(number), unit])
-            }
-        },
+        Some(ValueMatch::Number(number)) => quantity(number, &UnitMatch::Any),
+        Some(ValueMatch::Quantity { number, unit }) => quantity(number, unit),
         Some(_) => return Err(not_supported(parameter, Modifier::None)),
     })
 }

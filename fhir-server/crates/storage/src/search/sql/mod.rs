@@ -126,42 +126,48 @@ pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
     }
 }
 
+// In the statements that follow the limit stands outside of the materialized part, which is still read no further than it: inside, the planner
+// would trust it to be reached soon and read the whole table for a rare token.
+
 /// The number of matches, or `most + 1` when there are more than `most`.
 pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT count(*) FROM (SELECT 1 FROM entry e WHERE ");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT 1 FROM entry e WHERE ");
     sql.all(filter, types, "e");
+    sql.push(") SELECT count(*) FROM (SELECT 1 FROM m");
     if let Some(most) = most {
         sql.push(" LIMIT ").bind(most + 1);
     }
-    sql.push(") m");
+    sql.push(") n");
     sql.builder
 }
 
 /// Row keys for which the test holds, in no order.
 pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT e.pk FROM entry e WHERE ");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
     sql.test(test, "e");
-    sql.push(" LIMIT ").bind(limit);
+    sql.push(") SELECT pk FROM m LIMIT ").bind(limit);
     sql.builder
 }
 
 /// Row keys that rows for which `test` holds point at by the parameter `key`, with repetitions.
 pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT r & ");
-    sql.push(TARGET)
-        .push(" FROM entry e, unnest(e.refs) r WHERE (");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.refs FROM entry e WHERE ");
     sql.test(test, "e");
-    sql.push(") AND r >> 40 = ").bind(i64::from(key));
+    sql.push(") SELECT r & ")
+        .push(TARGET)
+        .push(" FROM m, unnest(m.refs) r WHERE r >> 40 = ")
+        .bind(i64::from(key));
     sql.push(" LIMIT ").bind(limit);
     sql.builder
 }
 
-/// `(pk, type, id, version)` of matches, in no order.
+/// `(pk, type, id, version)` of `limit` matches.
 pub(super) fn matched(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
     sql.all(filter, types, "e");
-    sql.push(" LIMIT ").bind(limit);
-    sql.push(") SELECT r.pk, r.type, r.id, r.version FROM m JOIN resource r ON r.pk = m.pk ORDER BY r.type, r.id");
+    sql.push(") SELECT r.pk, r.type, r.id, r.version FROM (SELECT pk FROM m LIMIT ")
+        .bind(limit);
+    sql.push(") f JOIN resource r ON r.pk = f.pk ORDER BY r.type, r.id");
     sql.builder
 }
 

@@ -1,5 +1,6 @@
 //! The engine on a real Postgres.
 
+mod cases;
 mod corpus;
 mod large;
 mod oracle;
