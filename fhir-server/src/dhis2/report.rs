@@ -244,7 +244,8 @@ fn task_status(state: State) -> &'static str {
     }
 }
 
-fn words(state: State) -> &'static str {
+/// The state for a person.
+pub fn words(state: State) -> &'static str {
     match state {
         State::Confirmed => "every value is there",
         State::Partly => "some values were refused",

@@ -8,7 +8,7 @@ use super::event::{Event, Reader};
 use super::period::Period;
 use super::plan::{Plan, ValueKey, plan};
 use super::report::{
-    REPORT, measure_report, not_counted_report, report_id, report_identifier, reported, task,
+    REPORT, measure_report, not_counted_report, report_id, report_identifier, reported, task, words,
 };
 use super::submit::{Client, State, Submission};
 use fhir_model::ResourceKey;
@@ -16,6 +16,85 @@ use fhir_storage::{Change, Snapshot, Store, Target, VersionMatch};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+/// The commands of `fhir-server dhis2`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print the data value sets of a period; what was not counted goes to stderr. Nothing is sent.
+    Plan(Which),
+    /// Send the data value sets of a period, read them back, and record what was sent and answered.
+    Submit(Which),
+    /// Whether each target can be reached and is a server that can be sent to.
+    Check,
+}
+
+/// What to report.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Which {
+    /// The period, as DHIS2 writes it: 202610 (or 2026-10), 2026W5, 2026Q1, 2026April.
+    #[arg(long)]
+    period: String,
+    /// One data set's file name without `.yaml`; all that have such a period, if left out.
+    #[arg(long)]
+    data_set: Option<String>,
+}
+
+/// What a command prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    pub stdout: String,
+    pub stderr: String,
+    /// Whether everything that was asked for has been done.
+    pub success: bool,
+}
+
+/// Runs a command. `base` is the server's own, `variable` the environment, `record` the server's road to a committed change.
+///
+/// # Errors
+/// As [`plans`] and [`submit`].
+pub async fn run(
+    command: &Command,
+    store: &Store,
+    content: &Content,
+    base: Option<&str>,
+    variable: impl Fn(&str) -> Option<String>,
+    record: impl AsyncFn(Vec<Change>) -> Result<(), Dhis2Error>,
+) -> Result<Printed, Dhis2Error> {
+    let mut printed = Printed {
+        success: true,
+        ..Printed::default()
+    };
+    match command {
+        Command::Plan(Which { period, data_set }) => {
+            let plans = plans(store, content, base, data_set.as_deref(), period).await?;
+            printed.stdout = data_value_sets(&plans, content);
+            printed.stderr = account(&plans);
+        }
+        Command::Submit(Which { period, data_set }) => {
+            let plans = plans(store, content, base, data_set.as_deref(), period).await?;
+            printed.stderr = account(&plans);
+            for (id, submission) in submit(content, &plans, variable, record).await? {
+                printed.success &= submission.state == State::Confirmed;
+                let _ = writeln!(
+                    printed.stdout,
+                    "MeasureReport/{id}: {}",
+                    outcome(&submission)
+                );
+            }
+        }
+        Command::Check => {
+            for (id, version) in check(content, variable).await {
+                printed.success &= version.is_ok();
+                let said = version.map_or_else(
+                    |error| error.to_string(),
+                    |version| format!("DHIS2 {version}"),
+                );
+                let _ = writeln!(printed.stdout, "{id}: {said}");
+            }
+        }
+    }
+    Ok(printed)
+}
 
 /// The plans of a period for every data set that has such a period, or for one data set, from one state of the database.
 ///
@@ -171,6 +250,22 @@ pub async fn submit(
         }
     }
     Ok(submissions)
+}
+
+/// A submission in a line, and a line for each value that is not there.
+fn outcome(submission: &Submission) -> String {
+    let all = submission.confirmed + submission.unconfirmed.len();
+    let mut text = format!(
+        "{}, {} of {all} values confirmed",
+        words(submission.state),
+        submission.confirmed
+    );
+    for (key, code) in &submission.unconfirmed {
+        let combo = key.category_option_combo.as_deref().unwrap_or("default");
+        let code = code.as_deref().unwrap_or("no reason given");
+        let _ = write!(text, "\n    {} {combo}: {code}", key.data_element);
+    }
+    text
 }
 
 /// The targets that the data sets name, each with the version of its server, or why it cannot be sent to: what `dhis2 check` prints.
