@@ -4,6 +4,7 @@
 
 use fhir_definitions::Definitions;
 use fhir_model::json;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +29,71 @@ fn committed_tables_are_fresh() {
         "{}",
         String::from_utf8_lossy(&check.stderr)
     );
+}
+
+/// Whatever is wrong anywhere in an example is seen: in every object an unknown element, in the place of every array its first item,
+/// of every primitive an object, of every object a text.
+#[test]
+fn spoiled_examples_are_refused() {
+    let folder = Path::new(CACHE).join("r5-examples/package");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        eprintln!("skipped: no .cache/r5-examples, run scripts/fetch-fhir-packages.sh examples");
+        return;
+    };
+    let definitions = Definitions::load(&[]).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    // One of each type is enough, and small ones.
+    let mut types = BTreeSet::new();
+    let mut spoiled = 0;
+    for path in paths {
+        let bytes = std::fs::read(&path).unwrap();
+        let Ok(resource) = json::parse(&bytes) else {
+            continue;
+        };
+        let Some(resource_type) = json::resource_type(&resource) else {
+            continue;
+        };
+        if bytes.len() > 20_000 || !types.insert(resource_type.to_owned()) {
+            continue;
+        }
+        let mut pointers = Vec::new();
+        collect("", &resource, &mut pointers);
+        for pointer in pointers {
+            let mut changed = resource.clone();
+            let place = changed.pointer_mut(&pointer).unwrap();
+            match place {
+                Value::Array(items) => *place = items.swap_remove(0),
+                Value::Object(object) if spoiled % 2 == 0 => {
+                    drop(object.insert("unknownElement".into(), true.into()))
+                }
+                Value::Object(_) => *place = "text".into(),
+                _ => *place = serde_json::json!({"unknownElement": true}),
+            }
+            spoiled += 1;
+            let issues = definitions.validate(&changed);
+            assert!(!issues.is_empty(), "{} {pointer}", path.display());
+        }
+    }
+    assert!(
+        types.len() > 150 && spoiled > 9_000,
+        "{} types, {spoiled} changes",
+        types.len()
+    );
+}
+
+/// The JSON pointers of everything in a resource.
+fn collect(pointer: &str, value: &Value, out: &mut Vec<String>) {
+    out.push(pointer.to_owned());
+    match value {
+        Value::Array(items) => (0..).zip(items).for_each(|(index, item): (usize, _)| {
+            collect(&format!("{pointer}/{index}"), item, out)
+        }),
+        Value::Object(object) => object
+            .iter()
+            .for_each(|(name, item)| collect(&format!("{pointer}/{name}"), item, out)),
+        _ => {}
+    }
 }
 
 #[test]
