@@ -7,6 +7,7 @@ mod coding;
 mod composite;
 pub mod date;
 pub mod document;
+pub mod matching;
 pub mod number;
 pub mod parse;
 mod parse_clause;
@@ -17,5 +18,6 @@ pub mod string;
 pub mod token;
 
 pub use document::{SearchDocument, search_document};
+pub use matching::Candidate;
 pub use parse::{Handling, parse};
 pub use query::Query;

@@ -124,11 +124,8 @@ impl Reading<'_> {
         let token = self.system_and_code(text)?;
         let all = |names: &[&str]| !types.is_empty() && types.iter().all(|t| names.contains(t));
         match &token {
-            TokenMatch::Code(code) => {
-                if all(&["boolean"]) && code != "true" && code != "false" {
-                    return Err(self.invalid("must be true or false"));
-                }
-            }
+            TokenMatch::Code(code) if !all(&["boolean"]) || code == "true" || code == "false" => {}
+            TokenMatch::Code(_) => return Err(self.invalid("must be true or false")),
             _ if all(&["boolean", "ContactPoint", "uri", "id", "string"]) => {
                 return Err(self.invalid("has no system; a | in the value must be escaped"));
             }

@@ -284,8 +284,8 @@ fn understood() {
             "Observation.patient <- code:None 1",
         ),
         (
-            "Patient?_has:Observation:patient:_has:AuditEvent:entity:agent=x",
-            "ERR",
+            "Patient?_has:Observation:patient:_has:DiagnosticReport:result:status=final",
+            "Observation.patient <- DiagnosticReport.result <- status:None final",
         ),
         (
             "Patient?_has:Observation:patient:encounter.status=planned",

@@ -1,0 +1,227 @@
+//! Whether one resource matches a query, by its search document alone: the second look at what a condition or an index found.
+//!
+//! What depends on other resources (chains, `_has`), on terminology (`:in`, `:below`) or on text the document does not hold (`:text`) is
+//! undecided. A candidate read from the resource is hashed by another family than the stored rows ([`RECHECK`]), so that two texts that
+//! agree by accident in the index do not agree here.
+
+use crate::document::{SearchDocument, extract, marked};
+use crate::query::{Clause, Modifier, Query, ReferenceMatch, UnitMatch, ValueMatch};
+use crate::token::{Hashes, RECHECK, STORED};
+use fhir_definitions::{Definitions, ParameterKey};
+use fhir_model::{DateRange, PartialDate, ResourceKey};
+use serde_json::Value;
+
+/// A resource that may match.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    key: ResourceKey,
+    /// `meta.lastUpdated`; `None` before the resource is stored.
+    last_updated: Option<DateRange>,
+    document: SearchDocument,
+    hashes: Hashes,
+}
+
+impl Candidate {
+    /// From the resource itself. `None` when it has no type; one without an id matches no `_id`.
+    pub fn read(
+        definitions: &Definitions,
+        resource: &Value,
+        base: Option<&str>,
+    ) -> Option<Candidate> {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let last_updated = text(resource.get("meta").and_then(|m| m.get("lastUpdated")));
+        Some(Candidate {
+            key: ResourceKey {
+                resource_type: text(resource.get("resourceType"))?,
+                id: text(resource.get("id")).unwrap_or_default(),
+            },
+            last_updated: last_updated
+                .and_then(|text| PartialDate::parse(&text))
+                .map(|date| date.range),
+            document: extract(definitions, resource, base, RECHECK),
+            hashes: RECHECK,
+        })
+    }
+
+    /// From a document as it is stored.
+    pub fn stored(
+        key: ResourceKey,
+        last_updated: Option<DateRange>,
+        document: SearchDocument,
+    ) -> Candidate {
+        Candidate {
+            key,
+            last_updated,
+            document,
+            hashes: STORED,
+        }
+    }
+
+    /// Whether it matches all that the query filters by. `None`: what can be decided holds, the rest cannot be.
+    pub fn matches(&self, query: &Query) -> Option<bool> {
+        if !query.types.contains(&self.key.resource_type) {
+            return Some(false);
+        }
+        all(query.filter.iter().map(|clause| self.clause(clause)))
+    }
+
+    fn clause(&self, clause: &Clause) -> Option<bool> {
+        match clause {
+            Clause::Param {
+                parameter,
+                modifier,
+                values,
+            } => {
+                let key = parameter.key;
+                let found = any(values.iter().map(|value| self.value(key, *modifier, value)));
+                match modifier {
+                    Modifier::Not => found.map(|found| !found),
+                    _ => found,
+                }
+            }
+            Clause::Missing { parameter, missing } => {
+                Some(self.token(self.hashes.present(parameter.key)) != *missing)
+            }
+            Clause::Id(ids) => Some(ids.contains(&self.key.id)),
+            Clause::LastUpdated(dates) => {
+                let range = self.last_updated?;
+                Some(dates.iter().any(|date| date.matches(range.lo, range.hi)))
+            }
+            Clause::ByType(chained) => chained
+                .by_type
+                .iter()
+                .find(|(name, _)| *name == self.key.resource_type)
+                .map_or(Some(false), |(_, clause)| self.clause(clause)),
+            Clause::Chain { .. } | Clause::Has { .. } => None,
+        }
+    }
+
+    fn value(&self, key: ParameterKey, modifier: Modifier, value: &ValueMatch) -> Option<bool> {
+        let hashes = self.hashes;
+        Some(match (value, modifier) {
+            (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
+                self.token(hashes.token(key, token))
+            }
+            (
+                ValueMatch::OfType {
+                    system,
+                    code,
+                    value,
+                },
+                _,
+            ) => self.token(hashes.of_type(key, system, code, value)),
+            (ValueMatch::String(text), Modifier::Exact) => self.token(hashes.exact(key, text)),
+            (ValueMatch::String(text), Modifier::None) => {
+                self.string(key, |value| value.starts_with(text))
+            }
+            (ValueMatch::String(text), Modifier::Contains) => {
+                self.string(key, |value| value.contains(text))
+            }
+            (ValueMatch::Uri(uri), Modifier::None) => self.token(hashes.uri(key, uri)),
+            (ValueMatch::Reference(ReferenceMatch::Identifier(token)), _) => {
+                self.token(hashes.reference_identifier(key, token))
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::None) => {
+                self.token(hashes.url(key, url))
+            }
+            (ValueMatch::Reference(ReferenceMatch::Local(targets)), Modifier::None) => {
+                let mut entries = self.document.references.iter();
+                entries.any(|entry| entry.key == key && targets.contains(&entry.target))
+            }
+            (ValueMatch::Composite(parts), Modifier::None) => return self.composite(key, parts),
+            (ordered, Modifier::None) => return self.ordered(key, &[], ordered),
+            _ => return None,
+        })
+    }
+
+    /// A date, number or quantity; in a composite beside `others`.
+    fn ordered(&self, key: ParameterKey, others: &[i64], value: &ValueMatch) -> Option<bool> {
+        let marker = |parts: &[i64]| match others {
+            [] => parts.first().copied().unwrap_or_default(),
+            _ => self.hashes.composite(key, &[others, parts].concat()),
+        };
+        let (number, unit) = match value {
+            ValueMatch::Date(date) => {
+                let marker = marker(&[]);
+                let mut entries = self.document.dates.iter();
+                return Some(entries.any(|entry| {
+                    entry.key == key && entry.marker == marker && date.matches(entry.lo, entry.hi)
+                }));
+            }
+            ValueMatch::String(text) => {
+                let start = marked(marker(&[]), text);
+                return Some(self.string(key, |value| value.starts_with(&start)));
+            }
+            ValueMatch::Number(number) => (number, &UnitMatch::Any),
+            ValueMatch::Quantity { number, unit } => (number, unit),
+            _ => return None,
+        };
+        let unit = marker(&[self.hashes.unit_match(unit)]);
+        let mut entries = self.document.quantities.iter();
+        Some(entries.any(|entry| {
+            entry.key == key
+                && entry.unit == unit
+                && number.matches(entry.lo.as_ref(), entry.hi.as_ref())
+        }))
+    }
+
+    fn composite(&self, key: ParameterKey, parts: &[ValueMatch]) -> Option<bool> {
+        // A bare id may stand for several targets, so each part has alternatives.
+        let mut whole: Vec<Vec<i64>> = vec![Vec::new()];
+        let mut ordered = None;
+        for part in parts {
+            let atoms: Vec<i64> = match part {
+                ValueMatch::Token(token) => vec![self.hashes.token(key, token)],
+                ValueMatch::Uri(uri) => vec![self.hashes.uri(key, uri)],
+                ValueMatch::Reference(ReferenceMatch::Url(url)) => vec![self.hashes.url(key, url)],
+                ValueMatch::Reference(ReferenceMatch::Local(targets)) => targets
+                    .iter()
+                    .map(|target| self.hashes.url(key, &target.to_string()))
+                    .collect(),
+                other => match ordered.replace(other) {
+                    None => continue,
+                    Some(_) => return None,
+                },
+            };
+            whole = whole
+                .iter()
+                .flat_map(|before| {
+                    atoms
+                        .iter()
+                        .map(|atom| [before.as_slice(), &[*atom]].concat())
+                })
+                .collect();
+        }
+        any(whole.iter().map(|others| match ordered {
+            None => Some(self.token(self.hashes.composite(key, others))),
+            Some(value) => self.ordered(key, others, value),
+        }))
+    }
+
+    fn token(&self, hash: i64) -> bool {
+        self.document.tokens.binary_search(&hash).is_ok()
+    }
+
+    fn string(&self, key: ParameterKey, test: impl Fn(&str) -> bool) -> bool {
+        let mut entries = self.document.strings.iter();
+        entries.any(|entry| entry.key == key && test(&entry.value))
+    }
+}
+
+/// False when one is false; undecided when one is.
+fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    any(results.map(|result| result.map(|holds| !holds))).map(|fails| !fails)
+}
+
+/// True when one is true; undecided when one is.
+fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut decided = Some(false);
+    for result in results {
+        match result {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => decided = None,
+        }
+    }
+    decided
+}
