@@ -30,6 +30,7 @@ use fhir_search::Query;
 use fhir_search::query::{DateMatch, Prefix, Summary};
 use flat::{Column, FlatQuery, Test};
 use keyset::Keyset;
+use resolve::Reach;
 use sqlx::PgConnection;
 use statistics::Statistics;
 
@@ -83,7 +84,14 @@ pub(crate) async fn match_in(
     limit: usize,
 ) -> Result<Vec<Matched>, Error> {
     let statistics = statistics.get(connection).await?;
-    let flat = resolve::resolve(connection, definitions, &statistics.1, query).await?;
+    let flat = resolve::resolve(
+        connection,
+        definitions,
+        &statistics.1,
+        query,
+        Reach::default(),
+    )
+    .await?;
     let rows: Vec<(i64, i16, String, i32)> = sql::matched(&flat.types, &flat.filter, limit as i64)
         .build_query_as()
         .fetch_all(connection)
@@ -105,7 +113,8 @@ async fn page(
     query: &Query,
     at: &Page,
 ) -> Result<SearchPage, Error> {
-    let mut flat = resolve::resolve(connection, definitions, statistics, query).await?;
+    let mut flat =
+        resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
     if query.count == 0 || query.summary == Summary::Count {
         let total = total::exact(connection, &flat).await?;
         return Ok(SearchPage {
@@ -138,10 +147,8 @@ async fn page(
         _ => total::of_pages(connection, &flat, statistics, query.total, after.as_ref()).await?,
     };
     let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;
-    let mut matches: Vec<_> = keys.rows.clone();
-    matches.extend(included);
-    let mut matches = bodies::bodies(connection, definitions, &matches).await?;
-    let includes = matches.split_off(keys.rows.len().min(matches.len()));
+    let matches = bodies::bodies(connection, definitions, &keys.rows).await?;
+    let includes = bodies::bodies(connection, definitions, &included).await?;
     let next = keys.next.map(|(pk, values)| {
         Keyset {
             values,

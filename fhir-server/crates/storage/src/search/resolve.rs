@@ -18,10 +18,23 @@ use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, SortBy, SortKey,
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 
-/// Most references that are looked up in the index one by one; more of them are tested row by row.
-const LOOKUP_MAX: usize = 200;
-/// Most rows that a chain or `_has` fetches before the outer search.
-const FETCH_MAX: usize = 20_000;
+/// How far chains and `_has` are resolved before the outer search.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// Most references that are looked up in the index one by one; more of them are tested row by row.
+    pub lookup_max: usize,
+    /// Most rows that are fetched.
+    pub fetch_max: usize,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach {
+            lookup_max: 200,
+            fetch_max: 20_000,
+        }
+    }
+}
 
 /// Resolves the filter and the order of `query`.
 ///
@@ -32,6 +45,7 @@ pub(super) async fn resolve(
     definitions: &Definitions,
     statistics: &Statistics,
     query: &Query,
+    reach: Reach,
 ) -> Result<FlatQuery, Error> {
     let types = query
         .types
@@ -45,6 +59,7 @@ pub(super) async fn resolve(
         definitions,
         statistics,
         rows,
+        reach,
     };
     let mut filter = Vec::new();
     for clause in &query.filter {
@@ -66,6 +81,7 @@ struct Resolver<'a> {
     definitions: &'a Definitions,
     statistics: &'a Statistics,
     rows: RowKeys,
+    reach: Reach,
 }
 
 impl Resolver<'_> {
@@ -151,17 +167,17 @@ impl Resolver<'_> {
     ) -> Result<Test, Error> {
         let key = parameter.key.0;
         let inner = self.by_type(clause).await?;
-        if known_hits(&inner, self.statistics) > FETCH_MAX as f64 {
+        if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
             return Ok(Test::Points(key, Box::new(inner)));
         }
-        let targets: Vec<i64> = sql::rows(&inner, FETCH_MAX as i64 + 1)
+        let targets: Vec<i64> = sql::rows(&inner, self.reach.fetch_max as i64 + 1)
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
         let references: Vec<i64> = targets.iter().map(|pk| reference(key, *pk)).collect();
         Ok(match references.len() {
-            0..=LOOKUP_MAX => Test::References(references),
-            0..=FETCH_MAX => Test::AnyOfReferences(references),
+            number if number <= self.reach.lookup_max => Test::References(references),
+            number if number <= self.reach.fetch_max => Test::AnyOfReferences(references),
             _ => Test::Points(key, Box::new(inner)),
         })
     }
@@ -174,14 +190,14 @@ impl Resolver<'_> {
             let number = type_number(self.definitions, &parameter.resource_type)?;
             inner = Test::All(vec![Test::Type(vec![number]), inner]);
         }
-        if known_hits(&inner, self.statistics) > FETCH_MAX as f64 {
+        if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
             return Ok(Test::PointedAt(key, Box::new(inner)));
         }
-        let mut rows: Vec<i64> = sql::targets(key, &inner, FETCH_MAX as i64 + 1)
+        let mut rows: Vec<i64> = sql::targets(key, &inner, self.reach.fetch_max as i64 + 1)
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
-        if rows.len() > FETCH_MAX {
+        if rows.len() > self.reach.fetch_max {
             return Ok(Test::PointedAt(key, Box::new(inner)));
         }
         rows.sort_unstable();

@@ -136,8 +136,9 @@ impl StatisticsCache {
         Ok(fresh)
     }
 
-    /// Forgets what was read, for the use after an ANALYZE.
-    pub(crate) fn expire(&self) {
+    /// Forgets what was read, after an ANALYZE.
+    #[cfg(test)]
+    pub(super) fn expire(&self) {
         self.current.store(Arc::new((None, Statistics::default())));
     }
 }

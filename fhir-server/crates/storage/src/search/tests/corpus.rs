@@ -3,13 +3,18 @@
 use crate::Store;
 use fhir_definitions::SearchParameter;
 use fhir_model::ResourceKey;
-use fhir_search::document::{DateEntry, QuantityEntry, SearchDocument, StringEntry};
+use fhir_search::document::{
+    DateEntry, QuantityEntry, ReferenceEntry, SearchDocument, StringEntry,
+};
 use fhir_search::query::{TokenMatch, UnitMatch};
 use fhir_search::search_document;
 use fhir_search::token::STORED;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The own base.
+pub const BASE: &str = "http://localhost/fhir";
 
 /// A resource as search sees it.
 #[derive(Clone, Debug)]
@@ -33,7 +38,6 @@ impl Indexed {
 
     /// A resource, indexed as a write would.
     pub fn of(store: &Store, resource: &Value, updated_ms: i64) -> Indexed {
-        let base = store.inner.settings.base.as_deref();
         let mut content = resource.clone();
         content.as_object_mut().unwrap().remove("resourceType");
         Indexed {
@@ -42,7 +46,7 @@ impl Indexed {
                 resource["id"].as_str().unwrap(),
             ),
             updated_ms,
-            document: search_document(&store.definitions(), resource, base),
+            document: search_document(&store.definitions(), resource, Some(BASE)),
             content: Some(content),
         }
     }
@@ -56,6 +60,14 @@ impl Indexed {
         for form in &forms {
             self.document.tokens.push(STORED.token(parameter.key, form));
         }
+        self.present(parameter)
+    }
+
+    pub fn reference(mut self, parameter: &SearchParameter, target: ResourceKey) -> Indexed {
+        self.document.references.push(ReferenceEntry {
+            key: parameter.key,
+            target,
+        });
         self.present(parameter)
     }
 

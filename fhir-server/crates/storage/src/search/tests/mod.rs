@@ -5,3 +5,4 @@ mod corpus;
 mod large;
 mod oracle;
 mod paging;
+mod resources;

@@ -5,15 +5,16 @@ use crate::search::flat::FlatQuery;
 use crate::search::keys::keys;
 use crate::search::keyset::Keyset;
 use crate::search::plan::Plan;
+use crate::search::resolve::Reach;
 use crate::search::statistics::Statistics;
 use crate::search::{resolve, sql};
 use crate::{Store, testing};
 use fhir_definitions::SearchParameter;
-use fhir_model::{DateRange, Decimal};
+use fhir_model::{DateRange, Decimal, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{
-    Clause, DateMatch, Modifier, NumberMatch, Prefix, SortBy, SortKey, Summary, TokenMatch, Total,
-    UnitMatch, ValueMatch,
+    ChainedClause, Clause, DateMatch, Modifier, NumberMatch, Prefix, SortBy, SortKey, Summary,
+    TokenMatch, Total, UnitMatch, ValueMatch,
 };
 use fhir_search::token::STORED;
 use proptest::prelude::*;
@@ -24,16 +25,35 @@ use std::sync::Arc;
 
 const TYPE: &str = "Observation";
 const TOKENS: [&str; 3] = ["status", "code", "category"];
-const CORPORA: usize = 25;
+const CORPORA: usize = 12;
 const SEARCHES: usize = 16;
 
-/// One resource: (tokens, dates, numbers, strings, lastUpdated).
+const PATIENTS: usize = 6;
+
+/// Lists fetched and looked up, fetched and tested row by row, not fetched.
+const REACHES: [Reach; 3] = [
+    Reach {
+        lookup_max: 200,
+        fetch_max: 20_000,
+    },
+    Reach {
+        lookup_max: 0,
+        fetch_max: 20_000,
+    },
+    Reach {
+        lookup_max: 0,
+        fetch_max: 0,
+    },
+];
+
+/// One observation: (tokens, dates, numbers, strings, lastUpdated, patients).
 type Shape = (
     Vec<(usize, usize)>,
     Vec<(i64, i64)>,
     Vec<u8>,
     Vec<String>,
     i64,
+    Vec<usize>,
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,16 +65,27 @@ async fn agrees_with_a_plain_reading() {
         let corpus = corpus(&store, &shapes);
         replace(&store, &corpus).await;
         for _ in 0..SEARCHES {
-            let filter = draw(&mut runner, prop::collection::vec(clause(&store), 0..4));
+            let filter = draw(&mut runner, prop::collection::vec(outer(&store), 0..4));
             let sort = draw(&mut runner, sort(&store));
-            check(&store, &corpus, filter, sort).await;
+            check(&store, &corpus, TYPE, filter, sort).await;
+            let filter = draw(
+                &mut runner,
+                prop::collection::vec(of_patients(&store), 1..3),
+            );
+            check(&store, &corpus, "Patient", filter, Vec::new()).await;
         }
     }
 }
 
-async fn check(store: &Store, corpus: &[Indexed], filter: Vec<Clause>, sort: Vec<SortKey>) {
+async fn check(
+    store: &Store,
+    corpus: &[Indexed],
+    resource_type: &str,
+    filter: Vec<Clause>,
+    sort: Vec<SortKey>,
+) {
     let query = Query {
-        types: vec![TYPE.into()],
+        types: vec![resource_type.into()],
         filter,
         sort,
         count: 3,
@@ -68,20 +99,30 @@ async fn check(store: &Store, corpus: &[Indexed], filter: Vec<Clause>, sort: Vec
     let mut connection = store.inner.search_pool.acquire().await.unwrap();
     let definitions = store.definitions();
     let statistics = Statistics::default();
-    let flat = resolve::resolve(&mut connection, &definitions, &statistics, &query)
-        .await
-        .unwrap();
-    let mut plans = vec![Plan::Filter];
-    if sql::walkable(&flat.types, &flat.order) {
-        plans.extend([1, 2, 7, 1000].map(|window| Plan::Walk { window }));
-    }
-    for plan in plans {
-        let ids = all_pages(&mut connection, &flat, plan).await;
-        assert_eq!(
-            ids, expect,
-            "{plan:?}\n{:?}\n{:?}\n{corpus:#?}",
-            query.filter, query.sort
-        );
+    for reach in REACHES {
+        let flat = resolve::resolve(&mut connection, &definitions, &statistics, &query, reach)
+            .await
+            .unwrap();
+        let mut plans = vec![Plan::Filter];
+        if sql::walkable(&flat.types, &flat.order) {
+            plans.extend([1, 7, 1000].map(|window| Plan::Walk { window }));
+        }
+        for plan in plans {
+            let ids = all_pages(&mut connection, &flat, plan).await;
+            let (filter, sort) = (&query.filter, &query.sort);
+            assert_eq!(
+                ids, expect,
+                "{plan:?} {reach:?}
+{filter:#?}
+{sort:?}
+{corpus:#?}"
+            );
+        }
+        // Only chains and `_has` have a reach.
+        let chained = |clause: &Clause| matches!(clause, Clause::Chain { .. } | Clause::Has { .. });
+        if !query.filter.iter().any(chained) {
+            break;
+        }
     }
     drop(connection);
     let page = store.search(&query, crate::Page::First).await.unwrap();
@@ -128,7 +169,13 @@ fn expected(corpus: &[Indexed], query: &Query) -> Vec<String> {
     let mut matches: Vec<(usize, &Indexed)> = corpus
         .iter()
         .enumerate()
-        .filter(|(_, resource)| query.filter.iter().all(|clause| holds(clause, resource)))
+        .filter(|(_, resource)| resource.key.resource_type == query.types[0])
+        .filter(|(_, resource)| {
+            query
+                .filter
+                .iter()
+                .all(|clause| holds(clause, resource, corpus))
+        })
         .collect();
     let default = [SortKey {
         by: SortBy::LastUpdated,
@@ -193,7 +240,7 @@ fn sort_value(resource: &Indexed, key: &SortKey) -> Option<SortValue> {
     }
 }
 
-fn holds(clause: &Clause, resource: &Indexed) -> bool {
+fn holds(clause: &Clause, resource: &Indexed, corpus: &[Indexed]) -> bool {
     let document = &resource.document;
     match clause {
         Clause::Param {
@@ -214,7 +261,24 @@ fn holds(clause: &Clause, resource: &Indexed) -> bool {
             let lo = resource.updated_ms * 1000;
             date.matches(lo, lo + 1000)
         }),
-        clause => panic!("{clause:?}"),
+        Clause::Chain {
+            parameter, clause, ..
+        } => document.references.iter().any(|reference| {
+            reference.key == parameter.key
+                && corpus.iter().any(|target| {
+                    target.key == reference.target
+                        && clause.by_type.iter().any(|(name, clause)| {
+                            *name == target.key.resource_type && holds(clause, target, corpus)
+                        })
+                })
+        }),
+        Clause::Has { parameter, clause } => corpus.iter().any(|source| {
+            let points = source.document.references.iter().any(|reference| {
+                reference.key == parameter.key && reference.target == resource.key
+            });
+            points && holds(clause, source, corpus)
+        }),
+        Clause::ByType(_) => panic!("{clause:?}"),
     }
 }
 
@@ -264,6 +328,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         prop::collection::vec(0..6u8, 0..3),
         prop::collection::vec("[abBé%_\\\\]{1,3}", 0..3),
         0..12i64,
+        prop::collection::vec(0..PATIENTS, 0..3),
     )
 }
 
@@ -271,31 +336,52 @@ fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
     let date = parameter(store, TYPE, "date");
     let number = parameter(store, TYPE, "value-quantity");
     let text = parameter(store, TYPE, "value-markdown");
+    let (patient, gender) = (
+        parameter(store, TYPE, "patient"),
+        parameter(store, "Patient", "gender"),
+    );
+    // The last one is pointed at but not there.
+    let patients = (0..PATIENTS - 1).map(|number| {
+        let resource = Indexed::new("Patient", &format!("p{number}"), number as i64);
+        match number {
+            0 => resource,
+            _ => resource.token(&gender, "s0", &(number % 3).to_string()),
+        }
+    });
     let resources = shapes.iter().enumerate();
     resources
-        .map(|(index, (tokens, dates, numbers, strings, updated))| {
-            let id = format!("{}-{index}", (index * 7) % 10);
-            let mut resource = Indexed::new(TYPE, &id, *updated);
-            for (which, code) in tokens {
-                let parameter = parameter(store, TYPE, TOKENS[*which]);
-                resource = resource.token(&parameter, &format!("s{}", code % 2), &code.to_string());
-            }
-            for (lo, width) in dates {
-                let (lo, hi) = match width {
-                    0 => (i64::MIN, *lo),
-                    4 => (*lo, i64::MAX),
-                    width => (*lo, lo + width),
-                };
-                resource = resource.date(&date, lo, hi);
-            }
-            for value in numbers {
-                resource = resource.quantity(&number, &format!("{}.{}", value / 2, value % 2 * 5));
-            }
-            for value in strings {
-                resource = resource.string(&text, value);
-            }
-            resource
-        })
+        .map(
+            |(index, (tokens, dates, numbers, strings, updated, patients))| {
+                let id = format!("{}-{index}", (index * 7) % 10);
+                let mut resource = Indexed::new(TYPE, &id, *updated);
+                for (which, code) in tokens {
+                    let parameter = parameter(store, TYPE, TOKENS[*which]);
+                    resource =
+                        resource.token(&parameter, &format!("s{}", code % 2), &code.to_string());
+                }
+                for (lo, width) in dates {
+                    let (lo, hi) = match width {
+                        0 => (i64::MIN, *lo),
+                        4 => (*lo, i64::MAX),
+                        width => (*lo, lo + width),
+                    };
+                    resource = resource.date(&date, lo, hi);
+                }
+                for value in numbers {
+                    resource =
+                        resource.quantity(&number, &format!("{}.{}", value / 2, value % 2 * 5));
+                }
+                for value in strings {
+                    resource = resource.string(&text, value);
+                }
+                for number in patients {
+                    let target = ResourceKey::new("Patient", format!("p{number}"));
+                    resource = resource.reference(&patient, target);
+                }
+                resource
+            },
+        )
+        .chain(patients)
         .collect()
 }
 
@@ -389,6 +475,41 @@ fn clause(store: &Store) -> BoxedStrategy<Clause> {
     let updated = prop::collection::vec(date_match(1000), 1..3).prop_map(Clause::LastUpdated);
     prop_oneof![4 => tokens, 2 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
         .boxed()
+}
+
+/// A clause of an observation, or a chain to its patients.
+fn outer(store: &Store) -> BoxedStrategy<Clause> {
+    let patient = parameter(store, TYPE, "patient");
+    let chain = of_patients(store).prop_map(move |clause| Clause::Chain {
+        parameter: Arc::clone(&patient),
+        types: vec!["Patient".into()],
+        clause: Box::new(ChainedClause {
+            by_type: vec![("Patient".into(), clause)],
+        }),
+    });
+    prop_oneof![4 => clause(store), 1 => chain].boxed()
+}
+
+/// A clause of a patient, or what one of its observations has.
+fn of_patients(store: &Store) -> BoxedStrategy<Clause> {
+    let (patient, gender) = (
+        parameter(store, TYPE, "patient"),
+        parameter(store, "Patient", "gender"),
+    );
+    let missing = Clause::Missing {
+        parameter: Arc::clone(&gender),
+        missing: true,
+    };
+    let token = (0..3u8, any::<bool>()).prop_map(move |(code, not)| Clause::Param {
+        parameter: Arc::clone(&gender),
+        modifier: if not { Modifier::Not } else { Modifier::None },
+        values: vec![ValueMatch::Token(TokenMatch::Code(code.to_string()))],
+    });
+    let has = clause(store).prop_map(move |clause| Clause::Has {
+        parameter: Arc::clone(&patient),
+        clause: Box::new(clause),
+    });
+    prop_oneof![3 => token, 1 => Just(missing), 4 => has].boxed()
 }
 
 fn sort(store: &Store) -> impl Strategy<Value = Vec<SortKey>> {
