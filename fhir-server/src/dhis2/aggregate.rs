@@ -172,7 +172,13 @@ mod tests {
 
     fn org_units() -> OrgUnits {
         OrgUnits {
-            map: [("facility|A".to_string(), "OU_A".to_string())].into(),
+            map: [
+                ("facility|A", "OU_A"),
+                ("ward|", "OU_B"),
+                ("ward|1", "OU_A"),
+            ]
+            .map(|(key, org_unit)| (key.to_string(), org_unit.to_string()))
+            .into(),
             identifier_system: Some("urn:ou".into()),
             otherwise: None,
         }
@@ -228,25 +234,27 @@ mod tests {
             "5 3 other 1990 p3 facility|A",
             "6 3 male - p4 facility|A",
             "7 3 male 1990 p2 other|A",
+            "9 3 male 1990 p5 ward|1",
+            "10 3 male 1990 p5 ward|2",
             "8 4 male 1990 - facility|A",
         ];
         check(
             &total,
             Count::Resources,
             &events,
-            "OU_A[]=5; OU_B[]=1; the date names no day=1; no org unit=1",
+            "OU_A[]=6; OU_B[]=2; the date names no day=1; no org unit=1",
         );
         check(
             &total,
             Count::Subjects,
             &events,
-            "OU_A[]=3; OU_B[]=1; the date names no day=1; no subject=1; no org unit=1; the person was counted before=1",
+            "OU_A[]=4; OU_B[]=2; the date names no day=1; no subject=1; no org unit=1; the person was counted before=1",
         );
         check(
             &split,
             Count::Resources,
             &events,
-            "OU_A[f u5]=2; OU_A[m o5]=1; OU_B[m o5]=1; the date names no day=1; no org unit=1; no option of age=1; no option of sex=1",
+            "OU_A[f u5]=2; OU_A[m o5]=2; OU_B[m o5]=2; the date names no day=1; no org unit=1; no option of age=1; no option of sex=1",
         );
     }
 

@@ -244,6 +244,12 @@ pub(crate) mod tests {
                 "no reference search parameter provider",
             ),
             (
+                "indicators/malaria-rdt-done.yaml",
+                "status=final",
+                "stattus=final",
+                "stattus",
+            ),
+            (
                 "datasets/opd-monthly.yaml",
                 "target: national",
                 "target: regional",

@@ -27,7 +27,7 @@ pub struct DataSet {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OrgUnits {
-    /// `system|value` of an identifier -> org unit.
+    /// `system|value` of an identifier -> org unit; `system|`: whatever the value.
     #[serde(default)]
     pub map: BTreeMap<String, String>,
     /// The value of an identifier of this system is the org unit.
@@ -136,12 +136,11 @@ impl DataSet {
 impl OrgUnits {
     /// The org unit of a place with these identifiers (system, value).
     pub fn resolve<'a>(&'a self, places: &'a [(String, String)]) -> Option<&'a str> {
+        let mapped = |key: String| self.map.get(&key).map(String::as_str);
         let known = places.iter().find_map(|(system, value)| {
-            let mapped = self
-                .map
-                .get(&format!("{system}|{value}"))
-                .map(String::as_str);
-            mapped.or_else(|| (self.identifier_system.as_ref() == Some(system)).then_some(value))
+            let named =
+                mapped(format!("{system}|{value}")).or_else(|| mapped(format!("{system}|")));
+            named.or_else(|| (self.identifier_system.as_ref() == Some(system)).then_some(value))
         });
         known.or(self.otherwise.as_deref())
     }

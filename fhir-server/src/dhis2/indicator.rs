@@ -149,6 +149,17 @@ impl Indicator {
         self.parse(definitions, parameters)
     }
 
+    /// The search for all that has no date and so is in no period. Only its total is of interest.
+    ///
+    /// # Errors
+    /// When the definitions have changed under the file.
+    pub fn undated(&self, definitions: &Definitions) -> Result<Query, Vec<Issue>> {
+        let mut parameters = self.parameters.clone();
+        parameters.push((format!("{}:missing", self.date), "true".into()));
+        parameters.push(("_summary".into(), "count".into()));
+        self.parse(definitions, parameters)
+    }
+
     fn parse(
         &self,
         definitions: &Definitions,

@@ -21,6 +21,8 @@ pub struct Plan {
     pub slices: Vec<Slice>,
     /// In the order of the data set's cells.
     pub tabulations: Vec<Tabulation>,
+    /// By indicator, how many resources have no date and so are in no period.
+    pub undated: BTreeMap<String, u64>,
 }
 
 /// The part of one org unit: what DHIS2 accepts or refuses as one.
@@ -91,6 +93,7 @@ pub fn plan(
         period: period.clone(),
         slices,
         tabulations,
+        undated: BTreeMap::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::report::{
 };
 use super::submit::{Client, State, Submission};
 use fhir_model::ResourceKey;
-use fhir_storage::{Change, Snapshot, Store, Target, VersionMatch};
+use fhir_storage::{Change, Page, Snapshot, Store, Target, VersionMatch};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -140,6 +140,7 @@ async fn count(
     let definitions = store.definitions();
     let data_set = &content.data_sets[id];
     let mut events: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
+    let mut undated = BTreeMap::new();
     for (name, indicator) in data_set.indicators(content) {
         let reader = Reader {
             definitions: &definitions,
@@ -149,6 +150,11 @@ async fn count(
             base,
         };
         events.insert(name, collect(snapshot, &reader).await?);
+        let query = indicator
+            .undated(&definitions)
+            .map_err(Dhis2Error::Refused)?;
+        let total = snapshot.search(&query, Page::First).await?.total;
+        undated.insert(name.to_string(), total.unwrap_or(0));
     }
     let tabulations = data_set.cells.iter().map(|cell| {
         let count = content.indicators[&cell.indicator].count;
@@ -170,7 +176,9 @@ async fn count(
         |_, report| before.extend(reported(&report)),
     )
     .await?;
-    Ok(plan(id, data_set, period, tabulations.collect(), &before))
+    let mut plan = plan(id, data_set, period, tabulations.collect(), &before);
+    plan.undated = undated;
+    Ok(plan)
 }
 
 /// The data value sets of the plans as JSON texts, one after the other: what `dhis2 plan` prints.
@@ -189,6 +197,13 @@ pub fn data_value_sets(plans: &[Plan], content: &Content) -> String {
 pub fn account(plans: &[Plan]) -> String {
     let mut text = String::new();
     for plan in plans {
+        for (indicator, count) in plan.undated.iter().filter(|(_, count)| **count > 0) {
+            let _ = writeln!(
+                text,
+                "{} ({indicator}): {count} without a date are in no period",
+                plan.id
+            );
+        }
         for (data_element, indicator, facts, reasons) in plan.not_counted() {
             let left: u64 = reasons.values().sum();
             let _ = writeln!(
