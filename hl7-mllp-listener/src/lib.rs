@@ -5,18 +5,27 @@
 //! Knows only the model crate; the FHIR server is a tower service (`submit`): in process when embedded, HTTP when alone.
 
 pub mod ack;
+mod assemble;
 pub mod charset;
 pub mod client;
 pub mod codec;
 pub mod escape;
 pub mod explain;
+#[cfg(test)]
+mod fake_server;
 pub mod header;
+pub mod identity;
+pub mod journal;
 pub mod mapping;
+mod merge;
 pub mod message;
 pub mod process;
+pub mod replay;
 pub mod separators;
 pub mod server;
+mod server_api;
 mod session;
 pub mod settings;
+mod state;
 pub mod structure;
 pub mod submit;

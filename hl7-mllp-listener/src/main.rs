@@ -4,6 +4,8 @@ use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use hl7_mllp_listener::client::Client;
 use hl7_mllp_listener::explain::Explanation;
+use hl7_mllp_listener::identity::SiteSecret;
+use hl7_mllp_listener::mapping::Mappings;
 use hl7_mllp_listener::message::{Message, TextOptions};
 use hl7_mllp_listener::process::Processor;
 use hl7_mllp_listener::server;
@@ -39,6 +41,8 @@ struct CommandLine {
 enum Command {
     /// Listen (the default).
     Serve,
+    /// Run a message again that was refused or had no map, by the id of its Task in the journal.
+    Replay { task_id: String },
     /// Print how a message is read: every value under its address.
     Explain { file: PathBuf },
     /// Send messages to an MLLP listener, one file each, and print what it answers.
@@ -77,6 +81,10 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
             let file = line.config.as_deref().map(Settings::read).transpose()?;
             serve(line.settings.or(file.unwrap_or_default())).await
         }
+        Command::Replay { task_id } => {
+            let file = line.config.as_deref().map(Settings::read).transpose()?;
+            replay(&line.settings.or(file.unwrap_or_default()), &task_id).await
+        }
         Command::Explain { file } => explain(&file),
         Command::Send {
             address,
@@ -88,6 +96,16 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
 
 async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     server::raise_open_file_limit();
+    let processor = Arc::new(processor(&settings)?);
+    let listener = TcpListener::bind(settings.address()).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    server::serve(listener, processor, settings.connections(), shutdown).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn processor(settings: &Settings) -> Result<Processor, Failure> {
     let base = settings
         .server_url
         .as_deref()
@@ -96,13 +114,75 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     if let Some(seconds) = settings.server_timeout_seconds {
         http.request_timeout_ms = seconds.saturating_mul(1000);
     }
-    let processor = Arc::new(Processor::new(Submit::http(base, http)?));
-    let listener = TcpListener::bind(settings.address()).await?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let shutdown = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
-    server::serve(listener, processor, settings.connections(), shutdown).await;
-    Ok(ExitCode::SUCCESS)
+    let submit = Submit::http(base, http)?;
+    Ok(Processor::new(
+        submit,
+        Arc::new(mappings(settings)?),
+        site_secret(settings)?,
+    ))
+}
+
+fn mappings(settings: &Settings) -> Result<Mappings, Failure> {
+    let folder = settings
+        .mappings_dir
+        .clone()
+        .or_else(|| hl7_mllp_listener::mapping::find_folder("mappings"))
+        .ok_or("no folder `mappings` here, beside the program or above it; set FHIR_MAPPINGS_DIR")?
+        .join("hl7v2");
+    let files = hl7_mllp_listener::mapping::read_folder(&folder)
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
+    Mappings::load(&files).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|e| format!("\n  {e}")).collect();
+        format!("{}:{}", folder.display(), lines.concat()).into()
+    })
+}
+
+/// The secret of the site from its file. Without a setting, `site-secret` in the working directory, made once.
+fn site_secret(settings: &Settings) -> Result<SiteSecret, Failure> {
+    let path = match &settings.site_secret_file {
+        Some(path) => path.clone(),
+        None => {
+            let path = PathBuf::from("site-secret");
+            let mut options = std::fs::OpenOptions::new();
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            if let Ok(mut file) = options.write(true).create_new(true).open(&path) {
+                let secret = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+                file.write_all(format!("{}{}", secret[0].simple(), secret[1].simple()).as_bytes())?;
+                tracing::warn!(
+                    "made the file site-secret; every listener of this site needs the same one (FHIR_SITE_SECRET_FILE)"
+                );
+            }
+            path
+        }
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    SiteSecret::new(text.trim().as_bytes()).ok_or_else(|| {
+        format!(
+            "{}: shorter than {} characters",
+            path.display(),
+            SiteSecret::MIN_BYTES
+        )
+        .into()
+    })
+}
+
+/// Fails if the message is refused again.
+async fn replay(settings: &Settings, task_id: &str) -> Result<ExitCode, Failure> {
+    let answer = processor(settings)?.replay(task_id).await?;
+    writeln!(std::io::stdout(), "{}", answer.code.code())?;
+    for error in &answer.errors {
+        let (code, name) = error.code.code();
+        let severity = error.severity.code();
+        writeln!(
+            std::io::stdout(),
+            "{severity}\t{code} {name}\t{}",
+            error.text
+        )?;
+    }
+    Ok(match answer.code.is_accept() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// SIGTERM and SIGINT end the listener in order.

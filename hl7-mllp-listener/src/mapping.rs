@@ -29,7 +29,7 @@ use load::Read;
 use program::{Event, Program};
 use run::Runner;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use systems::Systems;
 
 /// All maps, compiled. Immutable; swapped whole.
@@ -39,6 +39,15 @@ pub struct Mappings {
     systems: Systems,
     senders: HashMap<String, Sender>,
     default_sender: Sender,
+}
+
+/// A folder by name: in the working directory, else beside the program or above it.
+pub fn find_folder(name: &str) -> Option<PathBuf> {
+    let working = std::env::current_dir().ok();
+    let program = std::env::current_exe().ok();
+    let above = program.iter().flat_map(|path| path.ancestors().skip(1));
+    let mut places = working.iter().map(PathBuf::as_path).chain(above);
+    places.find_map(|place| Some(place.join(name)).filter(|folder| folder.is_dir()))
 }
 
 /// Reads the files below a folder for [`Mappings::load`], sorted by path.

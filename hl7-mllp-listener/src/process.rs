@@ -1,9 +1,24 @@
-//! From one framed message to its acknowledgement.
+//! From one framed message to its acknowledgement: parse, recognise a repeat, convert, read the state, decide, commit, answer.
+//!
+//! AA is said after the transaction is committed, never before. A message that comes again (sender, control id, content without
+//! MSH-7) gets the stored answer and writes nothing. A refused message is kept in the journal by a transaction of its own; when
+//! the FHIR server cannot be reached nothing is claimed, and the sender is told to send again.
 
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
+use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Location};
+use crate::assemble::{Assembled, assemble};
+use crate::header::Header;
+use crate::identity::SiteSecret;
+use crate::journal::{Ending, MESSAGE_SYSTEM, MessageKey, Record, stored_answer};
+use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
+use crate::server_api::{Api, ApiError};
+use crate::state::{self, search_text};
 use crate::submit::Submit;
 use bytes::Bytes;
+use std::sync::Arc;
+
+/// How often a message is decided anew because something it read was changed by another.
+const ATTEMPTS_MAX: usize = 8;
 
 /// What is sent back for one message.
 #[derive(Clone, Debug)]
@@ -25,27 +40,365 @@ impl Reply {
     }
 }
 
-/// Takes messages to the FHIR server.
+/// Takes messages to the FHIR server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Processor {
-    #[expect(dead_code, reason = "filled with the mapping half")]
-    submit: Submit,
+    pub(crate) api: Api,
+    mappings: Arc<Mappings>,
+    secret: SiteSecret,
+    options: TextOptions,
+}
+
+/// Why a message has no effect.
+enum Refusal {
+    /// For a reason in the message: kept in the journal.
+    Content(Answer),
+    /// For a reason outside: nothing is kept, sending again may help.
+    Outside(Answer),
+    /// It came before: this was said then.
+    Repeat(Answer),
+}
+
+/// What a message wants written, before its answer is known.
+struct Decided {
+    assembled: Assembled,
+    ending: Ending,
+    answer: Answer,
+    kept: Vec<(usize, String)>,
 }
 
 impl Processor {
-    pub fn new(submit: Submit) -> Processor {
-        Processor { submit }
+    pub fn new(submit: Submit, mappings: Arc<Mappings>, secret: SiteSecret) -> Processor {
+        Processor {
+            api: Api::new(submit),
+            mappings,
+            secret,
+            options: TextOptions::default(),
+        }
     }
 
     /// Answers one message: it is committed before AA is said. Never fails; what goes wrong is in the reply.
     pub async fn process(&self, frame: Bytes) -> Reply {
-        let answer = match Message::parse(&frame, &TextOptions::default()) {
-            Err(error) => Answer::from(&error),
-            Ok(_) => Answer::refuse(
-                AckCode::AR,
-                AnswerError::error(ErrorCode::UnsupportedMessageType, None, "no mapping"),
-            ),
-        };
+        if Header::read(&frame).is_some_and(|header| header.component(9, 1) == "ACK") {
+            // An acknowledgement is never answered, and tells the server nothing.
+            return Reply {
+                acknowledgment: None,
+                code: None,
+            };
+        }
+        let answer = self.answer(&frame).await;
         Reply::to(&frame, &answer)
     }
+
+    /// Runs a message again under its own journal entry, whose version is given.
+    pub(crate) async fn apply_again(&self, raw: &[u8], version: &str) -> Answer {
+        let key = MessageKey::read(&self.secret, raw);
+        let sender = self.mappings.sender(raw);
+        match self.apply(raw, &key, sender, Some(version)).await {
+            Ok(answer)
+            | Err(Refusal::Repeat(answer) | Refusal::Outside(answer) | Refusal::Content(answer)) => {
+                answer
+            }
+        }
+    }
+
+    /// The outcome of one message.
+    pub async fn answer(&self, raw: &[u8]) -> Answer {
+        let key = MessageKey::read(&self.secret, raw);
+        let sender = self.mappings.sender(raw);
+        match self.apply(raw, &key, sender, None).await {
+            Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Outside(answer)) => answer,
+            Err(Refusal::Content(answer)) => self.refuse(raw, &key, sender, answer).await,
+        }
+    }
+
+    /// `again` is the version of the Task of a message that is run again.
+    async fn apply(
+        &self,
+        raw: &[u8],
+        key: &MessageKey,
+        sender: &Sender,
+        again: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        let message = self.parse(raw, sender)?;
+        let converted = match self.mappings.convert(&message, sender) {
+            Ok(converted) => Some(converted),
+            Err(ConvertError::Unmapped) if sender.accept_unmapped => None,
+            Err(ConvertError::Unmapped) => return Err(Refusal::Content(unmapped(AckCode::AR))),
+            Err(ConvertError::Refused(errors)) => {
+                let code = AckCode::AE;
+                return Err(Refusal::Content(Answer { code, errors }));
+            }
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let warning = match again {
+                None => self.recognise(key, sender).await?,
+                Some(_) => None,
+            };
+            let decided = self
+                .decide(&message, converted.as_ref(), key, sender, warning)
+                .await?;
+            match self.commit(raw, key, &decided, again).await {
+                Ok(()) => return Ok(decided.answer),
+                Err(ApiError::Conflict) => {}
+                Err(error) => return Err(refusal(error, sender)),
+            }
+        }
+        let error = AnswerError::error(
+            ErrorCode::RecordLocked,
+            None,
+            "others kept changing the same resources; send again",
+        );
+        Err(Refusal::Outside(Answer::refuse(
+            outside_code(sender),
+            error,
+        )))
+    }
+
+    fn parse(&self, raw: &[u8], sender: &Sender) -> Result<Message, Refusal> {
+        let options = TextOptions {
+            charset: sender.charset.or(self.options.charset),
+            ..self.options.clone()
+        };
+        let message = Message::parse(raw, &options)
+            .map_err(|error| Refusal::Content(Answer::from(&error)))?;
+        let refuse = |code, field, text: &str| {
+            let location = Some(Location::field("MSH", field));
+            let answer = Answer::refuse(AckCode::AR, AnswerError::error(code, location, text));
+            Err(Refusal::Content(answer))
+        };
+        if message.is_batch() {
+            return refuse(
+                ErrorCode::UnsupportedMessageType,
+                1,
+                "batches are not supported",
+            );
+        }
+        if message.trigger().message_type.is_empty() {
+            return refuse(ErrorCode::UnsupportedMessageType, 9, "MSH-9 is empty");
+        }
+        if message.control_id().is_empty() {
+            return refuse(ErrorCode::RequiredField, 10, "MSH-10 is empty");
+        }
+        if !message.version().is_empty() && !message.version().starts_with('2') {
+            return refuse(
+                ErrorCode::UnsupportedVersion,
+                12,
+                "only HL7 v2 is supported",
+            );
+        }
+        Ok(message)
+    }
+
+    /// Whether the message came before; a warning when another one used its control id.
+    async fn recognise(
+        &self,
+        key: &MessageKey,
+        sender: &Sender,
+    ) -> Result<Option<AnswerError>, Refusal> {
+        let identifier = format!(
+            "{}%7C{}",
+            search_text(MESSAGE_SYSTEM),
+            search_text(&key.identifier())
+        );
+        let urls = [
+            format!("Task?_id={}", key.task_id),
+            format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),
+        ];
+        let tasks = match self.api.first_matches(&urls).await {
+            Ok(tasks) => tasks,
+            Err(error) => return Err(refusal(error, sender)),
+        };
+        let own = tasks.iter().find(|task| task["id"] == key.task_id.as_str());
+        if let Some(answer) = own.and_then(stored_answer) {
+            return Err(Refusal::Repeat(answer));
+        }
+        let other = tasks.iter().any(|task| task["resourceType"] == "Task");
+        Ok(other.then(|| {
+            AnswerError::warning(
+                ErrorCode::DuplicateKey,
+                Some(Location::field("MSH", 10)),
+                "this control id came before with other content; both were processed",
+            )
+        }))
+    }
+
+    async fn decide(
+        &self,
+        message: &Message,
+        converted: Option<&Converted>,
+        key: &MessageKey,
+        sender: &Sender,
+        warning: Option<AnswerError>,
+    ) -> Result<Decided, Refusal> {
+        let mut answer = Answer::accept();
+        answer.errors.extend(warning);
+        answer
+            .errors
+            .extend(message.warnings().iter().map(AnswerError::from));
+        let (assembled, ending) = match converted {
+            None => {
+                answer.errors.extend(unmapped(AckCode::AA).errors);
+                (Assembled::default(), Ending::Unmapped)
+            }
+            Some(converted) => {
+                let drafts = &converted.drafts;
+                let state = state::read(&self.api, &self.mappings, &self.secret, drafts)
+                    .await
+                    .map_err(|error| refusal(error, sender))?;
+                let kind = message.trigger().message_type;
+                let source = key.source();
+                let mut assembled = assemble(&self.mappings, kind, drafts, &state, &source)
+                    .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
+                answer.errors.extend(converted.notices.iter().cloned());
+                answer.errors.append(&mut assembled.notices);
+                (assembled, Ending::Applied)
+            }
+        };
+        let mut decided = Decided {
+            assembled,
+            ending,
+            answer,
+            kept: Vec::new(),
+        };
+        decided.account_for_lines(message);
+        Ok(decided)
+    }
+
+    async fn commit(
+        &self,
+        raw: &[u8],
+        key: &MessageKey,
+        decided: &Decided,
+        again: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let record = Record {
+            ending: decided.ending,
+            answer: &decided.answer,
+            received: &now(),
+            mapped: &decided.assembled.mapped,
+            kept: &decided.kept,
+            written: &decided.assembled.written,
+            patient: decided.assembled.patient.as_ref(),
+            encounter: decided.assembled.encounter.as_ref(),
+        };
+        let mut entries = decided.assembled.entries.clone();
+        entries.extend(key.entries(raw, &record, again));
+        self.api.transaction(entries).await
+    }
+
+    /// Keeps a refused message: its bytes and the reason.
+    async fn refuse(
+        &self,
+        raw: &[u8],
+        key: &MessageKey,
+        sender: &Sender,
+        answer: Answer,
+    ) -> Answer {
+        // A message that came before as refused gets the answer it got then.
+        match self.recognise(key, sender).await {
+            Err(Refusal::Repeat(stored) | Refusal::Outside(stored) | Refusal::Content(stored)) => {
+                return stored;
+            }
+            Ok(_) => {}
+        }
+        let record = Record {
+            ending: Ending::Refused,
+            answer: &answer,
+            received: &now(),
+            mapped: &[],
+            kept: &[],
+            written: &[],
+            patient: None,
+            encounter: None,
+        };
+        match self.api.transaction(key.entries(raw, &record, None)).await {
+            // A conflict is the same message on another connection: its entry says the same.
+            Ok(()) | Err(ApiError::Conflict) => answer,
+            Err(error) => match refusal(error, sender) {
+                Refusal::Outside(outside) => outside,
+                Refusal::Content(_) | Refusal::Repeat(_) => answer,
+            },
+        }
+    }
 }
+
+impl Decided {
+    /// Every line is mapped or kept. The header is mapped: it became the journal entry itself.
+    fn account_for_lines(&mut self, message: &Message) {
+        let mapped = &mut self.assembled.mapped;
+        if self.ending == Ending::Applied {
+            mapped.push(message.header().index());
+            mapped.sort_unstable();
+            mapped.dedup();
+        }
+        for segment in message.segments() {
+            if mapped.binary_search(&segment.index()).is_err() {
+                // What stands where a name should be in an odd line may be content.
+                let name = if segment.is_odd() {
+                    "?"
+                } else {
+                    segment.name()
+                };
+                self.kept.push((segment.index(), name.to_owned()));
+            }
+        }
+    }
+}
+
+fn unmapped(code: AckCode) -> Answer {
+    let location = Some(Location::field("MSH", 9));
+    let text = "there is no map for this message; it was kept";
+    let error = match code {
+        AckCode::AA => AnswerError::warning(ErrorCode::UnsupportedEvent, location, text),
+        _ => AnswerError::error(ErrorCode::UnsupportedEvent, location, text),
+    };
+    Answer::refuse(code, error)
+}
+
+fn outside_code(sender: &Sender) -> AckCode {
+    match sender.unreachable_is_reject {
+        true => AckCode::AR,
+        false => AckCode::AE,
+    }
+}
+
+fn refusal(error: ApiError, sender: &Sender) -> Refusal {
+    if error.is_transient() {
+        tracing::warn!(%error, "a message could not be applied");
+        let text = "the FHIR server cannot take it now; send again";
+        let error = AnswerError::error(ErrorCode::Internal, None, text);
+        return Refusal::Outside(Answer::refuse(outside_code(sender), error));
+    }
+    match error {
+        ApiError::Refused { status, issue } => {
+            let error = AnswerError {
+                diagnostic: format!("{} {issue}", status.as_u16()),
+                ..AnswerError::error(
+                    ErrorCode::Internal,
+                    None,
+                    "the FHIR server refused the content",
+                )
+            };
+            Refusal::Content(Answer::refuse(AckCode::AE, error))
+        }
+        error => {
+            tracing::error!(%error, "a message could not be applied");
+            let error = AnswerError::error(
+                ErrorCode::Internal,
+                None,
+                "the FHIR server answered wrongly",
+            );
+            Refusal::Outside(Answer::refuse(outside_code(sender), error))
+        }
+    }
+}
+
+/// An instant, to the millisecond.
+fn now() -> String {
+    fhir_model::date::instant_text(jiff::Timestamp::now().as_millisecond())
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

@@ -148,10 +148,11 @@ impl Structure {
         };
         let mut current = 0;
         for (index, name) in names.enumerate() {
-            match self
+            let placed = self
                 .step(&mut tree, current, name, index, true)
                 .or_else(|| self.step(&mut tree, current, name, index, false))
-            {
+                .or_else(|| self.step_back(&mut tree, current, name, index));
+            match placed {
                 Some(group) => current = group,
                 None => tree.unplaced.push(index),
             }
@@ -205,6 +206,43 @@ impl Structure {
                 return Some(self.enter(tree, parent, route, segment));
             }
             at = parent;
+        }
+    }
+
+    /// A segment out of order: a place directly in a group around, before what stood there last, that is free or repeats.
+    fn step_back(
+        &self,
+        tree: &mut Tree,
+        current: usize,
+        name: &str,
+        segment: usize,
+    ) -> Option<usize> {
+        // These speak of the segment before them and mean nothing elsewhere.
+        if matches!(name, "NTE" | "PRT" | "ROL") {
+            return None;
+        }
+        let mut at = current;
+        loop {
+            let group = &tree.groups[at];
+            let place = self.groups[group.def]
+                .items
+                .iter()
+                .enumerate()
+                .find(|(index, item)| {
+                    matches!(&item.kind, ItemKind::Segment(own) if own == name)
+                        && (item.repeats || group.members.iter().all(|(taken, _)| taken != index))
+                });
+            if let Some((index, _)) = place {
+                // In its place among the others, so that what comes next still goes on from the end.
+                let members = &mut tree.groups[at].members;
+                let before = members.iter().take_while(|(own, _)| *own <= index).count();
+                members.insert(before, (index, Member::Segment(segment)));
+                return Some(current);
+            }
+            if at == 0 {
+                return None;
+            }
+            at = tree.groups[at].parent;
         }
     }
 
@@ -325,7 +363,7 @@ mod tests {
                 1,
             ),
             ("MSH PID ZPI PV1 OBR", "X(MSH P(P(PID V(PV1)) O(OBR)))", 1),
-            ("MSH PV1 PID", "X(MSH P(P(V(PV1)))  P(P(PID)))", 0),
+            ("MSH PV1 PID", "X(MSH P(P(PID V(PV1))))", 0),
             ("", "X()", 0),
         ] {
             let names: Vec<&str> = segments.split_whitespace().collect();

@@ -406,10 +406,7 @@ impl Compiler {
         outer: &mut Vec<Store>,
     ) -> Block {
         let mut block = Block::default();
-        for (_, name) in &source.require {
-            let bind = self.bind(scope, name);
-            block.require.push((name.clone(), bind));
-        }
+        block.require.clone_from(&source.require);
         let known = scope.names.len();
         let mut lists = Vec::new();
         for step in &source.steps {

@@ -2,6 +2,7 @@
 //!
 //! The folder decides the kind of a file, its name without extension is the name others call it by.
 
+use super::program::Required;
 use super::rule::{self, Atom, Call, Rule, Statement};
 use super::systems::{Systems, uri};
 use super::vocabulary::ConceptMap;
@@ -57,7 +58,7 @@ pub(super) struct MessageSource {
 
 #[derive(Default)]
 pub(super) struct BlockSource {
-    pub require: Vec<(usize, String)>,
+    pub require: Vec<Required>,
     pub steps: Vec<StepSource>,
 }
 
@@ -349,14 +350,25 @@ fn rules(node: &Node) -> Result<Vec<(usize, Rule)>, Fault> {
     Ok(rules)
 }
 
-fn requirements(node: &Node) -> Result<Vec<(usize, String)>, Fault> {
+/// `OBR`, or `OBR when OBX`.
+fn requirements(node: &Node) -> Result<Vec<Required>, Fault> {
     let mut require = Vec::new();
     for item in node.list()? {
-        let name = item.text()?;
-        if !is_segment_name(name) {
+        let text = item.text()?;
+        let (segment, with) = match text.split_once(" when ") {
+            Some((segment, with)) => (segment, Some(with)),
+            None => (text, None),
+        };
+        if let Some(name) = [segment, with.unwrap_or(segment)]
+            .into_iter()
+            .find(|name| !is_segment_name(name))
+        {
             return Err(Fault::new(item.line, format!("`{name}` is no segment")));
         }
-        require.push((item.line, name.to_owned()));
+        require.push(Required {
+            segment: segment.to_owned(),
+            with: with.map(str::to_owned),
+        });
     }
     Ok(require)
 }

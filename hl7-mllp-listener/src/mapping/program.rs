@@ -150,10 +150,17 @@ pub struct MessageMap {
 
 #[derive(Default)]
 pub struct Block {
-    pub require: Vec<(String, Bind)>,
+    pub require: Vec<Required>,
     /// Names that begin empty each time the block is entered.
     pub resets: Vec<Store>,
     pub steps: Vec<Step>,
+}
+
+/// A segment that must stand in a group or below it; if `with` is given, only where that segment stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Required {
+    pub segment: String,
+    pub with: Option<String>,
 }
 
 pub enum Step {

@@ -28,7 +28,8 @@ pub struct Draft {
     pub deletes: Vec<String>,
     /// System and value, best first.
     pub identifiers: Vec<(String, String)>,
-    pub key: Option<Vec<KeyPart>>,
+    /// Ways to tell it from others without identifiers, best first.
+    pub keys: Vec<Vec<KeyPart>>,
     /// The segments that gave it values, from 0.
     pub lines: Vec<usize>,
 }
@@ -120,14 +121,15 @@ impl<'m> Runner<'m> {
                 Store::List(list) => state.lists[*list].clear(),
             }
         }
-        for (name, bind) in &block.require {
-            if state.find(bind, group).is_empty() {
+        for Required { segment, with } in &block.require {
+            let has = |name: &str| self.has_segment(state.tree, group, name);
+            if with.as_deref().is_none_or(has) && !has(segment) {
                 let location = Location {
-                    segment: name.clone(),
+                    segment: segment.clone(),
                     occurrence: 1,
                     ..Location::default()
                 };
-                let reason = format!("the segment {name} is missing");
+                let reason = format!("the segment {segment} is missing");
                 let code = ErrorCode::SegmentSequence;
                 return Err(vec![AnswerError::error(code, Some(location), reason)]);
             }
@@ -150,6 +152,20 @@ impl<'m> Runner<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a segment stands in a group or below it.
+    fn has_segment(&self, tree: &Tree, group: usize, name: &str) -> bool {
+        tree.groups[group]
+            .members
+            .iter()
+            .any(|(_, member)| match member {
+                Member::Segment(index) => {
+                    let segment = self.scope.message.segment(*index);
+                    segment.is_some_and(|segment| segment.name() == name)
+                }
+                Member::Group(inner) => self.has_segment(tree, *inner, name),
+            })
     }
 
     fn call(
@@ -213,7 +229,7 @@ impl<'m> Runner<'m> {
             new: Object::new(),
             deletes: Vec::new(),
             identifiers: Vec::new(),
-            key: None,
+            keys: Vec::new(),
             lines: Vec::new(),
         };
         draft
@@ -240,7 +256,11 @@ impl<'m> Runner<'m> {
         };
         draft.deletes.retain(|path| !present(path));
         draft.identifiers = self.identifiers(map, env);
-        draft.key = map.keys.iter().find_map(|key| self.key(key, env));
+        draft.keys = map
+            .keys
+            .iter()
+            .filter_map(|key| self.key(key, env))
+            .collect();
         draft
     }
 

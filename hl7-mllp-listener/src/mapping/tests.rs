@@ -101,3 +101,248 @@ fn an_admission() {
     );
     assert_eq!(converted.drafts[0].lines.iter().max(), Some(&3));
 }
+
+fn load_errors(path: &str, text: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");
+    let mut files = read_folder(&folder).unwrap();
+    files.retain(|file| file.path != path);
+    files.push(File {
+        path: path.to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    });
+    let errors = Mappings::load(&files).err().unwrap_or_default();
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn mistakes_are_named_by_file_and_line() {
+    for (path, text, expect) in [
+        (
+            "segments/X.yaml",
+            "resource: Patient\ncolour: red\n",
+            "segments/X.yaml:2: unknown key `colour`",
+        ),
+        (
+            "segments/X.yaml",
+            "rules: |\n  a: PID-1\n",
+            "segments/X.yaml:1: `resource` is missing",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: PID-1\n  b: PID-0\n",
+            "segments/X.yaml:4: `PID-0`: fields are numbered from 1 to 999",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: PID-1 | PIN.code\n",
+            "segments/X.yaml:3: no converter `PIN.code`",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  # c\n  a: PID-1 | ID.code -> Nothing\n",
+            "segments/X.yaml:4: no vocabulary `Nothing`",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: PID-1 | ST.string -> PatientClass\n",
+            "segments/X.yaml:3: this converter takes no vocabulary",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: PID-1 | CX.Identifier(kind=MR)\n",
+            "segments/X.yaml:3: CX.Identifier takes no `kind`",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: $event.colour\n",
+            "segments/X.yaml:3: no event sets `colour`",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a[x]: PID-1\n",
+            "segments/X.yaml:3: [x] stands last, and its converter says the type",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: .1\n",
+            "segments/X.yaml:3: an address without a segment is for element maps",
+        ),
+        (
+            "segments/X.yaml",
+            "resource: Patient\nwrite: { ADT: replace }\n",
+            "segments/X.yaml:2: write: upsert or create",
+        ),
+        (
+            "datatypes/CX.X.yaml",
+            "element: Extension\nrules: |\n  a: PID-3\n",
+            "datatypes/CX.X.yaml:3: PID is not the segment of this map",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R02\n",
+            "messages/X.yaml:1: no structure `ORU_R02`",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R01\ndo:\n  - PID.Person\n",
+            "messages/X.yaml:3: no map `PID.Person` in segments/",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R01\ndo:\n  - PV1.Encounter(subject=$p)\n",
+            "messages/X.yaml:3: `$p` is not known here",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R01\ndo:\n  - let p = PID.Patient(colour=red)\n",
+            "messages/X.yaml:3: PID.Patient uses no `$colour`",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R01\ndo:\n  - for: VISITS\n    do: [PID.Patient]\n",
+            "messages/X.yaml:3: `VISITS` is no group here, and no segment",
+        ),
+        (
+            "events/x.yaml",
+            "ADT^A99:\n  message: ADT_A99\n",
+            "events/x.yaml:1: no message map `ADT_A99`",
+        ),
+        (
+            "events/x.yaml",
+            "ADT^A01:\n  message: ADT_A01\n",
+            "events/x.yaml:1: ADT^A01 is here twice",
+        ),
+        (
+            "structures/X.yaml",
+            "groups: MSH pid\n",
+            "structures/X.yaml:1: `pid` is neither a segment nor followed by [...]",
+        ),
+        (
+            "vocabulary/X.json",
+            "{}",
+            "vocabulary/X.json:1: this is no ConceptMap",
+        ),
+        (
+            "vocabulary/X.json",
+            "{\n,",
+            "vocabulary/X.json:2: this is not valid JSON",
+        ),
+        (
+            "senders/X.yaml",
+            "zone: CET\n",
+            "senders/X.yaml:1: zone: +01:00, -05:00 or Z",
+        ),
+        (
+            "senders/X.yaml",
+            "charset: EBCDIC\n",
+            "senders/X.yaml:1: this character set is not in table 0211, or not supported",
+        ),
+        (
+            "systems.yaml",
+            "coding:\n  LN: loinc\n",
+            "systems.yaml:2: this is no URI",
+        ),
+        (
+            "other/X.yaml",
+            "a: b\n",
+            "other/X.yaml:1: no data belongs into \"other\"",
+        ),
+    ] {
+        let errors = load_errors(path, text);
+        assert!(
+            errors.iter().any(|error| error == expect),
+            "{text}\n{errors:?}"
+        );
+    }
+    assert_eq!(load_errors("README.md", "# words"), [""; 0]);
+}
+
+/// The six triggers over a folder of messages (HL7V2_CORPUS), if there is one.
+#[test]
+fn a_folder_of_messages_converts() {
+    let Some(folder) = std::env::var_os("HL7V2_CORPUS") else {
+        return;
+    };
+    let mappings = real();
+    let mut counts: std::collections::BTreeMap<String, (usize, usize)> = Default::default();
+    let mut warnings: std::collections::BTreeMap<String, usize> = Default::default();
+    for file in read_folder(Path::new(&folder)).unwrap() {
+        for text in messages(&file.bytes) {
+            let Ok(message) = Message::parse(&text, &TextOptions::default()) else {
+                continue;
+            };
+            if !mappings.has_map(&message) {
+                continue;
+            }
+            let trigger = message.trigger();
+            let count = counts
+                .entry(format!("{}^{}", trigger.message_type, trigger.event))
+                .or_default();
+            count.0 += 1;
+            match mappings.convert(&message, mappings.sender(&text)) {
+                Ok(converted) => {
+                    count.1 += 1;
+                    for notice in converted.notices {
+                        let at = notice.location.unwrap_or_default();
+                        *warnings
+                            .entry(format!("{}-{} {}", at.segment, at.field, notice.text))
+                            .or_default() += 1;
+                    }
+                }
+                Err(error) => println!("{}: {error:?}", file.path),
+            }
+        }
+    }
+    println!("{counts:#?}");
+    let mut warnings: Vec<_> = warnings.into_iter().collect();
+    warnings.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    warnings.truncate(40);
+    println!("{warnings:#?}");
+    let sent: usize = counts.values().map(|(sent, _)| sent).sum();
+    let converted: usize = counts.values().map(|(_, converted)| converted).sum();
+    assert!(converted * 100 >= sent * 95, "{converted} of {sent}");
+}
+
+/// The messages of a file, without batch segments.
+fn messages(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut messages: Vec<Vec<u8>> = Vec::new();
+    for line in bytes.split(|byte| matches!(byte, b'\r' | b'\n')) {
+        let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        match line.get(..3) {
+            Some(b"MSH") => messages.push(line.to_vec()),
+            Some(b"FHS" | b"BHS" | b"BTS" | b"FTS") | None => {}
+            Some(_) => {
+                if let Some(message) = messages.last_mut() {
+                    message.push(b'\r');
+                    message.extend(line);
+                }
+            }
+        }
+    }
+    messages
+}
+
+const ORU: &str = "MSH|^~\\&|LAB|GH|||20260301||ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||1^^^A||X^Y||1980\r\
+    PV1|1|I|W^1||||D1^H^G||||||||||||V1\rORC|RE|O1^H|F1^L\rOBR|1|O1^H|F1^L|1-1^a^LN|||2026||||||||S&b||||||||2026030110||CH|F\r\
+    NTE|1||note~more\rOBX|1|NM|1-1^a^LN||+7.0|mg^m^UCUM|1-2|H~L|||F|||2026\rOBX|2|SN|2-2^b^LN||^1^-^2|mg\r\
+    OBX|3|ED|3^c^99||^TEXT^plain^Base64^YWJj\rOBX|4|CWE|4||A^b^L~C^d^L\rNTE|1||x\rSPM|1|1&a^2&b||BLD^x^HL70487\rZZZ|1";
+
+proptest::proptest! {
+    /// Whatever a sender does to a message, it converts or is refused; it never panics.
+    #[test]
+    fn mutated_messages_never_panic(
+        cuts in proptest::collection::vec((0usize..700, 0usize..12, "[|^~&\\\\\r\"A-Z0-9é.+-]{0,6}"), 0..12)
+    ) {
+        static MAPPINGS: std::sync::LazyLock<Mappings> = std::sync::LazyLock::new(real);
+        let mut text: Vec<char> = ORU.chars().collect();
+        for (at, length, insert) in cuts {
+            let at = 9 + at % (text.len() - 9);
+            let end = (at + length).min(text.len());
+            text.splice(at..end, insert.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Ok(message) = Message::parse(text.as_bytes(), &TextOptions::default()) {
+            let _ = MAPPINGS.convert(&message, MAPPINGS.sender(text.as_bytes()));
+        }
+    }
+}

@@ -106,8 +106,10 @@ impl ConceptMap {
         }
     }
 
+    /// Codes as they are written, else in capitals: v2 tables are, some senders are not.
     pub fn look_up(&self, code: &str) -> Lookup {
-        match self.targets.get(code) {
+        let exact = self.targets.get(code);
+        match exact.or_else(|| self.targets.get(&code.to_uppercase())) {
             Some(target) if *target == NO_MAP => Lookup::NoMap,
             Some(target) => Lookup::Target(target.clone()),
             None => match &self.unmapped {
@@ -165,6 +167,7 @@ mod tests {
         let same = group(json!({"unmapped": {"mode": "use-source-code"}}));
         for (map, asked, expect) in [
             (&group(json!({})), "A", "a"),
+            (&group(json!({})), "a", "a"),
             (&group(json!({})), "B", "NoMap"),
             (&group(json!({})), "C", "Unknown"),
             (&fixed, "C", "z"),

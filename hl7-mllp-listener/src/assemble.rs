@@ -1,0 +1,277 @@
+//! Drafts and the current state become the entries of one transaction: references get their ids, things without identity move into
+//! what refers to them, and everything a decision was read from stands there under the version that was read.
+
+use crate::ack::{AnswerError, ErrorCode};
+use crate::mapping::program::Write;
+use crate::mapping::{Draft, Mappings, draft_index};
+use crate::merge::{Merged, create, merge};
+use crate::state::{Resolved, State};
+use fhir_model::ResourceKey;
+use serde_json::{Map as Object, Value as Json, json};
+
+/// What a message writes.
+#[derive(Debug, Default)]
+pub struct Assembled {
+    /// Transaction entries for the resources.
+    pub entries: Vec<Json>,
+    /// What was created or may have changed, in the order of the message.
+    pub written: Vec<ResourceKey>,
+    /// The first patient and the first encounter of the message.
+    pub patient: Option<ResourceKey>,
+    pub encounter: Option<ResourceKey>,
+    /// Segments whose values are in a resource, from 0, sorted.
+    pub mapped: Vec<usize>,
+    pub notices: Vec<AnswerError>,
+}
+
+/// Builds the entries.
+///
+/// # Errors
+/// What in the message contradicts the state of the server.
+pub fn assemble(
+    mappings: &Mappings,
+    message_type: &str,
+    drafts: &[Draft],
+    state: &State,
+    source: &str,
+) -> Result<Assembled, AnswerError> {
+    let mut out = Assembled::default();
+    let references = References { drafts, state };
+    for (index, resolved) in state.resolved.iter().enumerate() {
+        let draft = &drafts[index];
+        let map = &mappings.program.maps[draft.map];
+        let kind = map.resource_type.as_str();
+        match resolved {
+            Some(Resolved::Id(id)) => {
+                let key = ResourceKey::new(kind, id.as_str());
+                match kind {
+                    "Patient" => drop(out.patient.get_or_insert_with(|| key.clone())),
+                    "Encounter" => drop(out.encounter.get_or_insert_with(|| key.clone())),
+                    _ => {}
+                }
+                if state.ambiguous.contains(&index) {
+                    out.ambiguous(
+                        map.write
+                            .iter()
+                            .find(|(code, _)| code == message_type || code == "*"),
+                        kind,
+                    )?;
+                }
+                let draft = references.finished(&united(drafts, state, index));
+                out.resource(map, message_type, &draft, state, &key, source);
+                out.mapped.extend(&draft.lines);
+            }
+            Some(Resolved::Same(_)) => out.mapped.extend(&draft.lines),
+            // Counted as mapped below, when something refers to it.
+            Some(Resolved::Contained) | None => {}
+            Some(Resolved::LeftOut) => out.notices.push(AnswerError::warning(
+                ErrorCode::UnknownKey,
+                None,
+                format!("no identifier for a {kind}: it was kept in the journal only"),
+            )),
+        }
+    }
+    let kept_inside = out.contained(&state.resolved);
+    for index in kept_inside {
+        out.mapped.extend(&drafts[index].lines);
+    }
+    out.mapped.sort_unstable();
+    out.mapped.dedup();
+    Ok(out)
+}
+
+impl Assembled {
+    /// Identifiers of one thing that belong to different resources: an order or visit cannot be changed on a guess; one that is only
+    /// referred to is taken by its best identifier.
+    fn ambiguous(
+        &mut self,
+        write: Option<&(String, Write)>,
+        kind: &str,
+    ) -> Result<(), AnswerError> {
+        let reason = format!("the identifiers of a {kind} belong to different resources");
+        match write {
+            Some((_, Write::Create)) => {
+                let notice = AnswerError::warning(ErrorCode::DuplicateKey, None, reason);
+                self.notices.push(notice);
+                Ok(())
+            }
+            _ => Err(AnswerError::error(ErrorCode::DuplicateKey, None, reason)),
+        }
+    }
+
+    fn resource(
+        &mut self,
+        map: &crate::mapping::program::Map,
+        message_type: &str,
+        draft: &Draft,
+        state: &State,
+        key: &ResourceKey,
+        source: &str,
+    ) {
+        let current = state.current(&key.resource_type, &key.id);
+        let (mut body, condition, is_written) = match current {
+            None => (create(draft), ("ifNoneMatch", "*".to_owned()), true),
+            Some(current) => {
+                let condition = ("ifMatch", format!("W/\"{}\"", current.version));
+                match merge(map, message_type, draft, &current.body) {
+                    Merged::Changed(body) if body != current.body => (body, condition, true),
+                    Merged::Changed(_) | Merged::Kept => (current.body.clone(), condition, false),
+                    Merged::Stale => {
+                        self.notices.push(AnswerError::warning(
+                            ErrorCode::SegmentSequence,
+                            None,
+                            format!(
+                                "older than what is known: the {} was not changed",
+                                key.resource_type
+                            ),
+                        ));
+                        (current.body.clone(), condition, false)
+                    }
+                }
+            }
+        };
+        body.insert("id".into(), key.id.as_str().into());
+        if is_written {
+            let meta = body
+                .entry("meta")
+                .or_insert_with(|| Json::Object(Object::new()));
+            meta["source"] = source.into();
+            self.written.push(key.clone());
+        }
+        let mut request = json!({"method": "PUT", "url": key.to_string()});
+        request[condition.0] = condition.1.into();
+        self.entries
+            .push(json!({"resource": body, "request": request}));
+    }
+
+    /// The contained drafts that stand in one of the entries.
+    fn contained(&self, resolved: &[Option<Resolved>]) -> Vec<usize> {
+        let ids: Vec<&str> = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry["resource"]["contained"].as_array())
+            .flatten()
+            .filter_map(|resource| resource["id"].as_str())
+            .collect();
+        (0..resolved.len())
+            .filter(|index| resolved[*index] == Some(Resolved::Contained))
+            .filter(|index| ids.contains(&contained_id(*index).as_str()))
+            .collect()
+    }
+}
+
+/// A draft together with the later drafts of the same thing, which fill in what it does not say.
+fn united(drafts: &[Draft], state: &State, index: usize) -> Draft {
+    let own = &drafts[index];
+    let mut united = Draft {
+        map: own.map,
+        body: own.body.clone(),
+        new: own.new.clone(),
+        deletes: own.deletes.clone(),
+        identifiers: own.identifiers.clone(),
+        keys: Vec::new(),
+        lines: own.lines.clone(),
+    };
+    for (other, resolved) in state.resolved.iter().enumerate().skip(index + 1) {
+        if *resolved == Some(Resolved::Same(index)) {
+            for (name, value) in &drafts[other].body {
+                united
+                    .body
+                    .entry(name.as_str())
+                    .or_insert_with(|| value.clone());
+            }
+        }
+    }
+    united
+}
+
+fn contained_id(index: usize) -> String {
+    format!("d{index}")
+}
+
+struct References<'a> {
+    drafts: &'a [Draft],
+    state: &'a State,
+}
+
+impl References<'_> {
+    /// The draft with real references, and with what it has to contain.
+    fn finished(&self, draft: &Draft) -> Draft {
+        let mut inside = Vec::new();
+        let mut finish = |body: &Object<String, Json>| {
+            let mut body = Json::Object(body.clone());
+            self.rewrite(&mut body, &mut inside);
+            match body {
+                Json::Object(body) => body,
+                _ => Object::new(),
+            }
+        };
+        let mut body = finish(&draft.body);
+        let new = finish(&draft.new);
+        let mut contained = Vec::new();
+        let mut next = 0;
+        while let Some(index) = inside.get(next).copied() {
+            next += 1;
+            let mut resource = Json::Object(create(&self.drafts[index]));
+            self.rewrite(&mut resource, &mut inside);
+            resource["id"] = contained_id(index).into();
+            contained.push(resource);
+        }
+        if !contained.is_empty() {
+            body.insert("contained".into(), Json::Array(contained));
+        }
+        Draft {
+            map: draft.map,
+            body,
+            new,
+            deletes: draft.deletes.clone(),
+            identifiers: draft.identifiers.clone(),
+            keys: Vec::new(),
+            lines: draft.lines.clone(),
+        }
+    }
+
+    /// Returns false when nothing is left of the value.
+    fn rewrite(&self, value: &mut Json, inside: &mut Vec<usize>) -> bool {
+        match value {
+            Json::Object(object) => {
+                if let Some(index) = object
+                    .get("reference")
+                    .and_then(Json::as_str)
+                    .and_then(draft_index)
+                {
+                    let Some(text) = self.text(index, inside) else {
+                        return false;
+                    };
+                    object.insert("reference".into(), text.into());
+                    return true;
+                }
+                object.retain(|_, child| self.rewrite(child, inside));
+                !object.is_empty()
+            }
+            Json::Array(items) => {
+                let before = items.len();
+                items.retain_mut(|item| self.rewrite(item, inside));
+                before == 0 || !items.is_empty()
+            }
+            _ => true,
+        }
+    }
+
+    fn text(&self, index: usize, inside: &mut Vec<usize>) -> Option<String> {
+        match self.state.resolved.get(index)?.as_ref()? {
+            Resolved::Id(id) => {
+                let kind = self.drafts[index].body.get("resourceType")?.as_str()?;
+                Some(format!("{kind}/{id}"))
+            }
+            Resolved::Same(owner) => self.text(*owner, inside),
+            Resolved::Contained => {
+                if !inside.contains(&index) {
+                    inside.push(index);
+                }
+                Some(format!("#{}", contained_id(index)))
+            }
+            Resolved::LeftOut => None,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a draft may change of a resource that exists: authority (`write`), the order of a status (`order`), and the rule that absent
+//! keeps and `""` deletes. Pure: two JSON objects in, one out.
+
+use crate::mapping::Draft;
+use crate::mapping::program::{Map, Order, Write};
+use fhir_model::PartialDate;
+use serde_json::{Map as Object, Value as Json};
+
+/// What became of a resource.
+#[derive(Debug, PartialEq)]
+pub enum Merged {
+    /// To be written; whether it differs from what is there, the server knows.
+    Changed(Object<String, Json>),
+    /// Read and left alone; it still stands in the transaction, so that the decision holds.
+    Kept,
+    /// Left alone because the message is older than what is known.
+    Stale,
+}
+
+/// A resource that does not exist yet.
+pub fn create(draft: &Draft) -> Object<String, Json> {
+    let mut body = draft.body.clone();
+    for (name, value) in &draft.new {
+        body.entry(name.as_str()).or_insert_with(|| value.clone());
+    }
+    body
+}
+
+/// Applies a draft to the current resource. `message_type` is MSH-9.1.
+pub fn merge(
+    map: &Map,
+    message_type: &str,
+    draft: &Draft,
+    current: &Object<String, Json>,
+) -> Merged {
+    let write = map
+        .write
+        .iter()
+        .find(|(code, _)| code == message_type || code == "*")
+        .map_or(Write::Upsert, |(_, write)| *write);
+    if write == Write::Create {
+        return Merged::Kept;
+    }
+    let mut keep_status = false;
+    if let Some(order) = &map.order {
+        match compare(order, &draft.body, current) {
+            Standing::Lower if order.skip_lower => return Merged::Stale,
+            Standing::Older => return Merged::Stale,
+            Standing::Lower => keep_status = true,
+            Standing::Fine => {}
+        }
+    }
+    let mut next = current.clone();
+    for path in &draft.deletes {
+        delete(&mut next, path);
+    }
+    for (name, value) in &draft.body {
+        let is_kept = keep_status
+            && map
+                .order
+                .as_ref()
+                .is_some_and(|order| order.element == *name);
+        if is_kept || name == "resourceType" {
+            continue;
+        }
+        match map.union.contains(name) {
+            true => unite(&mut next, name, value),
+            false => replace(&mut next, name, value, &draft.body),
+        }
+    }
+    Merged::Changed(next)
+}
+
+enum Standing {
+    Fine,
+    /// The status would go back.
+    Lower,
+    /// The same status, from an earlier time.
+    Older,
+}
+
+fn compare(
+    order: &Order,
+    draft: &Object<String, Json>,
+    current: &Object<String, Json>,
+) -> Standing {
+    let rank = |body: &Object<String, Json>| {
+        let code = body.get(&order.element)?.as_str()?;
+        order
+            .ranks
+            .iter()
+            .position(|rank| rank.iter().any(|own| own == code))
+    };
+    let (Some(new), Some(old)) = (rank(draft), rank(current)) else {
+        return Standing::Fine;
+    };
+    let time = |body: &Object<String, Json>| {
+        let text = body.get(order.newer.as_deref()?)?.as_str()?;
+        PartialDate::parse(text).map(|date| date.range.lo)
+    };
+    match (new.cmp(&old), time(draft), time(current)) {
+        (std::cmp::Ordering::Less, ..) => Standing::Lower,
+        (std::cmp::Ordering::Equal, Some(new), Some(old)) if new < old => Standing::Older,
+        _ => Standing::Fine,
+    }
+}
+
+/// A new value takes the place of the old one, of its other types when it is a choice, and of what was said about it (`_name`).
+fn replace(
+    next: &mut Object<String, Json>,
+    name: &str,
+    value: &Json,
+    draft: &Object<String, Json>,
+) {
+    if let Some(base) = choice_base(name) {
+        next.retain(|other, _| {
+            let other = other.strip_prefix('_').unwrap_or(other);
+            other == name || choice_base(other) != Some(base) || draft.contains_key(other)
+        });
+    }
+    let sibling = format!("_{name}");
+    if !draft.contains_key(&sibling) {
+        next.remove(&sibling);
+    }
+    next.insert(name.to_owned(), value.clone());
+}
+
+/// `effectiveDateTime` -> `effective`.
+fn choice_base(name: &str) -> Option<&str> {
+    const TYPES: [&str; 16] = [
+        "DateTime",
+        "Period",
+        "Timing",
+        "Instant",
+        "Age",
+        "Range",
+        "String",
+        "Quantity",
+        "CodeableConcept",
+        "Boolean",
+        "Integer",
+        "Ratio",
+        "Time",
+        "Attachment",
+        "SampledData",
+        "Reference",
+    ];
+    TYPES
+        .iter()
+        .filter_map(|suffix| name.strip_suffix(suffix))
+        .filter(|base| !base.is_empty())
+        .min_by_key(|base| base.len())
+}
+
+/// Lists keep what they have and gain what is new (identifiers by system and value); objects gain or change single elements.
+fn unite(next: &mut Object<String, Json>, name: &str, value: &Json) {
+    match (next.get_mut(name), value) {
+        (Some(Json::Array(old)), Json::Array(new)) => {
+            for item in new {
+                match old.iter_mut().find(|own| is_same(own, item)) {
+                    Some(own) => *own = item.clone(),
+                    None => old.push(item.clone()),
+                }
+            }
+        }
+        (Some(Json::Object(old)), Json::Object(new)) => {
+            for (name, value) in new {
+                replace(old, name, value, new);
+            }
+        }
+        _ => {
+            next.insert(name.to_owned(), value.clone());
+        }
+    }
+}
+
+fn is_same(a: &Json, b: &Json) -> bool {
+    a == b || (a["value"].is_string() && a["value"] == b["value"] && a["system"] == b["system"])
+}
+
+fn delete(body: &mut Object<String, Json>, path: &str) {
+    match path.split_once('.') {
+        None => {
+            let name = path.strip_suffix("[x]").unwrap_or(path);
+            body.retain(|own, _| {
+                let own = own.strip_prefix('_').unwrap_or(own);
+                own != name && choice_base(own) != Some(name)
+            });
+        }
+        Some((first, rest)) => {
+            if let Some(Json::Object(inner)) = body.get_mut(first) {
+                delete(inner, rest);
+                if inner.is_empty() {
+                    body.remove(first);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

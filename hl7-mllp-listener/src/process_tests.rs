@@ -1,0 +1,413 @@
+//! Whole messages against a server in memory: end states, repeats, order, conflicts, refusals.
+
+use super::*;
+use crate::fake_server::{FakeServer, put};
+use crate::journal::ending;
+use serde_json::{Value as Json, json};
+use std::path::Path;
+
+fn processor(server: &FakeServer) -> Processor {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");
+    let files = crate::mapping::read_folder(&folder).unwrap();
+    let mappings = Arc::new(Mappings::load(&files).unwrap());
+    Processor::new(server.submit(), mappings, SiteSecret::new([3; 32]).unwrap())
+}
+
+fn msh(kind: &str, control: &str) -> String {
+    format!("MSH|^~\\&|HIS|GH|FHIR|HUB|20260301080000+0100||{kind}|{control}|P|2.5.1\r")
+}
+
+const PID: &str = "PID|1||100001^^^GH&1.2.3.4&ISO^MR||TEST^ALICE||19800229|F\r";
+
+fn adt(event: &str, control: &str, rest: &str) -> String {
+    format!(
+        "{}EVN|{event}|20260301080000+0100\r{PID}PV1|1|I|W1^101^A||||||||||||||||V9^^^GH&1.2.3.4&ISO^VN{rest}",
+        msh(&format!("ADT^{event}"), control)
+    )
+}
+
+fn oru(control: &str, hour: &str, report: &str, results: &[(&str, &str, &str)]) -> String {
+    let mut text = format!(
+        "{}{PID}ORC|RE|O1^HIS|F1^LAB\rOBR|1|O1^HIS|F1^LAB|24320-4^Chem^LN|||20260301083000+0100|||||||||||||||202603011{hour}0000+0100||CH|{report}\r",
+        msh("ORU^R01", control)
+    );
+    for (code, value, status) in results {
+        text.push_str(&format!(
+            "OBX|1|NM|{code}^x^LN||{value}|mmol/L^^UCUM|3.5-5.1|H|||{status}\r"
+        ));
+    }
+    text
+}
+
+/// Sends messages and says the codes.
+async fn send(processor: &Processor, messages: &[String]) -> Vec<&'static str> {
+    let mut codes = Vec::new();
+    for message in messages {
+        codes.push(processor.answer(message.as_bytes()).await.code.code());
+    }
+    codes
+}
+
+#[tokio::test]
+async fn a_visit_from_admission_to_discharge() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let admitted = "|||||||||||||||||||||||||20260301080000+0100";
+    let codes = send(
+        &processor,
+        &[
+            adt("A01", "1", admitted),
+            adt("A03", "2", &format!("{admitted}|20260305120000+0100")),
+            // Neither an update nor a late admission opens the visit again.
+            adt("A08", "3", admitted),
+            adt("A01", "4", admitted).replace("ALICE", "ALICIA"),
+        ],
+    )
+    .await;
+    assert_eq!(codes, ["AA"; 4]);
+    let patients = server.all("Patient");
+    assert_eq!(
+        (patients.len(), &patients[0]["name"][0]["given"]),
+        (1, &json!(["ALICIA"]))
+    );
+    let encounters = server.all("Encounter");
+    assert_eq!(encounters.len(), 1);
+    assert_eq!(encounters[0]["status"], "completed");
+    assert_eq!(
+        encounters[0]["actualPeriod"],
+        json!({"start": "2026-03-01T08:00:00+01:00", "end": "2026-03-05T12:00:00+01:00"})
+    );
+    assert_eq!(
+        encounters[0]["subject"]["reference"],
+        format!("Patient/{}", patients[0]["id"].as_str().unwrap())
+    );
+    assert_eq!(
+        (server.all("Task").len(), server.all("Binary").len()),
+        (4, 4)
+    );
+}
+
+#[tokio::test]
+async fn results_are_corrected_and_never_go_back() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let codes = send(
+        &processor,
+        &[
+            oru("1", "0", "P", &[("2823-3", "5.9", "P")]),
+            oru(
+                "2",
+                "1",
+                "F",
+                &[("2823-3", "5.8", "F"), ("2951-2", "139", "F")],
+            ),
+            oru(
+                "3",
+                "2",
+                "C",
+                &[("2823-3", "4.80", "C"), ("2951-2", "139", "D")],
+            ),
+        ],
+    )
+    .await;
+    assert_eq!(codes, ["AA"; 3]);
+    let late = processor
+        .answer(oru("4", "0", "P", &[("2823-3", "5.9", "P")]).as_bytes())
+        .await;
+    assert_eq!(late.code, AckCode::AA);
+    assert!(late.errors.iter().any(|error| error.text.contains("older")));
+    let reports = server.all("DiagnosticReport");
+    assert_eq!(
+        (reports.len(), &reports[0]["status"]),
+        (1, &json!("corrected"))
+    );
+    assert_eq!(reports[0]["meta"]["versionId"], "3");
+    assert_eq!(reports[0]["result"].as_array().unwrap().len(), 2);
+    let observations = server.all("Observation");
+    let of = |code: &str| {
+        let found = observations
+            .iter()
+            .find(|o| o["code"]["coding"][0]["code"] == code);
+        found.unwrap().clone()
+    };
+    assert_eq!(observations.len(), 2);
+    assert_eq!(of("2823-3")["valueQuantity"]["value"].to_string(), "4.80");
+    assert_eq!(
+        of("2823-3")["valueQuantity"]["system"],
+        "http://unitsofmeasure.org"
+    );
+    assert_eq!(of("2951-2")["status"], "entered-in-error");
+    assert_eq!(server.all("ServiceRequest").len(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_stored_answer_and_writes_nothing() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let message = adt("A01", "1", "").replace("|F\r", "|Q\r");
+    let first = processor.answer(message.as_bytes()).await;
+    assert_eq!(first.errors.len(), 1, "{first:?}");
+    let before = server.rows.lock().unwrap().clone();
+    let again = message.replace("|20260301080000+0100||ADT", "|20260301090000+0100||ADT");
+    assert_eq!(processor.answer(again.as_bytes()).await, first);
+    assert_eq!(*server.rows.lock().unwrap(), before);
+    let other = processor.answer(adt("A01", "1", "").as_bytes()).await;
+    assert!(
+        other
+            .errors
+            .iter()
+            .any(|error| error.code == ErrorCode::DuplicateKey)
+    );
+    assert_eq!(server.all("Task").len(), 2);
+}
+
+#[tokio::test]
+async fn results_change_no_demographics_and_follow_a_merge() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    send(&processor, &[adt("A01", "1", "")]).await;
+    let patient = server.all("Patient")[0].clone();
+    let id = patient["id"].as_str().unwrap().to_owned();
+    send(
+        &processor,
+        &[oru("2", "0", "F", &[("1-1", "5", "F")]).replace("ALICE", "OTHER")],
+    )
+    .await;
+    assert_eq!(server.all("Patient"), [patient.clone()]);
+
+    // The patient is merged away between our read and our write.
+    server.meanwhile.lock().unwrap().push(Box::new(move |rows| {
+        let mut merged = patient;
+        merged["active"] = json!(false);
+        merged["link"] =
+            json!([{"other": {"reference": "Patient/survivor"}, "type": "replaced-by"}]);
+        put(rows, &format!("Patient/{id}"), merged);
+        put(
+            rows,
+            "Patient/survivor",
+            json!({"resourceType": "Patient", "id": "survivor"}),
+        );
+    }));
+    let codes = send(
+        &processor,
+        &[oru("3", "0", "F", &[("2-2", "5", "F")])
+            .replace("F1^", "F2^")
+            .replace("O1^", "O2^")],
+    )
+    .await;
+    assert_eq!(codes, ["AA"]);
+    let observations = server.all("Observation");
+    let late = observations
+        .iter()
+        .find(|o| o["code"]["coding"][0]["code"] == "2-2")
+        .unwrap();
+    assert_eq!(late["subject"]["reference"], "Patient/survivor");
+}
+
+#[tokio::test]
+async fn nothing_without_identity_stands_alone() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let message = oru("1", "0", "F", &[("1-1", "5", "F"), ("1-1", "6", "F")])
+        .replace("100001^^^GH&1.2.3.4&ISO^MR", "");
+    assert_eq!(send(&processor, &[message]).await, ["AA"]);
+    assert_eq!(server.all("Patient").len(), 0);
+    let observations = server.all("Observation");
+    // The same code twice is two results.
+    assert_eq!(observations.len(), 2);
+    let inside = &observations[0]["contained"][0];
+    assert_eq!(
+        (&inside["resourceType"], &inside["name"][0]["family"]),
+        (&json!("Patient"), &json!("TEST"))
+    );
+    assert_eq!(
+        observations[0]["subject"]["reference"],
+        format!("#{}", inside["id"].as_str().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn null_deletes_and_absent_keeps() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let with = |control: &str, sex: &str| {
+        adt("A08", control, "").replace("|F\r", &format!("|{sex}|||1 MAIN^^LYON\r"))
+    };
+    let without = |control: &str, tail: &str| adt("A08", control, "").replace("|F\r", tail);
+    send(&processor, &[with("1", "F"), without("2", "|\r")]).await;
+    let patient = &server.all("Patient")[0];
+    assert_eq!(
+        (&patient["gender"], &patient["address"][0]["city"]),
+        (&json!("female"), &json!("LYON"))
+    );
+    send(&processor, &[without("3", "|\"\"|||\"\"\r")]).await;
+    let patient = &server.all("Patient")[0];
+    assert_eq!(
+        (patient.get("gender"), patient.get("address")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn every_line_is_mapped_or_kept() {
+    let server = FakeServer::default();
+    let message = format!("{}\rZPD|1|x\rNTE|1||left", adt("A01", "1", ""));
+    send(&processor(&server), &[message]).await;
+    let task = &server.all("Task")[0];
+    let lines = |code: &str| {
+        let outputs = task["output"].as_array().unwrap().iter();
+        let own = outputs.filter(|o| o["type"]["coding"][0]["code"] == code);
+        own.map(|o| o["valueString"].as_str().unwrap_or_default().to_owned())
+            .collect::<String>()
+    };
+    assert_eq!(lines("lines-mapped"), "1, 3, 4");
+    assert_eq!(lines("lines-kept"), "2 EVN, 5 ZPD, 6 NTE");
+}
+
+#[tokio::test]
+async fn refused_messages_are_kept_and_run_again() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    for (message, code, error, status) in [
+        (
+            msh("ADT^A01", "1"),
+            AckCode::AE,
+            ErrorCode::SegmentSequence,
+            "refused",
+        ),
+        (
+            msh("ADT^A01", ""),
+            AckCode::AR,
+            ErrorCode::RequiredField,
+            "refused",
+        ),
+        (
+            msh("", "3"),
+            AckCode::AR,
+            ErrorCode::UnsupportedMessageType,
+            "refused",
+        ),
+        (
+            msh("ZZZ^Z01", "4"),
+            AckCode::AA,
+            ErrorCode::UnsupportedEvent,
+            "unmapped",
+        ),
+        (
+            format!("{}{PID}OBX|1|NM|1^x||5", msh("ORU^R01", "5")),
+            AckCode::AE,
+            ErrorCode::SegmentSequence,
+            "refused",
+        ),
+        (
+            "garbage".to_owned(),
+            AckCode::AR,
+            ErrorCode::SegmentSequence,
+            "refused",
+        ),
+    ] {
+        server.rows.lock().unwrap().clear();
+        for _ in 0..2 {
+            let answer = processor.answer(message.as_bytes()).await;
+            assert_eq!(
+                (answer.code, answer.errors[0].code),
+                (code, error),
+                "{message}"
+            );
+        }
+        let tasks = server.all("Task");
+        assert_eq!(
+            (tasks.len(), ending(&tasks[0])),
+            (1, Some(status)),
+            "{message}"
+        );
+        assert_eq!(server.rows.lock().unwrap().len(), 2, "{message}");
+        let again = processor.replay(tasks[0]["id"].as_str().unwrap()).await;
+        assert_eq!(again.unwrap().code, code, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_is_applied_by_replay() {
+    let server = FakeServer::default();
+    let raw = adt("A01", "1", "");
+    let processor = processor(&server);
+    let key = MessageKey::read(&SiteSecret::new([3; 32]).unwrap(), raw.as_bytes());
+    let record = Record {
+        ending: Ending::Unmapped,
+        answer: &unmapped(AckCode::AA),
+        received: "2026-01-01T00:00:00Z",
+        mapped: &[],
+        kept: &[],
+        written: &[],
+        patient: None,
+        encounter: None,
+    };
+    let entries = key.entries(raw.as_bytes(), &record, None);
+    processor.api.transaction(entries).await.unwrap();
+    assert_eq!(
+        processor.replay(&key.task_id).await.unwrap().code,
+        AckCode::AA
+    );
+    assert_eq!(server.all("Patient").len(), 1);
+    assert_eq!(ending(&server.all("Task")[0]), Some("applied"));
+    assert!(processor.replay(&key.task_id).await.is_err());
+    assert!(processor.replay("nothing").await.is_err());
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_while_the_server_is_away() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    *server.is_down.lock().unwrap() = true;
+    let message = adt("A01", "1", "");
+    assert_eq!(
+        send(&processor, &[message.clone(), "garbage".into()]).await,
+        ["AR", "AR"]
+    );
+    *server.is_down.lock().unwrap() = false;
+    assert_eq!(server.rows.lock().unwrap().len(), 0);
+    assert_eq!(send(&processor, &[message]).await, ["AA"]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_not_answered() {
+    let server = FakeServer::default();
+    let ack = Bytes::from(msh("ACK", "1"));
+    assert!(
+        processor(&server)
+            .process(ack)
+            .await
+            .acknowledgment
+            .is_none()
+    );
+    assert_eq!(server.rows.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_order_with_its_answers() {
+    let server = FakeServer::default();
+    let order = |control: &str, code: &str| {
+        format!(
+            "{}{PID}ORC|{code}|O9^HIS||||||||||D1^HOUSE^GREG\rOBR|1|O9^HIS||718-7^Hb^LN^^^|S\rOBX|1|CE|1-2^Fasting^LN||Y^Yes^99X||||||F\r",
+            msh("ORM^O01", control)
+        )
+    };
+    let codes = send(&processor(&server), &[order("1", "NW"), order("2", "CA")]).await;
+    assert_eq!(codes, ["AA", "AA"]);
+    let requests = server.all("ServiceRequest");
+    assert_eq!(requests.len(), 1);
+    let request: &Json = &requests[0];
+    assert_eq!(
+        (&request["status"], &request["intent"]),
+        (&json!("revoked"), &json!("order"))
+    );
+    assert_eq!(request["code"]["concept"]["coding"][0]["code"], "718-7");
+    assert!(
+        request["supportingInfo"][0]["reference"]["reference"]
+            .as_str()
+            .unwrap()
+            .starts_with("Observation/")
+    );
+    assert_eq!(server.all("Observation").len(), 1);
+}

@@ -1,0 +1,376 @@
+//! Which resources the drafts of a message are, and what the server knows of them: searches by identifier and reads by derived id,
+//! in batches, until every draft has an id, is contained in another, or is left out.
+//!
+//! A patient who was merged into another (inactive, with a link replaced-by) is followed to the survivor.
+
+use crate::identity::SiteSecret;
+use crate::mapping::{Draft, KeyPart, Mappings};
+use crate::server_api::{Api, ApiError};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map as Object, Value as Json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Values in one search.
+const SEARCH_VALUES_MAX: usize = 40;
+/// Rounds of reading: keys may depend on ids found before, and links lead on.
+const ROUNDS_MAX: usize = 12;
+
+/// A resource as the server holds it.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// `meta.versionId`.
+    pub version: String,
+    pub body: Object<String, Json>,
+}
+
+/// What a draft turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolved {
+    /// The resource of this type with this id; whether it exists says [`State::current`].
+    Id(String),
+    /// The same thing as an earlier draft.
+    Same(usize),
+    /// Nothing identifies it: it lives inside what refers to it.
+    Contained,
+    /// Nothing identifies it, and it is not kept that way.
+    LeftOut,
+}
+
+/// Everything known after reading.
+#[derive(Debug, Default)]
+pub struct State {
+    pub resolved: Vec<Option<Resolved>>,
+    pub current: HashMap<(String, String), Current>,
+    /// Drafts whose identifiers belong to more than one resource.
+    pub ambiguous: Vec<usize>,
+}
+
+/// What has to be asked next: search values by resource type.
+#[derive(Debug, Default)]
+struct Questions {
+    ids: BTreeMap<String, BTreeSet<String>>,
+    identifiers: BTreeMap<String, BTreeSet<(String, String)>>,
+}
+
+/// Finds out what the drafts are.
+///
+/// # Errors
+/// When the server does not answer, or not as a server should.
+pub async fn read(
+    api: &Api,
+    mappings: &Mappings,
+    secret: &SiteSecret,
+    drafts: &[Draft],
+) -> Result<State, ApiError> {
+    let mut state = State {
+        resolved: vec![None; drafts.len()],
+        ..State::default()
+    };
+    let resolver = Resolver {
+        mappings,
+        secret,
+        drafts,
+    };
+    let mut asked = Questions::default();
+    for _ in 0..ROUNDS_MAX {
+        let mut open = Questions::default();
+        resolver.resolve(&mut state, &asked, &mut open);
+        if open.ids.is_empty() && open.identifiers.is_empty() {
+            break;
+        }
+        ask(api, &open, &mut state).await?;
+        asked.add(open);
+    }
+    // Only an endless chain of links ends here; its patients are taken as they are found.
+    for (index, resolved) in state.resolved.iter_mut().enumerate() {
+        let contained = mappings.program.maps[drafts[index].map].contained;
+        resolved.get_or_insert(match contained {
+            true => Resolved::Contained,
+            false => Resolved::LeftOut,
+        });
+    }
+    Ok(state)
+}
+
+struct Resolver<'a> {
+    mappings: &'a Mappings,
+    secret: &'a SiteSecret,
+    drafts: &'a [Draft],
+}
+
+impl Resolver<'_> {
+    /// Decides what can be decided with what was asked so far, and notes what else must be asked.
+    fn resolve(&self, state: &mut State, asked: &Questions, open: &mut Questions) {
+        // Keys that came before in this message, for maps whose repetitions are things of their own.
+        let mut seen: HashMap<(usize, String), usize> = HashMap::new();
+        let mut owners: HashMap<(String, String), usize> = HashMap::new();
+        for (index, draft) in self.drafts.iter().enumerate() {
+            let map = &self.mappings.program.maps[draft.map];
+            let kind = map.resource_type.as_str();
+            let mut key = None;
+            if draft.identifiers.is_empty() {
+                match self.key(draft, state) {
+                    Key::Wait => continue,
+                    Key::None => {
+                        let resolved = match map.contained {
+                            true => Resolved::Contained,
+                            false => Resolved::LeftOut,
+                        };
+                        state.resolved[index] = Some(resolved);
+                        continue;
+                    }
+                    Key::Text(text) => {
+                        let count = seen.entry((draft.map, text.clone())).or_default();
+                        *count += 1;
+                        key = Some(match *count {
+                            count if count > 1 && map.numbered => format!("{text}|#{count}"),
+                            _ => text,
+                        });
+                    }
+                }
+            }
+            if state.resolved[index].is_none() {
+                let found = self.find(index, kind, key.as_deref(), state, asked, open);
+                state.resolved[index] = found.map(Resolved::Id);
+            }
+            if let Some(Resolved::Id(id)) = &state.resolved[index] {
+                let owner = *owners.entry((kind.to_owned(), id.clone())).or_insert(index);
+                if owner != index {
+                    state.resolved[index] = Some(Resolved::Same(owner));
+                }
+            }
+        }
+    }
+
+    /// The first key whose parts are all known.
+    fn key(&self, draft: &Draft, state: &State) -> Key {
+        for parts in &draft.keys {
+            let mut text = String::new();
+            let mut is_known = true;
+            for part in parts {
+                match part {
+                    KeyPart::Text(part) => text.push_str(part),
+                    KeyPart::Draft(other) => match state.id(*other) {
+                        Some(id) => text.push_str(id),
+                        None if state.resolved[*other].is_none() => return Key::Wait,
+                        None => is_known = false,
+                    },
+                }
+            }
+            if is_known {
+                return Key::Text(text);
+            }
+        }
+        Key::None
+    }
+
+    /// The id of a draft, or `None` while something must be asked first.
+    fn find(
+        &self,
+        index: usize,
+        kind: &str,
+        key: Option<&str>,
+        state: &mut State,
+        asked: &Questions,
+        open: &mut Questions,
+    ) -> Option<String> {
+        let draft = &self.drafts[index];
+        let derived = match (draft.identifiers.first(), key) {
+            (Some((system, value)), _) => {
+                self.secret.derived_id(kind, &["identifier", system, value])
+            }
+            (None, key) => self.secret.derived_id(kind, &["key", key?]),
+        };
+        let mut is_open = !asked.has_id(kind, &derived);
+        if is_open {
+            open.ids
+                .entry(kind.to_owned())
+                .or_default()
+                .insert(derived.clone());
+        }
+        for identifier in &draft.identifiers {
+            if !asked.has_identifier(kind, identifier) {
+                is_open = true;
+                let values = open.identifiers.entry(kind.to_owned()).or_default();
+                values.insert(identifier.clone());
+            }
+        }
+        if is_open {
+            return None;
+        }
+        let mut matches: Vec<String> = Vec::new();
+        for identifier in &draft.identifiers {
+            let mut holders = state.holders(kind, identifier);
+            holders.sort();
+            for id in holders {
+                let survivor = self.survivor(kind, id, state, asked, open)?;
+                if !matches.contains(&survivor) {
+                    matches.push(survivor);
+                }
+            }
+        }
+        if matches.len() > 1 && !state.ambiguous.contains(&index) {
+            state.ambiguous.push(index);
+        }
+        match matches.into_iter().next() {
+            Some(id) => Some(id),
+            None => self.survivor(kind, derived, state, asked, open),
+        }
+    }
+
+    /// Follows replaced-by links; `None` while the next one must be read first.
+    fn survivor(
+        &self,
+        kind: &str,
+        id: String,
+        state: &State,
+        asked: &Questions,
+        open: &mut Questions,
+    ) -> Option<String> {
+        let mut passed = vec![id];
+        loop {
+            let last = passed.last()?;
+            let Some(next) = state.replaced_by(kind, last) else {
+                return passed.pop();
+            };
+            if passed.contains(&next) {
+                return passed.into_iter().next();
+            }
+            if !asked.has_id(kind, &next) {
+                open.ids.entry(kind.to_owned()).or_default().insert(next);
+                return None;
+            }
+            passed.push(next);
+        }
+    }
+}
+
+enum Key {
+    Text(String),
+    /// A draft it depends on has no id yet.
+    Wait,
+    None,
+}
+
+impl State {
+    /// The id of a draft, also through an earlier draft of the same thing.
+    pub fn id(&self, index: usize) -> Option<&str> {
+        match self.resolved[index].as_ref()? {
+            Resolved::Id(id) => Some(id),
+            Resolved::Same(owner) => self.id(*owner),
+            Resolved::Contained | Resolved::LeftOut => None,
+        }
+    }
+
+    pub fn current(&self, kind: &str, id: &str) -> Option<&Current> {
+        self.current.get(&(kind.to_owned(), id.to_owned()))
+    }
+
+    fn holders(&self, kind: &str, (system, value): &(String, String)) -> Vec<String> {
+        let has = |current: &Current| {
+            let identifiers = current.body.get("identifier").and_then(Json::as_array);
+            identifiers.is_some_and(|list| {
+                list.iter().any(|own| {
+                    own["system"] == *system.as_str()
+                        && own["value"] == *value.as_str()
+                        && own["use"] != "old"
+                })
+            })
+        };
+        let of_kind = self.current.iter().filter(|((own, _), _)| own == kind);
+        of_kind
+            .filter(|(_, current)| has(current))
+            .map(|((_, id), _)| id.clone())
+            .collect()
+    }
+
+    fn replaced_by(&self, kind: &str, id: &str) -> Option<String> {
+        let body = &self.current(kind, id)?.body;
+        if kind != "Patient" || body.get("active") != Some(&Json::Bool(false)) {
+            return None;
+        }
+        let links = body.get("link")?.as_array()?;
+        let link = links.iter().find(|link| link["type"] == "replaced-by")?;
+        let reference = link["other"]["reference"].as_str()?;
+        let id = reference.strip_prefix("Patient/")?;
+        id.split('/').next().map(str::to_owned)
+    }
+}
+
+impl Questions {
+    fn has_id(&self, kind: &str, id: &str) -> bool {
+        self.ids.get(kind).is_some_and(|ids| ids.contains(id))
+    }
+
+    fn has_identifier(&self, kind: &str, identifier: &(String, String)) -> bool {
+        let identifiers = self.identifiers.get(kind);
+        identifiers.is_some_and(|known| known.contains(identifier))
+    }
+
+    fn add(&mut self, other: Questions) {
+        for (kind, ids) in other.ids {
+            self.ids.entry(kind).or_default().extend(ids);
+        }
+        for (kind, identifiers) in other.identifiers {
+            self.identifiers
+                .entry(kind)
+                .or_default()
+                .extend(identifiers);
+        }
+    }
+
+    /// As search URLs.
+    fn urls(&self) -> Vec<String> {
+        let mut urls = Vec::new();
+        let mut add = |kind: &str, parameter: &str, values: Vec<String>| {
+            for chunk in values.chunks(SEARCH_VALUES_MAX) {
+                // A value may match more than one resource: room for twice as many.
+                let count = chunk.len() * 2 + 20;
+                let values = chunk.join(",");
+                urls.push(format!("{kind}?{parameter}={values}&_count={count}"));
+            }
+        };
+        for (kind, ids) in &self.ids {
+            add(kind, "_id", ids.iter().cloned().collect());
+        }
+        for (kind, identifiers) in &self.identifiers {
+            let token = |(system, value): &(String, String)| {
+                format!("{}%7C{}", search_text(system), search_text(value))
+            };
+            add(kind, "identifier", identifiers.iter().map(token).collect());
+        }
+        urls
+    }
+}
+
+/// A value in a search URL: `\`, `,`, `|` and `$` escaped as FHIR asks, then the rest as URLs ask.
+pub fn search_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | ',' | '|' | '$') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
+}
+
+async fn ask(api: &Api, questions: &Questions, state: &mut State) -> Result<(), ApiError> {
+    for resource in api.searches(&questions.urls()).await? {
+        let Json::Object(body) = resource else {
+            continue;
+        };
+        let text = |name: &str| body.get(name).and_then(Json::as_str);
+        let (Some(kind), Some(id)) = (text("resourceType"), text("id")) else {
+            continue;
+        };
+        let version = body.get("meta").and_then(|meta| meta["versionId"].as_str());
+        let Some(version) = version else {
+            return Err(ApiError::Unexpected("a resource without meta.versionId"));
+        };
+        let key = (kind.to_owned(), id.to_owned());
+        let version = version.to_owned();
+        state.current.insert(key, Current { version, body });
+    }
+    Ok(())
+}
