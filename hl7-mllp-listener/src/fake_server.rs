@@ -12,11 +12,14 @@ use std::sync::{Arc, Mutex};
 /// `Type/id` to the current body and its version.
 pub type Rows = BTreeMap<String, (u64, Json)>;
 
+/// What another client does.
+pub type Interference = Box<dyn FnOnce(&mut Rows) + Send>;
+
 #[derive(Clone, Default)]
 pub struct FakeServer {
     pub rows: Arc<Mutex<Rows>>,
     /// Called before each transaction: what another client does meanwhile.
-    pub meanwhile: Arc<Mutex<Vec<Box<dyn FnOnce(&mut Rows) + Send>>>>,
+    pub meanwhile: Arc<Mutex<Vec<Interference>>>,
     pub is_down: Arc<Mutex<bool>>,
 }
 

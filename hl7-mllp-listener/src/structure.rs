@@ -363,7 +363,8 @@ mod tests {
                 1,
             ),
             ("MSH PID ZPI PV1 OBR", "X(MSH P(P(PID V(PV1)) O(OBR)))", 1),
-            ("MSH PV1 PID", "X(MSH P(P(PID V(PV1))))", 0),
+            ("MSH PV1 PID", "X(MSH P(P(V(PV1))) P(P(PID)))", 0),
+            ("MSH PID NK1 PD1 PV1", "X(MSH P(P(PID PD1 NK1 V(PV1))))", 0),
             ("", "X()", 0),
         ] {
             let names: Vec<&str> = segments.split_whitespace().collect();
