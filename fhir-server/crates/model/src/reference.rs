@@ -42,7 +42,14 @@ impl<'a> Reference<'a> {
             .and_then(|rest| rest.strip_prefix('/'))
         {
             Some(rest) => rest,
-            None if text.contains("://") => return Reference::Other(text),
+            // A conditional reference may hold a URL in its query.
+            None if text
+                .split('?')
+                .next()
+                .is_some_and(|path| path.contains("://")) =>
+            {
+                return Reference::Other(text);
+            }
             None => text,
         };
         if let Some((resource_type, query)) = relative.split_once('?') {
@@ -143,6 +150,17 @@ mod tests {
                     resource_type: "Patient",
                     query: "identifier=a|1",
                 },
+            ),
+            (
+                "Patient?identifier=http://a|1",
+                Reference::Conditional {
+                    resource_type: "Patient",
+                    query: "identifier=http://a|1",
+                },
+            ),
+            (
+                "http://o/Patient?a=b",
+                Reference::Other("http://o/Patient?a=b"),
             ),
             ("patient/1", Reference::Other("patient/1")),
             ("Patient", Reference::Other("Patient")),

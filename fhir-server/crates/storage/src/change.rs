@@ -1,5 +1,7 @@
 //! What can be asked of [`crate::Store::commit`], and what it answers.
 
+use crate::read::Version;
+use crate::search::{Page, SearchPage};
 use fhir_model::{Issue, ResourceKey};
 use fhir_search::Query;
 use serde_json::Value;
@@ -78,4 +80,22 @@ pub enum Effect {
     Deleted,
     /// There was nothing to delete.
     Absent,
+}
+
+/// What is read at the end of a transaction, after its changes.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// The current version.
+    Instance(ResourceKey),
+    /// One version.
+    Version(ResourceKey, i32),
+    Search(Query, Page),
+}
+
+/// The answer to a [`Read`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Of an instance or a version; `None` when there is none.
+    Version(Option<Version>),
+    Page(Box<SearchPage>),
 }

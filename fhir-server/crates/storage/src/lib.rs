@@ -12,9 +12,9 @@ mod store;
 pub mod testing;
 pub mod write;
 
-pub use change::{Change, Effect, Outcome, Target, VersionMatch};
+pub use change::{Answer, Change, Effect, Outcome, Read, Target, VersionMatch};
 pub use error::{CommitError, Error};
 pub use private_postgres::PrivatePostgres;
-pub use read::{StoredResource, Version};
+pub use read::{InstanceHistory, StoredResource, Version};
 pub use search::{Page, SearchPage, Snapshot};
 pub use store::{PoolUse, Store, StoreSettings};

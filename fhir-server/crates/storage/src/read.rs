@@ -1,9 +1,14 @@
-//! Reads: current version, one version, history of an instance.
+//! Reads: current version, one version, history of an instance. One index look-up and string assembly each; no body is parsed.
+
+use crate::error::Error;
+use crate::store::Store;
+use fhir_model::ResourceKey;
+use sqlx::PgExecutor;
 
 /// A stored version of a resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResource {
-    pub key: fhir_model::ResourceKey,
+    pub key: ResourceKey,
     pub version: i32,
     /// Milliseconds since 1970 UTC.
     pub last_updated_ms: i64,
@@ -12,12 +17,188 @@ pub struct StoredResource {
 }
 
 /// A version of a resource: a body or a deletion.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Version {
     Present(StoredResource),
     Deleted {
-        key: fhir_model::ResourceKey,
+        key: ResourceKey,
         version: i32,
         last_updated_ms: i64,
     },
+}
+
+/// A page of an instance's history.
+#[derive(Clone, Debug)]
+pub struct InstanceHistory {
+    /// Newest first; empty when there was never such a resource.
+    pub versions: Vec<Version>,
+    /// How many versions there are in all.
+    pub total: u64,
+}
+
+/// Evaluates `$work` again on a connection that had died unnoticed in the pool (Postgres was restarted): there may be as many as the
+/// pool holds. Only for work that leaves nothing behind.
+macro_rules! retrying {
+    ($pool:expr, $work:expr) => {{
+        let mut attempts = $pool.options().get_max_connections();
+        loop {
+            let result: Result<_, sqlx::Error> = $work;
+            match result {
+                Err(error) if attempts > 0 && $crate::read::connection_lost(&error) => {
+                    attempts -= 1
+                }
+                result => break result,
+            }
+        }
+    }};
+}
+pub(crate) use retrying;
+
+/// Version, milliseconds, text without resourceType (null: a deletion).
+type Row = (i32, i64, Option<String>);
+
+impl Store {
+    /// The current version; `None` when there was never such a resource.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is not reachable.
+    pub async fn read(&self, key: &ResourceKey) -> Result<Option<Version>, Error> {
+        let Some(number) = self.definitions().type_number(&key.resource_type) else {
+            return Ok(None);
+        };
+        let pool = &self.inner.search_pool;
+        let row = retrying!(pool, current(pool, number, key).await)?;
+        Ok(row.map(|row| version_of(key, row)))
+    }
+
+    /// One version, current or older; `None` when there is no such version.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn vread(&self, key: &ResourceKey, version: i32) -> Result<Option<Version>, Error> {
+        let Some(number) = self.definitions().type_number(&key.resource_type) else {
+            return Ok(None);
+        };
+        let pool = &self.inner.search_pool;
+        let row = retrying!(pool, one_version(pool, number, key, version).await)?;
+        Ok(row.map(|row| version_of(key, row)))
+    }
+
+    /// At most `count` versions below `before` (the newest where that is `None`), newest first.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn history_instance(
+        &self,
+        key: &ResourceKey,
+        count: usize,
+        before: Option<i32>,
+    ) -> Result<InstanceHistory, Error> {
+        let mut history = InstanceHistory {
+            versions: Vec::new(),
+            total: 0,
+        };
+        let Some(number) = self.definitions().type_number(&key.resource_type) else {
+            return Ok(history);
+        };
+        let pool = &self.inner.search_pool;
+        let rows: Vec<(i32, i64, Option<String>, i32)> = retrying!(
+            pool,
+            // Versions count from 1 without a gap, so the current one is the total.
+            sqlx::query_as(
+                "SELECT v.version, (extract(epoch FROM v.last_updated) * 1000)::bigint, \
+                 coalesce(v.source, v.content::text), r.version \
+                 FROM resource r CROSS JOIN LATERAL ( \
+                   SELECT r.version, r.last_updated, r.content, r.source WHERE r.version < $3 \
+                   UNION ALL (SELECT h.version, h.last_updated, h.content, h.source FROM resource_history h \
+                     WHERE h.pk = r.pk AND h.version < $3 ORDER BY h.version DESC LIMIT $4)) v \
+                 WHERE r.type = $1 AND r.id = $2 AND v.version > 0 ORDER BY v.version DESC LIMIT $4",
+            )
+            .bind(number)
+            .bind(&key.id)
+            .bind(before.unwrap_or(i32::MAX))
+            .bind(count as i64)
+            .fetch_all(pool)
+            .await
+        )?;
+        for (version, last_updated_ms, text, newest) in rows {
+            history.total = newest as u64;
+            let row = (version, last_updated_ms, text);
+            history.versions.push(version_of(key, row));
+        }
+        Ok(history)
+    }
+}
+
+/// The current version, on this connection.
+pub(crate) async fn current(
+    connection: impl PgExecutor<'_>,
+    type_number: i16,
+    key: &ResourceKey,
+) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT version, (extract(epoch FROM last_updated) * 1000)::bigint, coalesce(source, content::text) \
+         FROM resource WHERE type = $1 AND id = $2 AND version > 0",
+    )
+    .bind(type_number)
+    .bind(&key.id)
+    .fetch_optional(connection)
+    .await
+}
+
+/// One version, on this connection.
+pub(crate) async fn one_version(
+    connection: impl PgExecutor<'_>,
+    type_number: i16,
+    key: &ResourceKey,
+    version: i32,
+) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT v.version, (extract(epoch FROM v.last_updated) * 1000)::bigint, coalesce(v.source, v.content::text) \
+         FROM resource r CROSS JOIN LATERAL ( \
+           SELECT r.version, r.last_updated, r.content, r.source WHERE r.version = $3 \
+           UNION ALL SELECT h.version, h.last_updated, h.content, h.source FROM resource_history h \
+             WHERE h.pk = r.pk AND h.version = $3) v \
+         WHERE r.type = $1 AND r.id = $2 AND v.version > 0",
+    )
+    .bind(type_number)
+    .bind(&key.id)
+    .bind(version)
+    .fetch_optional(connection)
+    .await
+}
+
+pub(crate) fn version_of(key: &ResourceKey, (version, last_updated_ms, text): Row) -> Version {
+    let key = key.clone();
+    match text {
+        Some(text) => Version::Present(StoredResource {
+            body: whole(&key.resource_type, &text),
+            key,
+            version,
+            last_updated_ms,
+        }),
+        None => Version::Deleted {
+            key,
+            version,
+            last_updated_ms,
+        },
+    }
+}
+
+/// A stored text with its resourceType in front. It is never empty: every stored resource has an id.
+pub(crate) fn whole(resource_type: &str, text: &str) -> String {
+    let rest = text.strip_prefix('{').unwrap_or(text);
+    format!("{{\"resourceType\":\"{resource_type}\",{rest}")
+}
+
+/// Whether the connection is gone, rather than the statement refused or the database not there at all.
+pub(crate) fn connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(error) => matches!(
+            error.code().as_deref(),
+            Some("57P01" | "57P02" | "57P03" | "08006" | "08003")
+        ),
+        _ => false,
+    }
 }

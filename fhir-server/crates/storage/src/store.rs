@@ -33,12 +33,10 @@ pub(crate) struct Inner {
     pub(crate) write_pool: PgPool,
     pub(crate) search_pool: PgPool,
     pub(crate) definitions: ArcSwap<Definitions>,
-    #[expect(dead_code, reason = "search documents are made with its base")]
     pub(crate) settings: StoreSettings,
     pub(crate) site_secret: [u8; 32],
     /// The epoch of `definitions`; a write that finds another one in the database must not use them.
     pub(crate) epoch: AtomicI64,
-    #[expect(dead_code, reason = "creates take keys from it")]
     pub(crate) keys: crate::write::Keys,
     pub(crate) statistics: crate::search::StatisticsCache,
 }

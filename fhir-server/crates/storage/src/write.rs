@@ -1,17 +1,273 @@
-//! The one write road: lock, prepare, apply, in one database transaction.
+//! The one write road (design section 4): everything pure first, then one READ COMMITTED transaction that locks, looks, prepares and applies.
+//!
+//! Locks are taken in one order by everyone, so that two commits wait for each other but never deadlock: advisory locks by number,
+//! then existing rows by (type, id), then new rows by (type, id). What fails by contention all the same is tried again here.
 
-use crate::error::Error;
+mod apply;
+mod body;
+mod keys;
+mod lookup;
+mod plan;
+mod prepare;
+mod references;
+mod reindex;
+
+pub(crate) use keys::Keys;
+
+use crate::change::{Answer, Change, Outcome, Read};
+use crate::error::{CommitError, Error};
+use crate::read;
 use crate::store::Store;
+use fhir_definitions::Definitions;
+use fhir_model::IssueKind;
+use plan::{Plan, refuse};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The advisory lock that writes hold shared, and a change of the definitions alone.
 pub(crate) const EPOCH_LOCK: i64 = -1;
-
-/// Surrogate keys set aside for this process.
-#[derive(Default)]
-pub(crate) struct Keys {}
+/// Attempts at a commit that others are in the way of.
+const ATTEMPTS: u32 = 10;
 
 impl Store {
-    pub(crate) async fn reindex(&self) -> Result<u64, Error> {
-        Ok(0)
+    /// Commits all of the changes, or none of them. The outcomes are in the order of the changes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the change that is refused: not what its precondition says (`VersionConflict`), several matches
+    /// (`MultipleMatches`), one identity twice (`Duplicate`), a bad id or type. [`Error::Unavailable`] when the database is not
+    /// reachable or too busy; if it went away during the commit itself, whether that happened is not known.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, CommitError> {
+        Ok(self.transact(changes, &[]).await?.0)
     }
+
+    /// As [`Store::commit`], and then reads in the same transaction, which see the changes. A read that fails undoes the changes; its
+    /// index in the error counts on after the changes.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn transact(
+        &self,
+        changes: Vec<Change>,
+        reads: &[Read],
+    ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
+        let definitions = self.definitions();
+        let plan = Plan::new(&definitions, self.inner.settings.base.as_deref(), changes)?;
+        let mut contended = 0;
+        let mut lost = 0;
+        loop {
+            match self.attempt(&definitions, &plan, reads).await {
+                Ok(done) => return Ok(done),
+                Err(Stop::Final(error)) => return Err(error),
+                Err(Stop::Lost(_)) if lost <= self.inner.settings.write_connections => lost += 1,
+                Err(Stop::Contended) if contended < ATTEMPTS => {
+                    contended += 1;
+                    tokio::time::sleep(pause(contended)).await;
+                }
+                Err(Stop::Lost(error)) => return Err(whole(Error::Unavailable(error))),
+                Err(Stop::Contended) => {
+                    return Err(whole(refuse(
+                        IssueKind::Transient,
+                        "too many others change the same resources; try again",
+                    )));
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        definitions: &Definitions,
+        plan: &Plan,
+        reads: &[Read],
+    ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
+        let mut connection = self.inner.write_pool.acquire().await?;
+        let keys = &self.inner.keys;
+        let targets = keys.targets(&mut connection, &plan.targets).await?;
+        let fresh = keys.fresh(&mut connection, plan.changes.len()).await?;
+
+        let begin = AssertSqlSafe(begin(&plan.locks));
+        let mut transaction = connection.begin_with(begin).await?;
+        let matches = self.matches(&mut transaction, definitions, plan).await?;
+        let resolved = self
+            .resolved(&mut transaction, definitions, plan, &matches)
+            .await?;
+        let ground = lookup::lock_rows(&mut transaction, definitions, &resolved.rows(plan)).await?;
+        self.check_epoch(&mut transaction, definitions, ground.epoch)
+            .await?;
+        let prepared = prepare::prepare(
+            definitions,
+            self.base(),
+            plan,
+            resolved,
+            ground,
+            targets,
+            fresh,
+        )?;
+        keys.give_back(prepared.unused_keys);
+        if !prepared.writes.is_empty() {
+            apply::apply(&mut transaction, prepared.writes).await?;
+        }
+        let answers = self
+            .answers(&mut transaction, definitions, plan, reads)
+            .await?;
+        match transaction.commit().await {
+            Ok(()) => Ok((prepared.outcomes, answers)),
+            Err(error) if read::connection_lost(&error) => {
+                Err(Stop::Final(whole(Error::Unavailable(error))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.inner.settings.base.as_deref()
+    }
+
+    /// Index rows may only be made by the definitions that the database is indexed by.
+    async fn check_epoch(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        epoch: i64,
+    ) -> Result<(), Stop> {
+        if epoch == self.inner.epoch.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let wanted: i64 = sqlx::query_scalar("SELECT definitions FROM site")
+            .fetch_one(connection)
+            .await?;
+        if wanted == definitions.fingerprint() as i64 {
+            self.inner.epoch.store(epoch, Ordering::SeqCst);
+            return Err(Stop::Contended);
+        }
+        Err(Stop::Final(whole(refuse(
+            IssueKind::Transient,
+            "another server has changed the definitions of the database; this one must be started again with the same",
+        ))))
+    }
+
+    async fn answers(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        plan: &Plan,
+        reads: &[Read],
+    ) -> Result<Vec<Answer>, Stop> {
+        let mut answers = Vec::with_capacity(reads.len());
+        if reads.iter().any(|read| matches!(read, Read::Search(..))) {
+            let settings = format!(
+                "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL statement_timeout = {}",
+                self.inner.settings.statement_timeout_ms
+            );
+            sqlx::raw_sql(AssertSqlSafe(settings))
+                .execute(&mut *connection)
+                .await?;
+        }
+        for (index, read) in reads.iter().enumerate() {
+            let answer = self.answer(connection, definitions, read).await;
+            answers
+                .push(answer.map_err(|error| Stop::of(Some(plan.changes.len() + index), error))?);
+        }
+        Ok(answers)
+    }
+
+    async fn answer(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        read: &Read,
+    ) -> Result<Answer, Error> {
+        let (key, row) = match read {
+            Read::Search(query, page) => {
+                let statistics = &self.inner.statistics;
+                let page =
+                    crate::search::search_in(connection, definitions, statistics, query, page);
+                return Ok(Answer::Page(Box::new(page.await?)));
+            }
+            Read::Instance(key) => match definitions.type_number(&key.resource_type) {
+                Some(number) => (key, read::current(&mut *connection, number, key).await?),
+                None => (key, None),
+            },
+            Read::Version(key, version) => match definitions.type_number(&key.resource_type) {
+                Some(number) => (
+                    key,
+                    read::one_version(&mut *connection, number, key, *version).await?,
+                ),
+                None => (key, None),
+            },
+        };
+        Ok(Answer::Version(row.map(|row| read::version_of(key, row))))
+    }
+}
+
+/// The locks are taken in a statement of their own: what follows must see everything that was committed before they were given.
+fn begin(locks: &[i64]) -> String {
+    let mut begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})");
+    if !locks.is_empty() {
+        let list: Vec<String> = locks.iter().map(i64::to_string).collect();
+        begin.push_str("; SELECT pg_advisory_xact_lock(k) FROM unnest('{");
+        begin.push_str(&list.join(","));
+        begin.push_str("}'::bigint[]) AS k");
+    }
+    begin
+}
+
+/// Grows with each attempt, and differs between processes and moments.
+fn pause(attempt: u32) -> Duration {
+    let spread = u64::from(uuid::Uuid::now_v7().as_u128() as u8);
+    Duration::from_millis(u64::from(attempt) * (5 + spread / 16))
+}
+
+/// Why an attempt ended.
+enum Stop {
+    Final(CommitError),
+    /// Others were in the way; nothing was written.
+    Contended,
+    /// The connection was dead; nothing was written.
+    Lost(sqlx::Error),
+}
+
+impl Stop {
+    fn of(index: Option<usize>, error: Error) -> Stop {
+        match error {
+            Error::Unavailable(error) | Error::Database(error) => Stop::from(error),
+            error => Stop::Final(CommitError { index, error }),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Stop {
+    fn from(error: sqlx::Error) -> Stop {
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            // Serialization failure, deadlock, lock timeout; a row that another one made meanwhile.
+            Some("40001" | "40P01" | "55P03" | "23505") => Stop::Contended,
+            // A value that the edge let through but Postgres cannot hold.
+            Some(code) if code.starts_with("22") || code.starts_with("54") => {
+                Stop::Final(whole(refuse(
+                    IssueKind::Value,
+                    "the resource holds a value that cannot be stored",
+                )))
+            }
+            _ if read::connection_lost(&error) => Stop::Lost(error),
+            _ => Stop::Final(whole(error.into())),
+        }
+    }
+}
+
+impl From<(usize, Error)> for Stop {
+    fn from((index, error): (usize, Error)) -> Stop {
+        Stop::of(Some(index), error)
+    }
+}
+
+impl From<CommitError> for Stop {
+    fn from(error: CommitError) -> Stop {
+        Stop::of(error.index, error.error)
+    }
+}
+
+fn whole(error: Error) -> CommitError {
+    CommitError { index: None, error }
 }

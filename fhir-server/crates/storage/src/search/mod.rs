@@ -105,6 +105,18 @@ pub(crate) async fn match_in(
         .collect())
 }
 
+/// A page of a search in the transaction of the caller, which sees its own changes.
+pub(crate) async fn search_in(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &StatisticsCache,
+    query: &Query,
+    at: &Page,
+) -> Result<SearchPage, Error> {
+    let statistics = statistics.get(connection).await?;
+    page(connection, definitions, &statistics.1, query, at).await
+}
+
 /// A page, read on `connection`.
 async fn page(
     connection: &mut PgConnection,

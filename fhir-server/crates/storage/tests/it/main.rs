@@ -1,3 +1,6 @@
 //! The store against a real Postgres.
 
+mod commit;
+mod concurrency;
 mod private_postgres;
+mod requests;

@@ -1,0 +1,305 @@
+//! The statements that write: one per commit, set-based, whatever the number of resources. Updates touch only index rows that differ.
+
+use fhir_search::SearchDocument;
+use sqlx::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+
+/// A new version of a resource.
+pub(super) struct Write {
+    pub pk: i64,
+    pub type_number: i16,
+    pub id: String,
+    pub version: i32,
+    pub last_updated_ms: i64,
+    /// The text without resourceType; `None`: a deletion.
+    pub text: Option<String>,
+    /// Whether the text must be kept beside the JSONB.
+    pub keep_text: bool,
+    /// Whether `resource` has a row with this key already, and whether that row is a version (not only referenced).
+    pub before: Before,
+    /// What it is found by; `None` for a deletion.
+    pub index: Option<Index>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Nothing,
+    Absent,
+    Version,
+}
+
+/// Index rows of one resource.
+pub(super) struct Index {
+    pub document: SearchDocument,
+    /// parameter << 40 | target pk, sorted.
+    pub references: Vec<i64>,
+}
+
+/// Writes all of it: `resource`, history, index rows, outbox.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    mut writes: Vec<Write>,
+) -> Result<(), sqlx::Error> {
+    // Rows go in in the order in which they are locked.
+    writes.sort_by(|a, b| (a.type_number, &a.id).cmp(&(b.type_number, &b.id)));
+    let creates_only = writes.iter().all(|write| write.before == Before::Nothing);
+    let mut rows = Rows::default();
+    for write in writes {
+        rows.add(write);
+    }
+    let (statement, all) = match creates_only {
+        true => (CREATE, false),
+        false => (CHANGE, true),
+    };
+    let query = sqlx::query(statement);
+    let query = rows.entries.bind(query);
+    let query = query
+        .bind(rows.pk)
+        .bind(rows.type_number)
+        .bind(rows.id)
+        .bind(rows.version)
+        .bind(rows.last_updated_ms)
+        .bind(rows.text)
+        .bind(rows.keep_text);
+    let query = match all {
+        true => query
+            .bind(rows.fresh)
+            .bind(rows.replaced)
+            .bind(rows.deleted),
+        false => query,
+    };
+    query.execute(connection).await.map(drop)
+}
+
+/// Writes index rows only, of resources that are there.
+pub(super) async fn index(
+    connection: &mut PgConnection,
+    resources: Vec<(i64, i16, i64, Index)>,
+) -> Result<(), sqlx::Error> {
+    let replaced: Vec<i64> = resources.iter().map(|resource| resource.0).collect();
+    let mut entries = Entries::default();
+    for (pk, type_number, last_updated_ms, index) in resources {
+        entries.add(pk, type_number, last_updated_ms, index);
+    }
+    let query = entries.bind(sqlx::query(INDEX));
+    query.bind(replaced).execute(connection).await.map(drop)
+}
+
+/// $21 to $30: the versions as columns.
+#[derive(Default)]
+struct Rows {
+    entries: Entries,
+    pk: Vec<i64>,
+    type_number: Vec<i16>,
+    id: Vec<String>,
+    version: Vec<i32>,
+    last_updated_ms: Vec<i64>,
+    text: Vec<Option<String>>,
+    keep_text: Vec<bool>,
+    fresh: Vec<bool>,
+    /// Had a version before: that one goes to history, its index rows are compared.
+    replaced: Vec<i64>,
+    deleted: Vec<i64>,
+}
+
+impl Rows {
+    fn add(&mut self, write: Write) {
+        self.pk.push(write.pk);
+        self.type_number.push(write.type_number);
+        self.id.push(write.id);
+        self.version.push(write.version);
+        self.last_updated_ms.push(write.last_updated_ms);
+        self.text.push(write.text);
+        self.keep_text.push(write.keep_text);
+        self.fresh.push(write.before == Before::Nothing);
+        if write.before == Before::Version {
+            self.replaced.push(write.pk);
+        }
+        match write.index {
+            Some(index) => {
+                let (number, ms) = (write.type_number, write.last_updated_ms);
+                self.entries.add(write.pk, number, ms, index);
+            }
+            None => self.deleted.push(write.pk),
+        }
+    }
+}
+
+/// $1 to $20: the index rows as columns. Arrays of all entries lie behind each other, each entry knows its slice.
+#[derive(Default)]
+struct Entries {
+    pk: Vec<i64>,
+    type_number: Vec<i16>,
+    last_updated_ms: Vec<i64>,
+    tokens: Vec<i64>,
+    tokens_end: Vec<i32>,
+    references: Vec<i64>,
+    references_end: Vec<i32>,
+    date: (Vec<i64>, Vec<i16>, Vec<i64>, Vec<i64>, Vec<i64>),
+    quantity: (
+        Vec<i64>,
+        Vec<i16>,
+        Vec<i64>,
+        Vec<Option<String>>,
+        Vec<Option<String>>,
+    ),
+    string: (Vec<i64>, Vec<i16>, Vec<String>),
+}
+
+impl Entries {
+    fn add(&mut self, pk: i64, type_number: i16, last_updated_ms: i64, index: Index) {
+        let document = index.document;
+        self.pk.push(pk);
+        self.type_number.push(type_number);
+        self.last_updated_ms.push(last_updated_ms);
+        self.tokens.extend(document.tokens);
+        self.tokens_end.push(self.tokens.len() as i32);
+        self.references.extend(index.references);
+        self.references_end.push(self.references.len() as i32);
+        for date in document.dates {
+            self.date.0.push(pk);
+            self.date.1.push(date.key.0);
+            self.date.2.push(date.marker);
+            self.date.3.push(date.lo);
+            self.date.4.push(date.hi);
+        }
+        for quantity in document.quantities {
+            self.quantity.0.push(pk);
+            self.quantity.1.push(quantity.key.0);
+            self.quantity.2.push(quantity.unit);
+            self.quantity.3.push(quantity.lo.map(|lo| lo.to_plain()));
+            self.quantity.4.push(quantity.hi.map(|hi| hi.to_plain()));
+        }
+        for string in document.strings {
+            self.string.0.push(pk);
+            self.string.1.push(string.key.0);
+            self.string.2.push(string.value);
+        }
+    }
+
+    fn bind<'q>(
+        self: &mut Entries,
+        query: Query<'q, Postgres, PgArguments>,
+    ) -> Query<'q, Postgres, PgArguments> {
+        let it = std::mem::take(self);
+        query
+            .bind(it.pk)
+            .bind(it.type_number)
+            .bind(it.last_updated_ms)
+            .bind(it.tokens)
+            .bind(it.tokens_end)
+            .bind(it.references)
+            .bind(it.references_end)
+            .bind(it.date.0)
+            .bind(it.date.1)
+            .bind(it.date.2)
+            .bind(it.date.3)
+            .bind(it.date.4)
+            .bind(it.quantity.0)
+            .bind(it.quantity.1)
+            .bind(it.quantity.2)
+            .bind(it.quantity.3)
+            .bind(it.quantity.4)
+            .bind(it.string.0)
+            .bind(it.string.1)
+            .bind(it.string.2)
+    }
+}
+
+/// Exact where a double of seconds would not be.
+macro_rules! timestamp {
+    ($ms:literal) => {
+        concat!(
+            "'epoch'::timestamptz + ",
+            $ms,
+            " * interval '1 millisecond'"
+        )
+    };
+}
+
+/// The index rows of the commit, as relations: n_entry, n_date, n_quantity, n_string.
+macro_rules! new_rows {
+    () => {
+        concat!(
+            "n_entry AS (SELECT pk, ", timestamp!("ms"), " AS last_updated, type, ",
+            "($4::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens, ",
+            "($6::bigint[])[lag(r_end, 1, 0) OVER (ORDER BY place) + 1 : r_end] AS refs ",
+            "FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $5::int[], $7::int[]) ",
+            "WITH ORDINALITY AS n(pk, type, ms, t_end, r_end, place)), ",
+            "n_date AS (SELECT * FROM unnest($8::bigint[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[]) AS n(pk, key, marker, lo, hi)), ",
+            "n_quantity AS (SELECT pk, key, unit, lo::numeric, hi::numeric ",
+            "FROM unnest($13::bigint[], $14::smallint[], $15::bigint[], $16::text[], $17::text[]) AS n(pk, key, unit, lo, hi)), ",
+            "n_string AS (SELECT * FROM unnest($18::bigint[], $19::smallint[], $20::text[]) AS n(pk, key, value)), ",
+        )
+    };
+}
+
+/// The versions of the commit, as relation n.
+macro_rules! new_versions {
+    ($more_parameters:literal, $more_columns:literal) => {
+        concat!(
+            "n AS (SELECT pk, type, id, version, ", timestamp!("ms"), " AS last_updated, content::jsonb AS content, ",
+            "CASE WHEN keep THEN content END AS source", $more_columns,
+            " FROM unnest($21::bigint[], $22::smallint[], $23::text[], $24::int[], $25::bigint[], $26::text[], $27::bool[]",
+            $more_parameters, ") AS n(pk, type, id, version, ms, content, keep", $more_columns, ")), ",
+        )
+    };
+}
+
+/// Index rows of replaced and deleted resources (their pks in `$replaced`) are compared, those of new ones simply inserted: what is
+/// there already is left alone, what is not wanted any more is deleted.
+macro_rules! replace_rows {
+    ($replaced:literal) => {
+        concat!(
+            "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry ",
+            "ON CONFLICT (pk) DO UPDATE SET last_updated = excluded.last_updated, tokens = excluded.tokens, refs = excluded.refs), ",
+            "d_date AS (DELETE FROM sp_date s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_date n ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.lo = s.lo AND n.hi = s.hi)), ",
+            "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT n.* FROM n_date n WHERE NOT EXISTS (SELECT FROM sp_date s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
+            "d_quantity AS (DELETE FROM sp_quantity s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_quantity n ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.unit = s.unit AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
+            "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM sp_quantity s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",
+            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM sp_string s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
+        )
+    };
+}
+
+/// New resources only: nothing to compare, nothing for history.
+const CREATE: &str = concat!(
+    "WITH ",
+    new_rows!(),
+    new_versions!("", ""),
+    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
+    "SELECT pk, type, id, version, last_updated, content, source FROM n), ",
+    "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
+    "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
+    "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT * FROM n_quantity), ",
+    "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT * FROM n_string) ",
+    "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+);
+
+/// Any mixture. $29: pks that had a version before; $30: pks of deletions.
+const CHANGE: &str = concat!(
+    "WITH ",
+    new_rows!(),
+    new_versions!(", $28::bool[]", ", fresh"),
+    "h AS (INSERT INTO resource_history (pk, version, last_updated, content, source) ",
+    "SELECT pk, version, last_updated, content, source FROM resource WHERE pk = ANY ($29::bigint[])), ",
+    "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source ",
+    "FROM n WHERE r.pk = n.pk AND NOT n.fresh), ",
+    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
+    "SELECT pk, type, id, version, last_updated, content, source FROM n WHERE fresh), ",
+    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($30::bigint[])), ",
+    replace_rows!("$29"),
+    "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+);
+
+/// Index rows of resources that stay as they are. $21: their pks.
+const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$21"), "SELECT");

@@ -1,0 +1,320 @@
+//! What the database says under the locks: which resources the conditions match, the rows of the commit locked, the epoch, the time.
+
+use super::plan::{Action, Identity, Plan, at, duplicate, refuse};
+use crate::error::{CommitError, Error};
+use crate::search::Matched;
+use crate::store::Store;
+use fhir_definitions::Definitions;
+use fhir_model::{IssueKind, ResourceKey};
+use fhir_search::Query;
+use sqlx::PgConnection;
+use std::collections::{HashMap, HashSet};
+
+/// A row of `resource`, locked.
+#[derive(Clone, Debug)]
+pub(super) struct Locked {
+    pub pk: i64,
+    /// 0: only referenced so far.
+    pub version: i32,
+    pub last_updated_ms: i64,
+    /// `None`: deleted or absent.
+    pub text: Option<String>,
+}
+
+/// Who the changes are for, and where the conditional references lead.
+pub(super) struct Resolved {
+    /// The key of each change; `None`: a delete whose condition matches nothing.
+    pub keys: Vec<Option<ResourceKey>>,
+    /// The match of each change by condition that has one.
+    pub matched: HashMap<usize, Matched>,
+    /// The conditional references, by their text.
+    pub conditional: HashMap<String, Matched>,
+}
+
+/// The state the commit is decided on.
+pub(super) struct Ground {
+    pub rows: HashMap<ResourceKey, Locked>,
+    pub epoch: i64,
+    /// The database's clock after the last lock, in milliseconds since 1970 UTC.
+    pub now_ms: i64,
+}
+
+impl Store {
+    /// The matches of each condition; at most two: one decides, two are too many.
+    pub(super) async fn matches(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> Result<HashMap<usize, Vec<Matched>>, (usize, Error)> {
+        let mut plain = Vec::new();
+        let mut matches = HashMap::new();
+        for (index, change) in plan.changes.iter().enumerate() {
+            let Identity::Match { query, .. } = &change.identity else {
+                continue;
+            };
+            match plain_tokens(query) {
+                Some(tokens) => plain.push((index, tokens)),
+                None => {
+                    let found = self.matched(connection, definitions, query).await;
+                    matches.insert(index, found.map_err(|error| (index, error))?);
+                }
+            }
+        }
+        if let Some((first, _)) = plain.first() {
+            let first = *first;
+            let found = having_tokens(connection, definitions, plain).await;
+            matches.extend(found.map_err(|error| (first, Error::from(error)))?);
+        }
+        Ok(matches)
+    }
+
+    async fn matched(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        query: &Query,
+    ) -> Result<Vec<Matched>, Error> {
+        let statistics = &self.inner.statistics;
+        crate::search::match_in(connection, definitions, statistics, query, 2).await
+    }
+
+    /// Decides who each change is for, and resolves conditional references: those may lead to what the commit itself writes, so they come last
+    /// (<https://hl7.org/fhir/R5/http.html#trules>).
+    pub(super) async fn resolved(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        plan: &Plan,
+        matches: &HashMap<usize, Vec<Matched>>,
+    ) -> Result<Resolved, CommitError> {
+        let mut resolved = Resolved {
+            keys: Vec::with_capacity(plan.changes.len()),
+            matched: HashMap::new(),
+            conditional: HashMap::new(),
+        };
+        for (index, change) in plan.changes.iter().enumerate() {
+            let found = matches.get(&index).map(Vec::as_slice).unwrap_or_default();
+            let key = match (found, &change.identity, &change.action) {
+                ([one], Identity::Match { fresh, given, .. }, _) => {
+                    if *given && *fresh != one.key.id {
+                        let text = "the id in the resource is not that of the resource matched";
+                        return Err(at(index)(refuse(IssueKind::Value, text)));
+                    }
+                    resolved.matched.insert(index, one.clone());
+                    Some(one.key.clone())
+                }
+                ([], Identity::Match { .. }, Action::Delete) => None,
+                ([], identity, _) => Some(change.key(identity.id())),
+                _ => {
+                    let text = "the condition matches several resources";
+                    return Err(at(index)(refuse(IssueKind::MultipleMatches, text)));
+                }
+            };
+            resolved.keys.push(key);
+        }
+        resolved.refuse_overlap(plan)?;
+        for (index, text, query) in &plan.conditional {
+            let mut found = self
+                .matched(connection, definitions, query)
+                .await
+                .map_err(at(*index))?;
+            // What the commit changes is judged by what it becomes.
+            found.retain(|found| !resolved.keys.contains(&Some(found.key.clone())));
+            found.extend(resolved.written_here(plan, query));
+            let [one] = &found[..] else {
+                let (kind, diagnostics) = match found.is_empty() {
+                    true => (
+                        IssueKind::NotFound,
+                        "a conditional reference matches nothing",
+                    ),
+                    false => (
+                        IssueKind::MultipleMatches,
+                        "a conditional reference matches several resources",
+                    ),
+                };
+                return Err(at(*index)(refuse(kind, diagnostics)));
+            };
+            resolved.conditional.insert(text.clone(), one.clone());
+        }
+        Ok(resolved)
+    }
+}
+
+impl Resolved {
+    /// The rows to lock, as (type number, id).
+    pub(super) fn rows<'a>(&'a self, plan: &Plan) -> Vec<(i16, &'a str)> {
+        let pairs = plan.changes.iter().zip(&self.keys);
+        pairs
+            .filter(|(change, _)| !matches!(change.identity, Identity::New(_)))
+            .filter_map(|(change, key)| Some((change.type_number, key.as_ref()?.id.as_str())))
+            .collect()
+    }
+
+    /// Two changes of one resource; only two conditional creates may find the same one. A condition that would match what another
+    /// change of the commit writes is such a pair too.
+    fn refuse_overlap(&self, plan: &Plan) -> Result<(), CommitError> {
+        let is_found = |index: usize| {
+            let action = &plan.changes[index].action;
+            self.matched.contains_key(&index)
+                && matches!(action, Action::Write { create: true, .. })
+        };
+        let mut seen: HashMap<&ResourceKey, bool> = HashMap::new();
+        for (index, key) in self.keys.iter().enumerate() {
+            let Some(key) = key else { continue };
+            let found = is_found(index);
+            if let Some(before) = seen.insert(key, found)
+                && !(before && found)
+            {
+                return Err(at(index)(duplicate()));
+            }
+            if let Identity::Match { query, .. } = &plan.changes[index].identity
+                && !self.matched.contains_key(&index)
+            {
+                let others = self.written_here(plan, query);
+                if others.iter().any(|other| other.key != *key) {
+                    return Err(at(index)(duplicate()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The resources of this commit that will match, where that can be told from their tokens.
+    fn written_here(&self, plan: &Plan, query: &Query) -> Vec<Matched> {
+        let Some(wanted) = plain_tokens(query) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, (change, key)) in plan.changes.iter().zip(&self.keys).enumerate() {
+            let (Action::Write { document, .. }, Some(key)) = (&change.action, key) else {
+                continue;
+            };
+            let has = |token: &i64| document.tokens.binary_search(token).is_ok();
+            if wanted.iter().all(has) && seen.insert(key) {
+                // The key of a row that is not there yet is filled in when it is made.
+                let matched = self.matched.get(&index);
+                found.push(Matched {
+                    pk: matched.map_or(0, |matched| matched.pk),
+                    key: key.clone(),
+                    version: matched.map_or(0, |matched| matched.version),
+                });
+            }
+        }
+        found
+    }
+}
+
+/// The stored tokens that decide the condition alone; `None` when it says more than "has these tokens".
+fn plain_tokens(query: &Query) -> Option<Vec<i64>> {
+    use fhir_search::query::{Clause, Modifier, ValueMatch};
+    let plain = |clause: &Clause| {
+        matches!(clause, Clause::Param { modifier: Modifier::None, values, .. }
+            if matches!(values[..], [ValueMatch::Token(_)]))
+    };
+    let all = query.types.len() == 1 && !query.filter.is_empty() && query.filter.iter().all(plain);
+    all.then(|| query.atoms())
+}
+
+/// At most two resources per condition that have all of its tokens. One statement for all conditions.
+async fn having_tokens(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    conditions: Vec<(usize, Vec<i64>)>,
+) -> Result<HashMap<usize, Vec<Matched>>, sqlx::Error> {
+    let mut tokens = Vec::new();
+    let mut ends: Vec<i32> = Vec::new();
+    let mut matches = HashMap::new();
+    let mut places = Vec::new();
+    for (index, wanted) in conditions {
+        tokens.extend(wanted);
+        ends.push(tokens.len() as i32);
+        places.push(index);
+        matches.insert(index, Vec::new());
+    }
+    let rows: Vec<(i64, i64, i16, String, i32)> = sqlx::query_as(
+        "SELECT c.place, r.pk, r.type, r.id, r.version FROM ( \
+           SELECT place, ($1::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens \
+           FROM unnest($2::int[]) WITH ORDINALITY AS c(t_end, place)) c \
+         CROSS JOIN LATERAL (SELECT pk FROM entry WHERE tokens @> c.tokens LIMIT 2) e \
+         JOIN resource r ON r.pk = e.pk",
+    )
+    .bind(tokens)
+    .bind(ends)
+    .fetch_all(connection)
+    .await?;
+    for (place, pk, number, id, version) in rows {
+        let index = places[place as usize - 1];
+        if let Some(resource_type) = definitions.type_name(number) {
+            let key = ResourceKey::new(resource_type, id);
+            matches
+                .entry(index)
+                .or_insert_with(Vec::new)
+                .push(Matched { pk, key, version });
+        }
+    }
+    Ok(matches)
+}
+
+/// Type, id, pk, version, milliseconds, text; of the site its epoch; of the database its clock.
+type Row = (
+    Option<i16>,
+    Option<String>,
+    Option<i64>,
+    Option<i32>,
+    Option<i64>,
+    Option<String>,
+    i64,
+    i64,
+);
+
+/// Locks the rows of `keys` in the order of type and id, as everyone does.
+pub(super) async fn lock_rows(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    keys: &[(i16, &str)],
+) -> Result<Ground, sqlx::Error> {
+    let types: Vec<i16> = keys.iter().map(|key| key.0).collect();
+    let ids: Vec<&str> = keys.iter().map(|key| key.1).collect();
+    // The clock is read as each row leaves the inner part, so after the last lock in the last row.
+    let rows: Vec<Row> = sqlx::query_as(
+        "WITH l AS MATERIALIZED (SELECT r.* FROM resource r \
+           JOIN unnest($1::smallint[], $2::text[]) k(type, id) ON r.type = k.type AND r.id = k.id \
+           ORDER BY r.type, r.id FOR UPDATE OF r) \
+         SELECT l.type, l.id, l.pk, l.version, (extract(epoch FROM l.last_updated) * 1000)::bigint, \
+           coalesce(l.source, l.content::text), s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+         FROM site s LEFT JOIN l ON true",
+    )
+    .bind(types)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    let mut ground = Ground {
+        rows: HashMap::with_capacity(keys.len()),
+        epoch: 0,
+        now_ms: 0,
+    };
+    for (number, id, pk, version, last_updated_ms, text, epoch, now_ms) in rows {
+        ground.epoch = epoch;
+        ground.now_ms = ground.now_ms.max(now_ms);
+        let (Some(number), Some(id), Some(pk), Some(version), Some(last_updated_ms)) =
+            (number, id, pk, version, last_updated_ms)
+        else {
+            continue;
+        };
+        let Some(resource_type) = definitions.type_name(number) else {
+            continue;
+        };
+        ground.rows.insert(
+            ResourceKey::new(resource_type, id),
+            Locked {
+                pk,
+                version,
+                last_updated_ms,
+                text,
+            },
+        );
+    }
+    Ok(ground)
+}

@@ -1,0 +1,354 @@
+//! The pure part of a commit, made before any connection is held: ids, checks, references within the commit, search documents, locks.
+
+use super::references::{self, Rewriting};
+use crate::change::{Change, Target, VersionMatch};
+use crate::error::{CommitError, Error};
+use fhir_definitions::Definitions;
+use fhir_model::{Issue, IssueKind, ResourceKey};
+use fhir_search::document::identity_atoms;
+use fhir_search::parse::Context;
+use fhir_search::{Handling, Query, SearchDocument, parse, search_document};
+use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Number of advisory locks: more at once would exhaust Postgres's lock table.
+const STRIPES: i64 = 4096;
+
+/// A commit, thought through as far as that goes without the database.
+pub(super) struct Plan {
+    pub changes: Vec<Planned>,
+    /// Advisory locks, sorted.
+    pub locks: Vec<i64>,
+    /// Targets of references outside of the commit, with their type numbers.
+    pub targets: Vec<(i16, ResourceKey)>,
+    /// Conditional references: the change they are in, their text, what it asks for.
+    pub conditional: Vec<(usize, String, Query)>,
+}
+
+/// One change of it.
+pub(super) struct Planned {
+    pub resource_type: String,
+    pub type_number: i16,
+    pub action: Action,
+    pub identity: Identity,
+    pub version: VersionMatch,
+    pub full_url: Option<String>,
+}
+
+pub(super) enum Action {
+    Write {
+        /// Creates only: what is there already is found or in conflict, never changed.
+        create: bool,
+        resource: Map<String, Value>,
+        document: SearchDocument,
+        /// References that only the database can resolve: those to conditional changes of this commit, and conditional ones.
+        late: bool,
+    },
+    Delete,
+}
+
+pub(super) enum Identity {
+    /// No one else knows this id yet.
+    New(String),
+    Id(String),
+    /// `fresh`: the id where nothing matches; `given`: it came with the update.
+    Match {
+        query: Query,
+        fresh: String,
+        given: bool,
+    },
+}
+
+impl Plan {
+    pub(super) fn new(
+        definitions: &Definitions,
+        base: Option<&str>,
+        changes: Vec<Change>,
+    ) -> Result<Plan, CommitError> {
+        let mut planned = Vec::with_capacity(changes.len());
+        for (index, change) in changes.into_iter().enumerate() {
+            planned.push(Planned::new(definitions, change).map_err(at(index))?);
+        }
+        refuse_duplicates(&planned)?;
+        let urls = references::full_urls(&planned);
+        let mut plan = Plan {
+            changes: planned,
+            locks: Vec::new(),
+            targets: Vec::new(),
+            conditional: Vec::new(),
+        };
+        for index in 0..plan.changes.len() {
+            let change = &mut plan.changes[index];
+            if let Action::Write {
+                resource,
+                document,
+                late,
+                ..
+            } = &mut change.action
+            {
+                let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
+                *late = rewriting.known(resource);
+                for (text, resource_type, query) in rewriting.conditional(resource) {
+                    let query = condition(definitions, base, &resource_type, &query);
+                    let query = query.map_err(at(index))?;
+                    plan.locks.extend(query.atoms());
+                    plan.conditional.push((index, text, query));
+                }
+                // The functions of the search crate read whole resources; the map is lent to them as one.
+                let whole = Value::Object(std::mem::take(resource));
+                *document = search_document(definitions, &whole, base);
+                plan.locks.extend(identity_atoms(definitions, &whole, base));
+                if let Value::Object(map) = whole {
+                    *resource = map;
+                }
+                for reference in &document.references {
+                    if let Some(number) = definitions.type_number(&reference.target.resource_type) {
+                        plan.targets.push((number, reference.target.clone()));
+                    }
+                }
+            }
+            plan.locks.extend(change.identity_locks());
+        }
+        plan.leave_out_own_targets();
+        plan.locks
+            .iter_mut()
+            .for_each(|lock| *lock = lock.rem_euclid(STRIPES));
+        plan.locks.sort_unstable();
+        plan.locks.dedup();
+        Ok(plan)
+    }
+
+    /// What the commit writes itself needs no row made for it beforehand.
+    fn leave_out_own_targets(&mut self) {
+        self.targets.sort();
+        self.targets.dedup();
+        let own: HashSet<(i16, &str)> = self
+            .changes
+            .iter()
+            .filter(|change| matches!(change.action, Action::Write { .. }))
+            .filter_map(|change| match &change.identity {
+                Identity::New(id) | Identity::Id(id) => Some((change.type_number, id.as_str())),
+                Identity::Match { .. } => None,
+            })
+            .collect();
+        self.targets
+            .retain(|(number, key)| !own.contains(&(*number, key.id.as_str())));
+    }
+}
+
+impl Planned {
+    fn new(definitions: &Definitions, change: Change) -> Result<Planned, Error> {
+        let (target, resource, create, version, full_url) = match change {
+            Change::Create {
+                target,
+                resource,
+                full_url,
+            } => (target, Some(resource), true, VersionMatch::Any, full_url),
+            Change::Update {
+                target,
+                resource,
+                full_url,
+                version,
+            } => (target, Some(resource), false, version, full_url),
+            Change::Delete { target, version } => (target, None, false, version, None),
+        };
+        let (resource_type, identity) = match target {
+            Target::New { resource_type } if create => (resource_type, Identity::New(new_id())),
+            Target::New { .. } => {
+                return Err(refuse(
+                    IssueKind::NotSupported,
+                    "an update or delete needs an id or a condition",
+                ));
+            }
+            Target::Id(key) => (key.resource_type, Identity::Id(key.id)),
+            Target::Match {
+                resource_type,
+                query,
+                id,
+            } => {
+                let given = id.is_some() && !create;
+                let fresh = id.filter(|_| given).unwrap_or_else(new_id);
+                (
+                    resource_type,
+                    Identity::Match {
+                        query,
+                        fresh,
+                        given,
+                    },
+                )
+            }
+        };
+        let Some(type_number) = definitions.type_number(&resource_type) else {
+            return Err(refuse(
+                IssueKind::UnknownType,
+                "there is no such resource type",
+            ));
+        };
+        let id = identity.id();
+        if !fhir_model::key::is_id(id) {
+            return Err(refuse(
+                IssueKind::Value,
+                "a logical id has 1 to 64 letters, digits, `-` and `.`",
+            ));
+        }
+        let action = match resource {
+            None => Action::Delete,
+            Some(resource) => Action::Write {
+                create,
+                resource: checked(resource, &resource_type, id)?,
+                document: SearchDocument::default(),
+                late: false,
+            },
+        };
+        Ok(Planned {
+            resource_type,
+            type_number,
+            action,
+            identity,
+            version,
+            full_url,
+        })
+    }
+
+    pub(super) fn key(&self, id: &str) -> ResourceKey {
+        ResourceKey::new(self.resource_type.as_str(), id)
+    }
+
+    /// An id that may not exist yet; and of a condition its atoms, or where it has none, its text.
+    fn identity_locks(&self) -> Vec<i64> {
+        let of_id = |id: &str| references::hash(&[self.resource_type.as_bytes(), id.as_bytes()]);
+        match &self.identity {
+            Identity::New(_) => Vec::new(),
+            Identity::Id(id) => vec![of_id(id)],
+            Identity::Match {
+                query,
+                fresh,
+                given,
+            } => {
+                let mut locks = query.atoms();
+                if locks.is_empty() {
+                    let text = format!("{:?}", query.applied);
+                    locks.push(references::hash(&[
+                        self.resource_type.as_bytes(),
+                        text.as_bytes(),
+                    ]));
+                }
+                if *given {
+                    locks.push(of_id(fresh));
+                }
+                locks
+            }
+        }
+    }
+}
+
+impl Identity {
+    /// The id, or the one it gets where a condition matches nothing.
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Identity::New(id) | Identity::Id(id) | Identity::Match { fresh: id, .. } => id,
+        }
+    }
+}
+
+/// The resource as a map with this id in it.
+fn checked(resource: Value, resource_type: &str, id: &str) -> Result<Map<String, Value>, Error> {
+    let Value::Object(mut resource) = resource else {
+        return Err(refuse(IssueKind::Structure, "a resource is a JSON object"));
+    };
+    if resource.get("resourceType").and_then(Value::as_str) != Some(resource_type) {
+        let issue = Issue::error(
+            IssueKind::Value,
+            format!("resourceType is not {resource_type}"),
+        );
+        return Err(Error::refused(issue.at("resourceType")));
+    }
+    if resource.get("meta").is_some_and(|meta| !meta.is_object()) {
+        let issue = Issue::error(IssueKind::Structure, "meta is a JSON object");
+        return Err(Error::refused(issue.at(format!("{resource_type}.meta"))));
+    }
+    resource.insert("id".into(), id.into());
+    Ok(resource)
+}
+
+/// A conditional reference's query.
+fn condition(
+    definitions: &Definitions,
+    base: Option<&str>,
+    resource_type: &str,
+    query: &str,
+) -> Result<Query, Error> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy();
+        decoded.into_owned()
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let parameters: Vec<(String, String)> = pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect();
+    // Only for the `ap` prefix, which no one should use to name one resource.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let context = Context {
+        definitions,
+        base,
+        handling: Handling::Strict,
+        count_default: 2,
+        count_max: 2,
+        now_micros: now.map_or(0, |now| now.as_micros() as i64),
+    };
+    let query = parse(&context, &[resource_type], &parameters).map_err(Error::Refused)?;
+    match query.filter.is_empty() {
+        true => Err(refuse(
+            IssueKind::SearchParameter,
+            "a conditional reference without a condition",
+        )),
+        false => Ok(query),
+    }
+}
+
+/// One identity may be changed once in a commit (<https://hl7.org/fhir/R5/http.html#trules>); the same condition twice would be the same identity.
+fn refuse_duplicates(changes: &[Planned]) -> Result<(), CommitError> {
+    let mut ids = HashSet::new();
+    let mut conditions = HashMap::new();
+    for (index, change) in changes.iter().enumerate() {
+        let first = match &change.identity {
+            Identity::New(_) => true,
+            Identity::Id(id) => ids.insert((change.type_number, id.as_str())),
+            Identity::Match { query, .. } => conditions
+                .insert((change.type_number, format!("{:?}", query.applied)), index)
+                .is_none(),
+        };
+        if !first {
+            return Err(at(index)(duplicate()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn duplicate() -> Error {
+    refuse(
+        IssueKind::Duplicate,
+        "another change of the same commit is for the same resource",
+    )
+}
+
+pub(super) fn refuse(kind: IssueKind, diagnostics: &str) -> Error {
+    Error::refused(Issue::error(kind, diagnostics))
+}
+
+/// Names the change that failed.
+pub(super) fn at(index: usize) -> impl Fn(Error) -> CommitError {
+    move |error| CommitError {
+        index: Some(index),
+        error,
+    }
+}
+
+/// Time-ordered ids keep the index's inserts in one place: half the log of random ones.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

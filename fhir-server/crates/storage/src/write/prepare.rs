@@ -1,0 +1,286 @@
+//! What each change comes to, given the locked state: a refusal, nothing, or a new version with its index rows. Pure.
+
+use super::apply::{Before, Index, Write};
+use super::body::{self, Stamp};
+use super::lookup::{Ground, Locked, Resolved};
+use super::plan::{Action, Identity, Plan, Planned, at, refuse};
+use super::references::Rewriting;
+use super::{Stop, references};
+use crate::change::{Effect, Outcome, VersionMatch};
+use crate::error::Error;
+use crate::read;
+use fhir_definitions::Definitions;
+use fhir_model::{IssueKind, ResourceKey};
+use fhir_search::{SearchDocument, search_document};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+pub(super) struct Prepared {
+    pub outcomes: Vec<Outcome>,
+    pub writes: Vec<Write>,
+    pub unused_keys: Vec<i64>,
+}
+
+/// `targets`: the keys of reference targets outside of the commit. `fresh`: keys for new rows, one per change.
+pub(super) fn prepare(
+    definitions: &Definitions,
+    base: Option<&str>,
+    plan: &Plan,
+    resolved: Resolved,
+    ground: Ground,
+    mut targets: HashMap<ResourceKey, i64>,
+    mut fresh: Vec<i64>,
+) -> Result<Prepared, Stop> {
+    // A matched resource that changed before it was locked may not match any more: look again.
+    for matched in resolved.matched.values() {
+        let locked = ground.rows.get(&matched.key);
+        if locked.is_none_or(|row| row.version != matched.version) {
+            return Err(Stop::Contended);
+        }
+    }
+    // Every row of the commit has its key before any reference is encoded.
+    targets.extend(ground.rows.iter().map(|(key, row)| (key.clone(), row.pk)));
+    for (change, key) in plan.changes.iter().zip(&resolved.keys) {
+        if let (Some(key), Action::Write { .. }) = (key, &change.action)
+            && !ground.rows.contains_key(key)
+        {
+            let pk = fresh.pop().expect("there is a fresh key per change");
+            targets.insert(key.clone(), pk);
+        }
+    }
+    for matched in resolved.conditional.values() {
+        targets.entry(matched.key.clone()).or_insert(matched.pk);
+    }
+    let preparing = Preparing {
+        definitions,
+        base,
+        urls: references::full_urls(&plan.changes),
+        resolved: &resolved,
+        ground: &ground,
+        targets: &targets,
+    };
+    let mut prepared = Prepared {
+        outcomes: Vec::with_capacity(plan.changes.len()),
+        writes: Vec::new(),
+        unused_keys: fresh,
+    };
+    for (index, change) in plan.changes.iter().enumerate() {
+        let (outcome, write) = preparing.change(index, change).map_err(at(index))?;
+        prepared.outcomes.push(outcome);
+        prepared.writes.extend(write);
+    }
+    Ok(prepared)
+}
+
+struct Preparing<'a> {
+    definitions: &'a Definitions,
+    base: Option<&'a str>,
+    urls: HashMap<String, references::Place>,
+    resolved: &'a Resolved,
+    ground: &'a Ground,
+    targets: &'a HashMap<ResourceKey, i64>,
+}
+
+impl Preparing<'_> {
+    fn change(&self, index: usize, change: &Planned) -> Result<(Outcome, Option<Write>), Error> {
+        let Some(key) = &self.resolved.keys[index] else {
+            return Ok((outcome(None, 0, 0, Effect::Absent, None), None));
+        };
+        let row = self.ground.rows.get(key);
+        let current = row.and_then(|row| Some((row, row.text.as_deref()?)));
+        if let Action::Write { create: true, .. } = change.action
+            && let Some((row, text)) = current
+        {
+            return match change.identity {
+                Identity::Match { .. } => Ok((unwritten(key, row, text, Effect::Found), None)),
+                _ => Err(refuse(IssueKind::Conflict, "the resource is there already")),
+            };
+        }
+        if let Identity::Match { given: true, .. } = change.identity
+            && current.is_some()
+            && !self.resolved.matched.contains_key(&index)
+        {
+            return Err(refuse(
+                IssueKind::Conflict,
+                "nothing matches, and the id in the resource is that of another one",
+            ));
+        }
+        check_version(change.version, current.map(|(row, _)| row.version))?;
+        let Action::Write {
+            resource,
+            document,
+            late,
+            ..
+        } = &change.action
+        else {
+            return Ok(self.deletion(change, key, row));
+        };
+        let (resource, document) = match *late || key.id != change.identity.id() {
+            true => self.rewritten(change, key, resource),
+            false => (Cow::Borrowed(resource), document.clone()),
+        };
+        if let Some((row, text)) = current
+            && serde_json::from_str(text).is_ok_and(|old| body::same(&old, &resource))
+        {
+            return Ok((unwritten(key, row, text, Effect::Unchanged), None));
+        }
+        let (version, last_updated_ms) = self.next(row);
+        let stamp = Stamp {
+            id: &key.id,
+            version,
+            last_updated_ms,
+        };
+        let (text, keep_text) = body::text(&resource, stamp);
+        let effect = match current {
+            Some(_) => Effect::Updated,
+            None => Effect::Created,
+        };
+        let body = read::whole(&key.resource_type, &text);
+        let write = Write {
+            pk: self.targets[key],
+            type_number: change.type_number,
+            id: key.id.clone(),
+            version,
+            last_updated_ms,
+            text: Some(text),
+            keep_text,
+            before: before(row),
+            index: Some(index_of(document, self.targets)),
+        };
+        let outcome = outcome(Some(key), version, last_updated_ms, effect, Some(body));
+        Ok((outcome, Some(write)))
+    }
+
+    fn deletion(
+        &self,
+        change: &Planned,
+        key: &ResourceKey,
+        row: Option<&Locked>,
+    ) -> (Outcome, Option<Write>) {
+        let Some(row) = row.filter(|row| row.text.is_some()) else {
+            let (version, ms) = row.map_or((0, 0), |row| (row.version, row.last_updated_ms));
+            return (outcome(Some(key), version, ms, Effect::Absent, None), None);
+        };
+        let (version, last_updated_ms) = self.next(Some(row));
+        let write = Write {
+            pk: row.pk,
+            type_number: change.type_number,
+            id: key.id.clone(),
+            version,
+            last_updated_ms,
+            text: None,
+            keep_text: false,
+            before: Before::Version,
+            index: None,
+        };
+        let deleted = outcome(Some(key), version, last_updated_ms, Effect::Deleted, None);
+        (deleted, Some(write))
+    }
+
+    /// The next version, and its time: later than the last one's by at least a millisecond, whatever the clock does.
+    fn next(&self, row: Option<&Locked>) -> (i32, i64) {
+        match row {
+            Some(row) => (
+                row.version + 1,
+                self.ground.now_ms.max(row.last_updated_ms + 1),
+            ),
+            None => (1, self.ground.now_ms),
+        }
+    }
+
+    /// The resource with its own id and with the references that only the database could resolve, and what it is found by then.
+    fn rewritten<'m>(
+        &self,
+        change: &Planned,
+        key: &ResourceKey,
+        resource: &Map<String, Value>,
+    ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
+        let mut resource = resource.clone();
+        resource.insert("id".into(), key.id.as_str().into());
+        let keys = self.resolved.keys.iter().enumerate();
+        let keys = keys
+            .filter_map(|(index, key)| Some((index, key.clone()?)))
+            .collect();
+        let conditional = self.resolved.conditional.iter();
+        let conditional = conditional
+            .map(|(text, found)| (text.clone(), found.key.clone()))
+            .collect();
+        Rewriting::new(&self.urls, change.full_url.as_deref(), self.base).rest(
+            &mut resource,
+            &keys,
+            &conditional,
+        );
+        let whole = Value::Object(resource);
+        let document = search_document(self.definitions, &whole, self.base);
+        let Value::Object(resource) = whole else {
+            unreachable!("it was made an object above");
+        };
+        (Cow::Owned(resource), document)
+    }
+}
+
+fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error> {
+    match (wanted, current) {
+        (VersionMatch::Is(wanted), current) if current != Some(wanted) => Err(refuse(
+            IssueKind::VersionConflict,
+            "the current version is not the one that If-Match names",
+        )),
+        (VersionMatch::Absent, Some(_)) => Err(refuse(
+            IssueKind::VersionConflict,
+            "the resource is there already, and If-None-Match says it must not be",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn before(row: Option<&Locked>) -> Before {
+    match row {
+        None => Before::Nothing,
+        Some(row) if row.version == 0 => Before::Absent,
+        Some(_) => Before::Version,
+    }
+}
+
+/// References in the form they are stored in. A target without a key is none of this server.
+pub(super) fn index_of(mut document: SearchDocument, targets: &HashMap<ResourceKey, i64>) -> Index {
+    let encoded = document.references.drain(..).filter_map(|reference| {
+        let pk = targets.get(&reference.target)?;
+        Some(i64::from(reference.key.0) << 40 | pk)
+    });
+    let mut references: Vec<i64> = encoded.collect();
+    references.sort_unstable();
+    references.dedup();
+    Index {
+        document,
+        references,
+    }
+}
+
+fn unwritten(key: &ResourceKey, row: &Locked, text: &str, effect: Effect) -> Outcome {
+    let body = read::whole(&key.resource_type, text);
+    outcome(
+        Some(key),
+        row.version,
+        row.last_updated_ms,
+        effect,
+        Some(body),
+    )
+}
+
+fn outcome(
+    key: Option<&ResourceKey>,
+    version: i32,
+    last_updated_ms: i64,
+    effect: Effect,
+    body: Option<String>,
+) -> Outcome {
+    Outcome {
+        key: key.cloned(),
+        version,
+        last_updated_ms,
+        effect,
+        body,
+        issues: Vec::new(),
+    }
+}

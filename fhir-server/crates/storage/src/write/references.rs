@@ -1,0 +1,164 @@
+//! References within a commit (<https://hl7.org/fhir/R5/http.html#trules>): to the fullUrls of other changes, and conditional ones.
+
+use super::plan::{Action, Identity, Planned};
+use fhir_model::ResourceKey;
+use fhir_model::reference::{Reference, rewrite_references};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// Where a fullUrl leads.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Known(ResourceKey),
+    /// To a change by condition, known only in the transaction.
+    Change(usize),
+}
+
+/// The fullUrls of the commit, in the form they are compared in.
+pub(super) fn full_urls(changes: &[Planned]) -> HashMap<String, Place> {
+    let mut urls = HashMap::new();
+    for (index, change) in changes.iter().enumerate() {
+        let (Some(url), Action::Write { .. }) = (&change.full_url, &change.action) else {
+            continue;
+        };
+        let place = match &change.identity {
+            Identity::New(id) | Identity::Id(id) => Place::Known(change.key(id)),
+            Identity::Match { .. } => Place::Change(index),
+        };
+        urls.insert(normal(url), place);
+    }
+    urls
+}
+
+/// How the references of one resource are read: its own fullUrl is the base of relative ones.
+pub(super) struct Rewriting<'a> {
+    urls: &'a HashMap<String, Place>,
+    entry_base: Option<&'a str>,
+    base: Option<&'a str>,
+}
+
+impl<'a> Rewriting<'a> {
+    pub(super) fn new(
+        urls: &'a HashMap<String, Place>,
+        full_url: Option<&'a str>,
+        base: Option<&'a str>,
+    ) -> Rewriting<'a> {
+        Rewriting {
+            urls,
+            entry_base: full_url.and_then(restful_base),
+            base,
+        }
+    }
+
+    /// Rewrites what is known already; tells whether something is left that only the database knows.
+    pub(super) fn known(&self, resource: &mut Map<String, Value>) -> bool {
+        let mut late = false;
+        visit(resource, &mut |text| match self.place(text) {
+            Some((Place::Known(key), fragment)) => Some(format!("{key}{fragment}")),
+            Some((Place::Change(_), _)) => {
+                late = true;
+                None
+            }
+            None => {
+                late |= matches!(
+                    Reference::parse(text, self.base),
+                    Reference::Conditional { .. }
+                );
+                None
+            }
+        });
+        late
+    }
+
+    /// Rewrites the rest: `changes` are the keys of the changes by condition, `conditional` those of the conditional references.
+    pub(super) fn rest(
+        &self,
+        resource: &mut Map<String, Value>,
+        changes: &HashMap<usize, ResourceKey>,
+        conditional: &HashMap<String, ResourceKey>,
+    ) {
+        visit(resource, &mut |text| match self.place(text) {
+            Some((Place::Change(index), fragment)) => {
+                changes.get(index).map(|key| format!("{key}{fragment}"))
+            }
+            _ => conditional.get(text).map(ResourceKey::to_string),
+        });
+    }
+
+    /// The conditional references of the resource: the whole text, the type, the query.
+    pub(super) fn conditional(
+        &self,
+        resource: &Map<String, Value>,
+    ) -> Vec<(String, String, String)> {
+        let mut found = Vec::new();
+        walk(resource.iter(), &mut |text| {
+            if let Reference::Conditional {
+                resource_type,
+                query,
+            } = Reference::parse(text, self.base)
+            {
+                found.push((text.into(), resource_type.into(), query.into()));
+            }
+        });
+        found
+    }
+
+    /// Where the reference leads within the commit, and its `#fragment`.
+    fn place<'t>(&self, text: &'t str) -> Option<(&'a Place, &'t str)> {
+        if self.urls.is_empty() || text.starts_with('#') {
+            return None;
+        }
+        let (url, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
+        let direct = self.urls.get(&normal(url));
+        let relative = || {
+            let base = self.entry_base.filter(|_| !url.contains(':'))?;
+            self.urls.get(&format!("{base}/{url}"))
+        };
+        Some((direct.or_else(relative)?, fragment))
+    }
+}
+
+/// `http://host/base/Type/id` is under `http://host/base`.
+fn restful_base(url: &str) -> Option<&str> {
+    let (rest, _id) = url.rsplit_once('/')?;
+    let (base, resource_type) = rest.rsplit_once('/')?;
+    let restful = base.contains("://") && fhir_model::reference::is_type_name(resource_type);
+    restful.then_some(base)
+}
+
+/// The scheme and the digits of a `urn:uuid:` may be written in either case.
+fn normal(url: &str) -> String {
+    match url.get(..4) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("urn:") => url.to_ascii_lowercase(),
+        _ => url.to_owned(),
+    }
+}
+
+fn visit(resource: &mut Map<String, Value>, replace: &mut dyn FnMut(&str) -> Option<String>) {
+    for value in resource.values_mut() {
+        rewrite_references(value, replace);
+    }
+}
+
+fn walk<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>, see: &mut dyn FnMut(&str)) {
+    for (name, value) in members {
+        match value {
+            Value::String(text) if name == "reference" => see(text),
+            Value::Object(map) => walk(map.iter(), see),
+            Value::Array(items) => {
+                let objects = items.iter().filter_map(Value::as_object);
+                objects.for_each(|map| walk(map.iter(), see));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A stable 64-bit hash (FNV-1a) for lock numbers.
+pub(super) fn hash(parts: &[&[u8]]) -> i64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.iter().flat_map(|part| part.iter().chain(&[0])) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    (hash ^ (hash >> 32)).cast_signed()
+}

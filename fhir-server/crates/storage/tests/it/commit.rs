@@ -1,0 +1,466 @@
+//! What each change comes to.
+
+use crate::requests::*;
+use fhir_model::IssueKind;
+use fhir_storage::{
+    Answer, Change, CommitError, Effect, Error, Outcome, Page, Read, Store, Version,
+    VersionMatch::{Absent, Any, Is},
+    testing,
+};
+use serde_json::Value;
+
+/// The issue kind of a refusal, with the index of the change.
+fn refusal(error: CommitError) -> (Option<usize>, IssueKind) {
+    match error.error {
+        Error::Refused(issues) => (error.index, issues[0].kind),
+        error => panic!("{error:?}"),
+    }
+}
+
+async fn one(store: &Store, change: Change) -> Result<Outcome, IssueKind> {
+    match store.commit(vec![change]).await {
+        Ok(mut outcomes) => Ok(outcomes.remove(0)),
+        Err(error) => Err(refusal(error).1),
+    }
+}
+
+async fn body(store: &Store, at: &str) -> Value {
+    match store.read(&key(at)).await.unwrap() {
+        Some(Version::Present(resource)) => json(&resource.body),
+        other => panic!("{at}: {other:?}"),
+    }
+}
+
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
+
+#[tokio::test]
+async fn effects_by_id() {
+    let store = testing::store().await;
+    let steps: Vec<(Change, Result<(Effect, i32), IssueKind>)> = vec![
+        (delete("Patient/p", Any), Ok((Effect::Absent, 0))),
+        (
+            put("Patient/p", Is(1), PATIENT),
+            Err(IssueKind::VersionConflict),
+        ),
+        (put("Patient/p", Absent, PATIENT), Ok((Effect::Created, 1))),
+        (
+            put("Patient/p", Absent, PATIENT),
+            Err(IssueKind::VersionConflict),
+        ),
+        (put("Patient/p", Any, PATIENT), Ok((Effect::Unchanged, 1))),
+        (
+            put(
+                "Patient/p",
+                Any,
+                r#"{"active":true,"meta":{"versionId":"7"},"resourceType":"Patient"}"#,
+            ),
+            Ok((Effect::Unchanged, 1)),
+        ),
+        (
+            put("Patient/p", Is(2), r#"{"resourceType":"Patient"}"#),
+            Err(IssueKind::VersionConflict),
+        ),
+        (
+            put(
+                "Patient/p",
+                Is(1),
+                r#"{"resourceType":"Patient","active":false}"#,
+            ),
+            Ok((Effect::Updated, 2)),
+        ),
+        (delete("Patient/p", Is(1)), Err(IssueKind::VersionConflict)),
+        (delete("Patient/p", Is(2)), Ok((Effect::Deleted, 3))),
+        (delete("Patient/p", Any), Ok((Effect::Absent, 3))),
+        (
+            put("Patient/p", Is(3), PATIENT),
+            Err(IssueKind::VersionConflict),
+        ),
+        (put("Patient/p", Any, PATIENT), Ok((Effect::Created, 4))),
+        (put("Patient/a_b", Any, PATIENT), Err(IssueKind::Value)),
+        (
+            put("Patient/p", Any, r#"{"resourceType":"Group"}"#),
+            Err(IssueKind::Value),
+        ),
+        (
+            put("Patient/p", Any, r#"{"resourceType":"Patient","meta":[]}"#),
+            Err(IssueKind::Structure),
+        ),
+        (
+            put("Nothing/p", Any, r#"{"resourceType":"Nothing"}"#),
+            Err(IssueKind::UnknownType),
+        ),
+    ];
+    for (number, (change, expect)) in steps.into_iter().enumerate() {
+        let outcome = one(&store, change).await;
+        let got = outcome.map(|outcome| (outcome.effect, outcome.version));
+        assert_eq!(got, expect, "step {number}");
+    }
+
+    // The history holds every version, newest first, with growing times; the current one only once.
+    let history = store
+        .history_instance(&key("Patient/p"), 10, None)
+        .await
+        .unwrap();
+    let mut times = Vec::new();
+    let versions: Vec<(i32, bool)> = history
+        .versions
+        .iter()
+        .map(|version| match version {
+            Version::Present(resource) => {
+                times.push(resource.last_updated_ms);
+                (resource.version, true)
+            }
+            Version::Deleted {
+                version,
+                last_updated_ms,
+                ..
+            } => {
+                times.push(*last_updated_ms);
+                (*version, false)
+            }
+        })
+        .collect();
+    assert_eq!(versions, [(4, true), (3, false), (2, true), (1, true)]);
+    assert!(times.is_sorted_by(|a, b| a > b), "{times:?}");
+    assert_eq!(history.total, 4);
+    let older = store
+        .history_instance(&key("Patient/p"), 1, Some(3))
+        .await
+        .unwrap();
+    assert!(matches!(&older.versions[..], [Version::Present(r)] if r.version == 2));
+    let deleted = store.vread(&key("Patient/p"), 3).await.unwrap();
+    assert!(matches!(deleted, Some(Version::Deleted { version: 3, .. })));
+    assert_eq!(store.vread(&key("Patient/p"), 9).await.unwrap(), None);
+    assert_eq!(store.read(&key("Patient/absent")).await.unwrap(), None);
+}
+
+/// What was sent is what is served, digit by digit.
+#[tokio::test]
+async fn stored_is_sent() {
+    let store = testing::store().await;
+    for (number, sent) in [
+        r#"{"v":1.50}"#,
+        r#"{"v":1.5}"#,
+        r#"{"v":1.20e3}"#,
+        r#"{"v":1E-7}"#,
+        r#"{"v":-0.0}"#,
+        r#"{"v":100000000000000000000.000000000000000000001}"#,
+        r#"{"v":"é\n\"\ud83d\ude00"}"#,
+        r#"{"_v":{"extension":[{"url":"x"}]},"w":[null,"a"],"_w":[{"id":"1"},null]}"#,
+        r#"{"implicitRules":"","nested":{"b":1,"a":{"d":[],"c":{}}}}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut resource = json(sent);
+        resource["resourceType"] = "Basic".into();
+        let at = format!("Basic/b{number}");
+        let text = resource.to_string();
+        let outcome = one(&store, put(&at, Any, &text)).await.unwrap();
+        assert!(
+            outcome
+                .body
+                .unwrap()
+                .starts_with(r#"{"resourceType":"Basic","id":"b"#)
+        );
+        let mut stored = body(&store, &at).await;
+        let meta = stored["meta"].take();
+        assert_eq!(meta["versionId"], "1");
+        let members = stored.as_object_mut().unwrap();
+        members.remove("meta");
+        assert_eq!(members.remove("id").unwrap(), at[6..]);
+        assert_eq!(stored, resource, "{sent}");
+        // The same again is no new version; one digit less is.
+        let again = one(&store, put(&at, Any, &text)).await.unwrap();
+        assert_eq!(again.effect, Effect::Unchanged, "{sent}");
+    }
+    let fewer = one(
+        &store,
+        put("Basic/b0", Any, r#"{"resourceType":"Basic","v":1.5}"#),
+    )
+    .await;
+    assert_eq!(fewer.unwrap().effect, Effect::Updated);
+}
+
+const A1: &str = r#"{"resourceType":"Patient","identifier":[{"system":"http://a","value":"1"}]}"#;
+
+#[tokio::test]
+async fn effects_by_condition() {
+    let store = testing::store().await;
+    let s = &store;
+    let steps: Vec<(Change, Result<(Effect, i32), IssueKind>)> = vec![
+        (
+            delete_matching(s, "Patient", "identifier=http://a|1"),
+            Ok((Effect::Absent, 0)),
+        ),
+        (
+            post_if_none(s, "identifier=http://a|1", A1),
+            Ok((Effect::Created, 1)),
+        ),
+        (
+            post_if_none(s, "identifier=http://a|1", A1),
+            Ok((Effect::Found, 1)),
+        ),
+        (post_if_none(s, "identifier=1", A1), Ok((Effect::Found, 1))),
+        (
+            post_if_none(s, "identifier=http://b|1", A1),
+            Ok((Effect::Created, 1)),
+        ),
+        (
+            post_if_none(s, "identifier=http://a|1", A1),
+            Err(IssueKind::MultipleMatches),
+        ),
+        (
+            put_matching(s, "identifier=http://a|1", None, A1),
+            Err(IssueKind::MultipleMatches),
+        ),
+        (
+            delete_matching(s, "Patient", "identifier=http://a|1"),
+            Err(IssueKind::MultipleMatches),
+        ),
+        (
+            put_matching(
+                s,
+                "identifier=c|1",
+                Some("mine"),
+                r#"{"resourceType":"Patient","id":"mine","identifier":[{"system":"c","value":"1"}]}"#,
+            ),
+            Ok((Effect::Created, 1)),
+        ),
+        (
+            put_matching(
+                s,
+                "identifier=c|1",
+                None,
+                r#"{"resourceType":"Patient","active":true,"identifier":[{"system":"c","value":"1"}]}"#,
+            ),
+            Ok((Effect::Updated, 2)),
+        ),
+        (
+            put_matching(
+                s,
+                "identifier=c|1",
+                Some("other"),
+                r#"{"resourceType":"Patient","id":"other"}"#,
+            ),
+            Err(IssueKind::Value),
+        ),
+        (
+            put_matching(
+                s,
+                "identifier=d|1",
+                Some("mine"),
+                r#"{"resourceType":"Patient","id":"mine"}"#,
+            ),
+            Err(IssueKind::Conflict),
+        ),
+        (
+            delete_matching(s, "Patient", "identifier=c|1"),
+            Ok((Effect::Deleted, 3)),
+        ),
+        (
+            delete_matching(s, "Patient", "identifier=c|1"),
+            Ok((Effect::Absent, 0)),
+        ),
+    ];
+    for (number, (change, expect)) in steps.into_iter().enumerate() {
+        let outcome = one(s, change).await;
+        let got = outcome.map(|outcome| (outcome.effect, outcome.version));
+        assert_eq!(got, expect, "step {number}");
+    }
+}
+
+#[tokio::test]
+async fn references_in_a_commit() {
+    let store = testing::store().await;
+    one(&store, post_if_none(&store, "identifier=http://a|1", A1))
+        .await
+        .unwrap();
+    let observation = |subject: &str, performer: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"{subject}"}},"performer":[{{"reference":"{performer}"}}]}}"#
+        )
+    };
+    let outcomes = store
+        .commit(vec![
+            post_as("urn:uuid:AAAA", r#"{"resourceType":"Practitioner"}"#),
+            post(&observation(
+                "Patient?identifier=http%3A%2F%2Fa%7C1",
+                "URN:uuid:aaaa#x",
+            )),
+            post(&observation(
+                "Patient/absent",
+                "http://elsewhere/Practitioner/1",
+            )),
+        ])
+        .await
+        .unwrap();
+    let practitioner = outcomes[0].key.clone().unwrap();
+    let patient = one(&store, post_if_none(&store, "identifier=1", A1))
+        .await
+        .unwrap()
+        .key
+        .unwrap();
+    let first = json(outcomes[1].body.as_deref().unwrap());
+    assert_eq!(first["subject"]["reference"], patient.to_string());
+    assert_eq!(
+        first["performer"][0]["reference"],
+        format!("{practitioner}#x")
+    );
+    let second = body(&store, &outcomes[2].key.as_ref().unwrap().to_string()).await;
+    assert_eq!(second["subject"]["reference"], "Patient/absent");
+    assert_eq!(
+        second["performer"][0]["reference"],
+        "http://elsewhere/Practitioner/1"
+    );
+
+    // A target that is only referenced is nobody, until it is created.
+    assert_eq!(store.read(&key("Patient/absent")).await.unwrap(), None);
+    let history = store
+        .history_instance(&key("Patient/absent"), 9, None)
+        .await
+        .unwrap();
+    assert!(history.versions.is_empty());
+    for (found, parameters) in [(1, "subject=Patient/absent"), (1, "subject=Patient/p1")] {
+        if parameters.ends_with("p1") {
+            let created = put("Patient/absent", Absent, r#"{"resourceType":"Patient"}"#);
+            assert_eq!(one(&store, created).await.unwrap().version, 1);
+        }
+        let query = query(&store, "Observation", "subject=Patient/absent");
+        let page = store.search(&query, Page::First).await.unwrap();
+        assert_eq!(page.matches.len(), found);
+    }
+
+    for (changes, index, kind) in [
+        (
+            vec![post(&observation("Patient?identifier=none", "x"))],
+            Some(0),
+            IssueKind::NotFound,
+        ),
+        (
+            vec![
+                put("Patient/q", Any, r#"{"resourceType":"Patient"}"#),
+                delete("Patient/q", Any),
+            ],
+            Some(1),
+            IssueKind::Duplicate,
+        ),
+        (
+            vec![
+                post_if_none(&store, "identifier=http://a|1", A1),
+                put(&patient.to_string(), Any, A1),
+            ],
+            Some(1),
+            IssueKind::Duplicate,
+        ),
+        (
+            vec![
+                post_if_none(
+                    &store,
+                    "identifier=http://n|1",
+                    r#"{"resourceType":"Patient"}"#,
+                ),
+                post(
+                    r#"{"resourceType":"Patient","identifier":[{"system":"http://n","value":"1"}]}"#,
+                ),
+            ],
+            Some(0),
+            IssueKind::Duplicate,
+        ),
+    ] {
+        let error = store.commit(changes).await.unwrap_err();
+        assert_eq!(refusal(error), (index, kind));
+    }
+    assert_eq!(
+        store.read(&key("Patient/q")).await.unwrap(),
+        None,
+        "nothing of a refused commit is there"
+    );
+}
+
+#[tokio::test]
+async fn conditional_reference_to_what_the_commit_writes() {
+    let store = testing::store().await;
+    let outcomes = store
+        .commit(vec![
+            post(A1),
+            post(r#"{"resourceType":"Basic","subject":{"reference":"Patient?identifier=http://a|1"}}"#),
+        ])
+        .await
+        .unwrap();
+    let basic = json(outcomes[1].body.as_deref().unwrap());
+    assert_eq!(
+        basic["subject"]["reference"],
+        outcomes[0].key.as_ref().unwrap().to_string()
+    );
+    let query = query(
+        &store,
+        "Basic",
+        &format!("subject={}", outcomes[0].key.as_ref().unwrap()),
+    );
+    assert_eq!(
+        store
+            .search(&query, Page::First)
+            .await
+            .unwrap()
+            .matches
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn reads_of_a_transaction_see_its_changes() {
+    let store = testing::store().await;
+    let reads = [
+        Read::Instance(key("Patient/p")),
+        Read::Version(key("Patient/p"), 2),
+        Read::Search(query(&store, "Patient", "active=true"), Page::First),
+    ];
+    let changes = vec![put("Patient/p", Any, PATIENT)];
+    let (_, answers) = store.transact(changes, &reads).await.unwrap();
+    assert!(matches!(&answers[0], Answer::Version(Some(Version::Present(r))) if r.version == 1));
+    assert!(matches!(&answers[1], Answer::Version(None)));
+    assert!(matches!(&answers[2], Answer::Page(page) if page.matches.len() == 1));
+}
+
+/// Only index rows that differ are touched, and none is left over.
+#[tokio::test]
+async fn index_follows_the_resource() {
+    let store = testing::store().await;
+    for (birth, name, found) in [
+        ("1980-01-01", "Ana", [1, 0, 1, 0]),
+        ("1990-01-01", "Ana", [0, 1, 1, 0]),
+        ("1990-01-01", "Berta", [0, 1, 0, 1]),
+    ] {
+        let patient = format!(
+            r#"{{"resourceType":"Patient","birthDate":"{birth}","name":[{{"given":["{name}"]}}]}}"#
+        );
+        one(&store, put("Patient/p", Any, &patient)).await.unwrap();
+        let parameters = [
+            "birthdate=1980-01-01",
+            "birthdate=1990-01-01",
+            "given=ana",
+            "given=berta",
+        ];
+        for round in ["written", "indexed again"] {
+            for (parameters, expect) in parameters.iter().zip(found) {
+                let query = query(&store, "Patient", parameters);
+                let page = store.search(&query, Page::First).await.unwrap();
+                assert_eq!(page.matches.len(), expect, "{parameters} {round}");
+            }
+            assert_eq!(store.reindex().await.unwrap(), 1);
+        }
+    }
+    one(&store, delete("Patient/p", Any)).await.unwrap();
+    let query = query(&store, "Patient", "given=berta");
+    assert!(
+        store
+            .search(&query, Page::First)
+            .await
+            .unwrap()
+            .matches
+            .is_empty()
+    );
+    assert_eq!(store.reindex().await.unwrap(), 0);
+}

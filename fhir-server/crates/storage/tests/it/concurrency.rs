@@ -1,0 +1,195 @@
+//! Many at once, and the database killed meanwhile.
+
+use crate::requests::*;
+use fhir_storage::{
+    Change, Effect, Error, PrivatePostgres, Store, StoreSettings, Version,
+    VersionMatch::{Any, Is},
+    testing,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const PATIENT: &str =
+    r#"{"resourceType":"Patient","identifier":[{"system":"http://a","value":"1"}]}"#;
+
+/// Conditional creates on one identity, alone and in transactions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_identity() {
+    let store = testing::store().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let create = post_if_none(&store, "identifier=http://a|1", PATIENT);
+            let changes = match number % 2 {
+                0 => vec![create],
+                _ => vec![post(r#"{"resourceType":"Basic"}"#), create],
+            };
+            let outcomes = store.commit(changes).await.unwrap();
+            outcomes.last().unwrap().clone()
+        });
+    }
+    let outcomes = tasks.join_all().await;
+    let keys: HashSet<_> = outcomes.iter().map(|outcome| outcome.key.clone()).collect();
+    assert_eq!(keys.len(), 1);
+    let created = outcomes
+        .iter()
+        .filter(|outcome| outcome.effect == Effect::Created);
+    assert_eq!(created.count(), 1);
+}
+
+/// Everyone counts up by If-Match: no increment is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_lost_update() {
+    let store = testing::store().await;
+    let text = |count: i64| {
+        format!(r#"{{"resourceType":"Basic","extension":[{{"url":"n","valueInteger":{count}}}]}}"#)
+    };
+    store
+        .commit(vec![put("Basic/b", Any, &text(0))])
+        .await
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut done = 0;
+            while done < 10 {
+                let Some(Version::Present(now)) = store.read(&key("Basic/b")).await.unwrap() else {
+                    panic!("it is there")
+                };
+                let count = json(&now.body)["extension"][0]["valueInteger"]
+                    .as_i64()
+                    .unwrap();
+                let change = put("Basic/b", Is(now.version), &text(count + 1));
+                match store.commit(vec![change]).await {
+                    Ok(_) => done += 1,
+                    Err(error) => assert!(matches!(error.error, Error::Refused(_)), "{error:?}"),
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let Some(Version::Present(last)) = store.read(&key("Basic/b")).await.unwrap() else {
+        panic!("it is there")
+    };
+    assert_eq!(json(&last.body)["extension"][0]["valueInteger"], 80);
+    assert_eq!(last.version, 81);
+}
+
+/// Commits of several resources in any order, with references across: they may wait, but none fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_deadlock() {
+    let store = testing::store().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8_u64 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut random = task * 7919 + 1;
+            let mut next = |below: u64| {
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (random >> 33) % below
+            };
+            for round in 0..40 {
+                let mut changes: Vec<Change> = Vec::new();
+                let mut used = HashSet::new();
+                for _ in 0..=next(6) {
+                    let (resource_type, id) = ([("Patient"), ("Basic")][next(2) as usize], next(12));
+                    if !used.insert((resource_type, id)) {
+                        continue;
+                    }
+                    let at = format!("{resource_type}/x{id}");
+                    let body = match resource_type {
+                        "Patient" => format!(
+                            r#"{{"resourceType":"Patient","identifier":[{{"system":"s","value":"{id}"}}],"link":[{{"type":"seealso","other":{{"reference":"Patient/x{}"}}}}],"birthDate":"19{}-01-01"}}"#,
+                            next(15),
+                            10 + next(80)
+                        ),
+                        _ => format!(
+                            r#"{{"resourceType":"Basic","subject":{{"reference":"Patient/x{}"}},"created":"20{}-01-01"}}"#,
+                            next(15),
+                            10 + next(80)
+                        ),
+                    };
+                    changes.push(match next(8) {
+                        0 => delete(&at, Any),
+                        _ => put(&at, Any, &body),
+                    });
+                }
+                let result = store.commit(changes).await;
+                assert!(result.is_ok(), "task {task}, round {round}: {result:?}");
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+/// Postgres is killed while commits run: it comes back by itself, every acknowledged resource is there, and what failed said it may be
+/// tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_while_writing() {
+    let (_guard, directory) = testing::open_directory();
+    let postgres = PrivatePostgres::start(&directory).await.unwrap();
+    let settings = StoreSettings {
+        write_connections: 4,
+        ..testing::settings(postgres.url().to_owned())
+    };
+    let store = Store::open(settings, testing::store().await.definitions())
+        .await
+        .unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..4 {
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        tasks.spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (a, b) = (
+                    format!("Basic/a{task}-{number}"),
+                    format!("Basic/b{task}-{number}"),
+                );
+                let basic = r#"{"resourceType":"Basic"}"#;
+                match store
+                    .commit(vec![put(&a, Any, basic), put(&b, Any, basic)])
+                    .await
+                {
+                    Ok(_) => acknowledged.push((a, b)),
+                    Err(error) => {
+                        assert!(matches!(error.error, Error::Unavailable(_)), "{error:?}")
+                    }
+                }
+            }
+            acknowledged
+        });
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let pid = postgres.pid().unwrap();
+        // SAFETY: the postmaster that we started.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        while postgres.pid().is_none_or(|now| now == pid) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while store.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let acknowledged: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    for (a, b) in acknowledged {
+        for at in [a, b] {
+            assert!(
+                store.read(&key(&at)).await.unwrap().is_some(),
+                "{at} is lost"
+            );
+        }
+    }
+    store.close().await;
+    postgres.stop().await;
+}
