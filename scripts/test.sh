@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/lint.sh
-python3 fhir-server/crates/definitions/r5/generate.py --check
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
