@@ -9,6 +9,9 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most values of one org unit and period: they are one request, which DHIS2's documents advise to keep this small.
+const VALUES_MAX: usize = 1_000;
+
 /// A data set, checked: its cells do not meet, and each combination of options has one category option combo.
 #[derive(Clone, Debug)]
 pub struct DataSet {
@@ -104,6 +107,11 @@ impl DataSet {
                 }
             }
             cells.push(cell);
+        }
+        if taken.len() > VALUES_MAX {
+            let reason =
+                format!("at most {VALUES_MAX} values go into one request: divide the data set");
+            errors.push(source.error(None, reason));
         }
         if !errors.is_empty() {
             return Err(errors);

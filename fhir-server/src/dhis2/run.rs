@@ -236,9 +236,15 @@ pub async fn submit(
     for plan in plans {
         let client = Client::new(&content.targets[&plan.data_set.target], &variable)?;
         client.check().await?;
-        if let Some(report) = not_counted_report(plan) {
-            record(vec![update(report)]).await?;
-        }
+        let left = match not_counted_report(plan) {
+            Some(report) => update(report),
+            // An earlier run may have left one.
+            None => Change::Delete {
+                target: Target::Id(ResourceKey::new("MeasureReport", report_id(plan, None))),
+                version: VersionMatch::Any,
+            },
+        };
+        record(vec![left]).await?;
         for slice in &plan.slices {
             let before = [
                 measure_report(plan, slice, &slice.gone),
