@@ -33,10 +33,10 @@ pub enum Command {
 pub struct Which {
     /// The period, as DHIS2 writes it: 202610 (or 2026-10), 2026W5, 2026Q1, 2026April.
     #[arg(long)]
-    period: String,
+    pub period: String,
     /// One data set's file name without `.yaml`; all that have such a period, if left out.
     #[arg(long)]
-    data_set: Option<String>,
+    pub data_set: Option<String>,
 }
 
 /// What a command prints.

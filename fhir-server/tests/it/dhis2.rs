@@ -1,11 +1,15 @@
 //! The DHIS2 exporter against the double of `tests/doubles/dhis2`, which a client of other people has checked first.
 
 use fhir_definitions::{DataFile, Definitions};
+use fhir_model::ResourceKey;
 use fhir_server::dhis2::Content;
 use fhir_server::dhis2::aggregate::Tabulation;
+use fhir_server::dhis2::error::Dhis2Error;
 use fhir_server::dhis2::period::PeriodType;
 use fhir_server::dhis2::plan::{Plan, Slice, ValueKey, plan};
+use fhir_server::dhis2::run::{self, Which};
 use fhir_server::dhis2::submit::{Attempt, Client, State, Submission};
+use fhir_storage::{Change, Target, Version, VersionMatch};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -358,4 +362,209 @@ fn secrets_that_cannot_be_right() {
         let error = Client::new(target, variable).err().unwrap().to_string();
         assert!(error.starts_with(expect), "{error}");
     }
+}
+
+/// Resources to figures to a server, through a real database: what is counted, sent, recorded, corrected.
+#[tokio::test]
+async fn from_resources_to_the_server_and_back() {
+    let mut content = content();
+    content
+        .data_sets
+        .get_mut("opd-monthly")
+        .unwrap()
+        .org_units
+        .otherwise = None;
+    let store = fhir_storage::testing::store().await;
+    let double = Double::start("2.43");
+    let variable = |name: &str| match name {
+        "DHIS2_URL" => Some(double.base.clone()),
+        "DHIS2_TOKEN" => Some(TOKEN.to_string()),
+        _ => None,
+    };
+    let record = async |changes| {
+        let committed = store.commit(changes).await;
+        committed
+            .map(|_| ())
+            .map_err(|error| Dhis2Error::Record(error.to_string()))
+    };
+    let at = |id: &str, gender: &str, born: &str, day: &str, clinic: &str, class: &str| {
+        [
+            json!({"resourceType": "Patient", "id": id, "gender": gender, "birthDate": born}),
+            json!({"resourceType": "Encounter", "id": id, "status": "completed", "subject": {"reference": format!("Patient/{id}")},
+                "class": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": class}]}],
+                "actualPeriod": {"start": day}, "serviceProvider": {"reference": format!("Organization/{clinic}")}}),
+            json!({"resourceType": "Observation", "id": id, "status": "final", "subject": {"reference": format!("Patient/{id}")},
+                "encounter": {"reference": format!("Encounter/{id}")}, "effectiveDateTime": day,
+                "code": {"coding": [{"system": "http://loinc.org", "code": "70569-9"}]},
+                "valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": if gender == "male" { "10828004" } else { "260385009" }}]}}),
+        ]
+    };
+    let clinic = |id: &str, code: &str| json!({"resourceType": "Organization", "id": id, "name": id, "identifier": [{"system": "urn:dhis2:org-unit", "value": code}]});
+    let mut resources = vec![clinic("a", "CLINIC_A"), clinic("b", "CLINIC_B")];
+    resources.extend(at(
+        "1",
+        "female",
+        "2024-01-01",
+        "2026-10-31T10:00:00Z",
+        "a",
+        "AMB",
+    ));
+    resources.extend(at("2", "male", "1990-01-01", "2026-10-01", "a", "AMB"));
+    resources.extend(at("3", "male", "2024", "2026-10-15", "b", "AMB"));
+    resources.extend(at("4", "male", "2024", "2026-10-15", "nowhere", "AMB"));
+    resources.extend(at("5", "male", "2024", "2026-11-01", "a", "AMB"));
+    resources.extend(at("6", "male", "2024", "2026-10-01", "a", "IMP"));
+    let [patient, mut visit, _] = at("8", "male", "2024", "2026-10-01", "a", "AMB");
+    visit.as_object_mut().unwrap().remove("actualPeriod");
+    resources.extend([patient, visit]);
+    resources.extend(at("7", "unknown", "2024", "2026-10-01", "a", "AMB"));
+    store
+        .commit(resources.into_iter().map(put).collect())
+        .await
+        .unwrap();
+
+    let command = |name: &str| {
+        let which = Which {
+            period: "2026-10".into(),
+            data_set: None,
+        };
+        if name == "plan" {
+            run::Command::Plan(which)
+        } else {
+            run::Command::Submit(which)
+        }
+    };
+    let plan = run::run(&command("plan"), &store, &content, None, variable, &record)
+        .await
+        .unwrap();
+    let sets: Vec<Value> = serde_json::Deserializer::from_str(&plan.stdout)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let figures: Vec<String> = sets.iter().map(figures_of).collect();
+    let clinic_a = "CLINIC_A: MALARIA_RDT_DONE=4 MALARIA_RDT_POSITIVE=2 OUTPATIENTS=3 OUTPATIENT_VISITS/FEMALE_UNDER_5=1 OUTPATIENT_VISITS/MALE_5_AND_OVER=1";
+    let clinic_b = "CLINIC_B: MALARIA_RDT_DONE=1 MALARIA_RDT_POSITIVE=1 OUTPATIENTS=1 OUTPATIENT_VISITS/MALE_UNDER_5=1";
+    assert_eq!(figures, [clinic_a, clinic_b]);
+    for line in [
+        "(outpatient-visits): 1 without a date are in no period",
+        "OUTPATIENT_VISITS (outpatient-visits): 5 events, 3 counted",
+        "1 not counted: no option of sex",
+        "1 not counted: no org unit",
+    ] {
+        assert!(plan.stderr.contains(line), "{}", plan.stderr);
+    }
+
+    let submit = async || {
+        run::run(
+            &command("submit"),
+            &store,
+            &content,
+            None,
+            variable,
+            &record,
+        )
+        .await
+        .unwrap()
+    };
+    let sent = submit().await;
+    assert!(sent.success, "{}", sent.stdout);
+    for (line, expect) in sent.stdout.lines().zip(["5 of 5", "4 of 4"]) {
+        assert!(
+            line.ends_with(&format!(
+                ": every value is there, {expect} values confirmed"
+            )),
+            "{line}"
+        );
+    }
+    assert_eq!(double.requests().await, sets);
+    let id = sent
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .split([':', '/'])
+        .nth(1)
+        .unwrap()
+        .to_string();
+    assert_eq!(read(&store, "Task", &id).await["status"], "completed");
+    assert_eq!(
+        read(&store, "MeasureReport", &id).await["reporter"]["identifier"]["value"],
+        "CLINIC_A"
+    );
+    assert_eq!(
+        read(
+            &store,
+            "MeasureReport",
+            "dhis2-opd-monthly-202610-not-counted"
+        )
+        .await["group"][0]["population"][0]["count"],
+        6
+    );
+
+    // The same again: sent and confirmed again, and no new version of the figures.
+    assert_eq!(submit().await.stdout, sent.stdout);
+
+    // The girl's visit was an error: her figure is deleted at the server, and then forgotten.
+    let mut visit = at(
+        "1",
+        "female",
+        "2024-01-01",
+        "2026-10-31T10:00:00Z",
+        "a",
+        "AMB",
+    )[1]
+    .clone();
+    visit["status"] = json!("entered-in-error");
+    store.commit(vec![put(visit)]).await.unwrap();
+    let corrected = submit().await;
+    assert!(corrected.success, "{}", corrected.stdout);
+    let last = double.requests().await;
+    let expect = "CLINIC_A: MALARIA_RDT_DONE=4 MALARIA_RDT_POSITIVE=2 OUTPATIENTS=2 OUTPATIENT_VISITS/MALE_5_AND_OVER=1 OUTPATIENT_VISITS/FEMALE_UNDER_5=gone";
+    assert_eq!(figures_of(&last[last.len() - 2]), expect);
+    submit().await;
+    let last = double.requests().await;
+    assert_eq!(
+        figures_of(&last[last.len() - 2]),
+        expect.replace(" OUTPATIENT_VISITS/FEMALE_UNDER_5=gone", "")
+    );
+}
+
+async fn read(store: &fhir_storage::Store, resource_type: &str, id: &str) -> Value {
+    match store
+        .read(&ResourceKey::new(resource_type, id))
+        .await
+        .unwrap()
+    {
+        Some(Version::Present(found)) => serde_json::from_str(&found.body).unwrap(),
+        other => panic!("{resource_type}/{id}: {other:?}"),
+    }
+}
+
+fn put(resource: Value) -> Change {
+    let text = |name: &str| resource[name].as_str().unwrap().to_string();
+    Change::Update {
+        target: Target::Id(ResourceKey::new(text("resourceType"), text("id"))),
+        full_url: None,
+        version: VersionMatch::Any,
+        resource,
+    }
+}
+
+/// `org unit: data element/category option combo=value …`.
+fn figures_of(set: &Value) -> String {
+    let values = set["dataValues"].as_array().unwrap().iter().map(|value| {
+        let combo = value["categoryOptionCombo"]
+            .as_str()
+            .map_or(String::new(), |combo| format!("/{combo}"));
+        let figure = value["value"].as_str().unwrap_or("gone");
+        format!(
+            " {}{combo}={figure}",
+            value["dataElement"].as_str().unwrap()
+        )
+    });
+    format!(
+        "{}:{}",
+        set["orgUnit"].as_str().unwrap(),
+        values.collect::<String>()
+    )
 }
