@@ -257,11 +257,11 @@ impl<'a> Extraction<'a> {
 
     fn string(&mut self, parameter: &SearchParameter, node: Node<'a>) {
         let key = parameter.key;
-        string::each(node, &mut |text| {
+        string::each(node, &mut |part, text| {
             self.document.tokens.push(self.hashes.exact(key, text));
             let value = normalise(text);
             // A family name of several words is found by each of them (Carreno Quinones).
-            if parameter.code == "family" || node.type_name == "HumanName" {
+            if parameter.code == "family" || part == "family" {
                 for (space, _) in value.match_indices(' ').take(FAMILY_WORDS_MAX) {
                     let value = value[space + 1..].to_owned();
                     self.document.strings.push(StringEntry { key, value });
@@ -355,7 +355,7 @@ impl<'a> Extraction<'a> {
                 .collect(),
             ParameterType::String => {
                 let mut found = Vec::new();
-                string::each(node, &mut |text| {
+                string::each(node, &mut |_, text| {
                     found.push(Ordered::String(normalise(text)))
                 });
                 found

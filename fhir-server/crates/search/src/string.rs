@@ -84,9 +84,10 @@ fn is_punctuation(c: char) -> bool {
         || matches!(c, '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}' | '\u{3000}'..='\u{3003}' | '،' | '؛' | '؟' | '·' | '«' | '»')
 }
 
-/// Calls `visit` with every string of the element that a string parameter searches: each part of a name or an address, its text too.
-pub(crate) fn each<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'a str)) {
-    let members: &[&str] = match node.type_name {
+/// Calls `visit` with every string of the element that a string parameter searches: each part of a name or an address, its text too;
+/// and with the name of the part.
+pub(crate) fn each<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'static str, &'a str)) {
+    let members: &[&'static str] = match node.type_name {
         "HumanName" => &["family", "given", "prefix", "suffix", "text"],
         "Address" => &[
             "line",
@@ -101,17 +102,18 @@ pub(crate) fn each<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'a str)) {
         "CodeableConcept" | "Annotation" => &["text"],
         _ => {
             if let Value::String(text) = node.value {
-                visit(text);
+                visit("", text);
             }
             return;
         }
     };
     for member in members {
         match node.value.get(member) {
-            Some(Value::String(text)) => visit(text),
-            Some(Value::Array(items)) => {
-                items.iter().filter_map(Value::as_str).for_each(&mut *visit)
-            }
+            Some(Value::String(text)) => visit(member, text),
+            Some(Value::Array(items)) => items
+                .iter()
+                .filter_map(Value::as_str)
+                .for_each(|text| visit(member, text)),
             _ => {}
         }
     }
@@ -182,7 +184,7 @@ mod tests {
                     type_name,
                     system: None,
                 },
-                &mut |s| found.push(s),
+                &mut |_, s| found.push(s),
             );
             assert_eq!(found.join(" "), expect, "{value}");
         }

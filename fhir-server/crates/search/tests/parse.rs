@@ -1,5 +1,7 @@
 //! What search URLs mean, over the real definitions.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fhir_definitions::Definitions;
 use fhir_model::Severity;
 use fhir_search::parse::{CHAIN_MAX, Context};
