@@ -1,2 +1,3 @@
 //! placeholder
 pub mod dhis2;
+pub mod mapping_check;

@@ -171,6 +171,13 @@ pub static BUILTINS: &[Builtin] = &[
         coded::codeable_reference,
     ),
     one("CWE.Coding", &["Coding"], &["table"], true, coded::coding),
+    one(
+        "CWE.MappedCoding",
+        &["Coding"],
+        &[],
+        true,
+        coded::mapped_coding,
+    ),
     one("CWE.code", &["code"], &[], true, text::code),
     one("CWE.string", TEXT, &[], false, coded::display),
     one(

@@ -71,7 +71,19 @@ impl Systems {
         kind: Option<&str>,
     ) -> Option<String> {
         let part = |n| hd.and_then(|hd| hd.part(n)).and_then(Value::text);
-        let (name, id, id_type) = (part(1), part(2), part(3));
+        self.named(part(1), part(2), part(3), own, facility, kind)
+    }
+
+    /// The same from the parts of an HD: name, universal id and its type.
+    pub fn named(
+        &self,
+        name: Option<Cow<'_, str>>,
+        id: Option<Cow<'_, str>>,
+        id_type: Option<Cow<'_, str>>,
+        own: &HashMap<String, String>,
+        facility: &str,
+        kind: Option<&str>,
+    ) -> Option<String> {
         if let Some(name) = &name
             && let Some(uri) = own
                 .get(name.as_ref())

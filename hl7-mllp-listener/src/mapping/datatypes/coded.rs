@@ -65,6 +65,16 @@ pub fn coding(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) ->
     Some(mapped.unwrap_or(Json::Object(own)))
 }
 
+/// The first coding through the vocabulary, or nothing: for elements that take no other codes.
+pub fn mapped_coding(
+    scope: &mut Scope<'_>,
+    value: Value<'_>,
+    given: &Given<'_, '_>,
+) -> Option<Json> {
+    let own = own_coding(scope, value, CODINGS[0], None)?;
+    map_code(scope, given, &own, true)
+}
+
 /// The words: .9, else .2, else .1.
 pub fn display(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
     let text = [9, 2, 1].into_iter().find_map(|n| value.part_text(n))?;

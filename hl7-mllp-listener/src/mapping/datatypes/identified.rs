@@ -53,20 +53,14 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
 }
 
 fn ei_system(scope: &Scope<'_>, value: Value<'_>, kind: Option<&str>) -> Option<String> {
-    let (namespace, id, id_type) = (value.part(2), value.part(3), value.part_text(4));
-    let universal = id.and_then(Value::text);
-    let known = match (&universal, id_type.as_deref()) {
-        (Some(id), Some("ISO")) => Some(format!("urn:oid:{id}")),
-        (Some(id), Some("UUID" | "GUID")) => Some(format!("urn:uuid:{}", id.to_lowercase())),
-        (Some(id), Some("URI")) if id.contains(':') => Some(id.to_string()),
-        _ => None,
-    };
-    let named = namespace.filter(|name| name.is_valued()).or(id);
-    known.or_else(|| {
-        scope
-            .systems
-            .authority(named, scope.authorities, &scope.facility, kind)
-    })
+    scope.systems.named(
+        value.part_text(2),
+        value.part_text(3),
+        value.part_text(4),
+        scope.authorities,
+        &scope.facility,
+        kind,
+    )
 }
 
 /// ST: a bare number whose system the rule gives.

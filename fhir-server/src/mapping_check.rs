@@ -1,0 +1,380 @@
+//! The HL7 v2 maps against the R5 definitions: every place a rule writes to exists, is a list where the rule makes a list, and takes
+//! the type the rule writes; every required element of a resource has a rule. Mistakes are named by file and line.
+
+use fhir_definitions::{Definitions, Element, Structure, structure::Kind};
+use hl7_mllp_listener::mapping::program::{Index, Target};
+use hl7_mllp_listener::mapping::{LoadError, Mappings, TargetUse, Written, read_folder};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Reads, compiles and checks `hl7v2/` in a mappings folder.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn load(mappings: &Path, definitions: &Definitions) -> Result<Mappings, Vec<LoadError>> {
+    let folder = mappings.join("hl7v2");
+    let files = read_folder(&folder).map_err(|error| {
+        vec![LoadError {
+            file: folder.display().to_string(),
+            line: 0,
+            reason: error.to_string(),
+        }]
+    })?;
+    let mappings = Mappings::load(&files)?;
+    let errors = check(&mappings, definitions);
+    match errors.is_empty() {
+        true => Ok(mappings),
+        false => Err(errors),
+    }
+}
+
+/// Checks compiled maps.
+pub fn check(mappings: &Mappings, definitions: &Definitions) -> Vec<LoadError> {
+    let uses = mappings.targets();
+    let mut errors: Vec<LoadError> = uses
+        .iter()
+        .filter_map(|target| {
+            let reason = check_target(target, definitions).err()?;
+            Some(LoadError {
+                file: target.file.to_owned(),
+                line: target.line,
+                reason,
+            })
+        })
+        .collect();
+    let mut by_map: BTreeMap<(&str, &str), Vec<&TargetUse<'_>>> = BTreeMap::new();
+    for target in &uses {
+        let map = by_map.entry((target.file, target.root)).or_default();
+        map.push(target);
+    }
+    for ((file, root), targets) in by_map {
+        let missing = structure(root, definitions)
+            .into_iter()
+            .flat_map(|own| required(own, &targets));
+        errors.extend(missing.map(|name| LoadError {
+            file: file.to_owned(),
+            line: 1,
+            reason: format!("{root}.{name} is required and has no rule"),
+        }));
+    }
+    errors.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    errors
+}
+
+/// Names of required elements that no rule writes.
+fn required<'d>(structure: &'d Structure, targets: &[&TargetUse<'_>]) -> Vec<&'d str> {
+    let elements = structure.elements.iter().filter(|element| element.min > 0);
+    elements
+        .filter(|element| {
+            !targets.iter().any(|target| {
+                let first = target.steps.first().map_or("", |step| &step.name);
+                find(structure, first).is_some_and(|(own, _)| own.name == element.name)
+            })
+        })
+        .map(|element| element.name)
+        .collect()
+}
+
+fn check_target(target: &TargetUse<'_>, definitions: &Definitions) -> Result<(), String> {
+    let mut current = structure(target.root, definitions)
+        .ok_or_else(|| format!("R5 has no type {}", target.root))?;
+    let (last, way) = target.steps.split_last().ok_or("the rule has no target")?;
+    for step in way {
+        if let Some(primitive) = step.name.strip_prefix('_') {
+            find(current, primitive)
+                .ok_or_else(|| format!("{} has no element {primitive}", current.name))?;
+            current = structure("Element", definitions).ok_or("R5 has no type Element")?;
+            continue;
+        }
+        let (element, type_name) = element(current, step)?;
+        let type_name = type_name
+            .or_else(|| (!element.choice).then_some(element.types.first()?.name))
+            .ok_or_else(|| format!("{} is a choice: name its type", step.name))?;
+        current = structure(type_name, definitions)
+            .ok_or_else(|| format!("R5 has no type {type_name}"))?;
+    }
+    let (element, chosen) = element(current, last)?;
+    let types: Vec<&str> = match (chosen, last.index) {
+        (Some(chosen), _) => vec![chosen],
+        (None, Index::Choice) if !element.choice => {
+            return Err(format!("{} is no choice element", last.name));
+        }
+        (None, Index::One) if element.choice => {
+            return Err(format!(
+                "{} is a choice: name its type, or write [x]",
+                last.name
+            ));
+        }
+        (None, _) => element.types.iter().map(|own| own.name).collect(),
+    };
+    let is_choice = last.index == Index::Choice;
+    if is_written(&target.written, element, &types, is_choice, definitions) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} takes {}, the rule writes {}",
+        last.name,
+        types.join(" or "),
+        described(&target.written)
+    ))
+}
+
+/// The element a step names, and its type when the name says it (`valueString`); a list where the step makes one, and only there.
+fn element<'d>(
+    current: &'d Structure,
+    step: &Target,
+) -> Result<(&'d Element, Option<&'d str>), String> {
+    let found = find(current, &step.name);
+    let (element, chosen) =
+        found.ok_or_else(|| format!("{} has no element {}", current.name, step.name))?;
+    let makes_list = !matches!(step.index, Index::One | Index::Choice);
+    match (element.is_array(), makes_list) {
+        (true, false) => Err(format!("{} is a list: write [], [+] or [label]", step.name)),
+        (false, true) => Err(format!("{} is no list", step.name)),
+        _ => Ok((element, chosen)),
+    }
+}
+
+fn find<'d>(structure: &'d Structure, name: &str) -> Option<(&'d Element, Option<&'d str>)> {
+    if let Some(element) = structure.element(name) {
+        return Some((element, None));
+    }
+    let choices = structure.elements.iter().filter(|element| element.choice);
+    choices
+        .filter_map(|element| Some((element, name.strip_prefix(element.name)?)))
+        .find_map(|(element, suffix)| {
+            let own = element
+                .types
+                .iter()
+                .find(|own| capitalized(own.name) == suffix)?;
+            Some((element, Some(own.name)))
+        })
+}
+
+fn is_written(
+    written: &Written<'_>,
+    element: &Element,
+    types: &[&str],
+    is_choice: bool,
+    definitions: &Definitions,
+) -> bool {
+    let is_text = |name: &&str| {
+        definitions
+            .structure(name)
+            .is_some_and(|own| own.kind == Kind::Primitive)
+            && !matches!(
+                *name,
+                "boolean" | "integer" | "integer64" | "decimal" | "positiveInt" | "unsignedInt"
+            )
+    };
+    let is_target = |name: &str| {
+        element
+            .types
+            .iter()
+            .filter(|own| own.name == "Reference")
+            .any(|own| {
+                own.targets.is_empty()
+                    || own.targets.split(',').any(|t| t == name || t == "Resource")
+            })
+    };
+    let takes = |name: &&str| match name.strip_prefix("Reference(") {
+        Some(target) => types.contains(&"Reference") && is_target(target.trim_end_matches(')')),
+        None => types.contains(&renamed(name)),
+    };
+    match written {
+        Written::Text(_) => types.iter().any(is_text),
+        Written::Argument => types.contains(&"Reference") || types.iter().any(is_text),
+        Written::Types(names) if is_choice => names.iter().all(takes),
+        Written::Types(names) => names.iter().any(takes),
+    }
+}
+
+fn described(written: &Written<'_>) -> String {
+    match written {
+        Written::Text(_) => "a text".to_owned(),
+        Written::Argument => "what it is given".to_owned(),
+        Written::Types(names) => names.join(" or "),
+    }
+}
+
+fn structure<'d>(name: &str, definitions: &'d Definitions) -> Option<&'d Structure> {
+    let name = name.split('(').next().unwrap_or(name);
+    definitions.structure(renamed(name))
+}
+
+/// A converter names the one backbone element it writes.
+fn renamed(name: &str) -> &str {
+    match name {
+        "ObservationReferenceRange" => "Observation.referenceRange",
+        name => name,
+    }
+}
+
+fn capitalized(name: &str) -> String {
+    let mut letters = name.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hl7_mllp_listener::mapping::File;
+    use hl7_mllp_listener::message::{Message, TextOptions};
+    use serde_json::Value;
+
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings")
+    }
+
+    fn definitions() -> Definitions {
+        Definitions::load(&[]).unwrap()
+    }
+
+    #[test]
+    fn the_maps_fit_r5() {
+        if let Err(errors) = load(&folder(), &definitions()) {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            panic!("{}", lines.join("\n"));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let definitions = definitions();
+        let files = read_folder(&folder().join("hl7v2")).unwrap();
+        for (rule, expect) in [
+            ("name[]: PID-5 | XPN.HumanName", None),
+            ("colour: PID-5", Some("Patient has no element colour")),
+            ("name: PID-5 | XPN.HumanName", Some("name is a list")),
+            ("gender[]: PID-8 | ID.code", Some("gender is no list")),
+            (
+                "gender: PID-8 | CWE.CodeableConcept",
+                Some("gender takes code, the rule writes CodeableConcept"),
+            ),
+            (
+                "active: PID-8",
+                Some("active takes boolean, the rule writes a text"),
+            ),
+            ("deceased: PID-8 | ID.boolean", Some("deceased is a choice")),
+            (
+                "deceasedString: PID-8",
+                Some("Patient has no element deceasedString"),
+            ),
+            ("deceasedBoolean: PID-8 | ID.boolean", None),
+            (
+                "deceased[x]: PID-8 | VARIES.value",
+                Some("deceased takes boolean or dateTime"),
+            ),
+            ("contact[a].name.family: PID-5", None),
+            (
+                "contact[a].name.surname: PID-5",
+                Some("HumanName has no element surname"),
+            ),
+            ("_birthDate.extension[].url: PID-5", None),
+            (
+                "_birthday.extension[].url: PID-5",
+                Some("Patient has no element birthday"),
+            ),
+            ("generalPractitioner[]: PID-5 | XCN.Reference", None),
+            (
+                "managingOrganization: PID-5 | XCN.Reference",
+                Some(
+                    "managingOrganization takes Reference, the rule writes Reference(Practitioner)",
+                ),
+            ),
+        ] {
+            let mut files = files.clone();
+            files.push(File {
+                path: "segments/X.yaml".into(),
+                bytes: format!("resource: Patient\nrules: |\n  {rule}\n").into_bytes(),
+            });
+            let errors = check(&Mappings::load(&files).unwrap(), &definitions);
+            let got = errors.first().map(|error| error.reason.as_str());
+            let fits = match (got, expect) {
+                (None, None) => true,
+                (Some(got), Some(expect)) => got.contains(expect) && errors[0].line == 3,
+                _ => false,
+            };
+            assert!(fits, "{rule}: {got:?}");
+        }
+        let missing = File {
+            path: "segments/X.yaml".into(),
+            bytes: b"resource: Observation\nrules: |\n  status: OBX-11\n".to_vec(),
+        };
+        let files: Vec<File> = files.into_iter().chain([missing]).collect();
+        let errors = check(&Mappings::load(&files).unwrap(), &definitions);
+        assert_eq!(
+            errors[0].to_string(),
+            "segments/X.yaml:1: Observation.code is required and has no rule"
+        );
+    }
+
+    /// What a message becomes is valid R5, whatever it lacks.
+    #[test]
+    fn what_is_written_is_valid() {
+        let definitions = definitions();
+        let mappings = load(&folder(), &definitions).unwrap();
+        let header = |kind: &str| format!("MSH|^~\\&|A|B|||20260301||{kind}|1|P|2.5.1");
+        let full = "PID|1||1^^^A^MR||X^Y^^^^^L||198001010930|F||a|s&t^^c||555^PRN|||M|R|||||P||Y|2|F^Fr||||2026|Y\rNK1|1|A^B|SPO|||||2026\rPV1|1|I|W^1|E|P1|W^0|D1^H^G|||MED||||1|A0|V||||V1|||||||||||||||||01|||||||||20260301||||||A1";
+        let bare = "PID\rPV1|1";
+        let odd = "PID|1||1||\"\"||soon|?\rPV1|x|?|||||^^^\rAL1|1||^\rDG1|1||\rIN1|1|x";
+        let results = "ORC|XX|1\rOBR|1|1|2|^^|||soon|||||||||||||||soon||?|?\rNTE|1||a~b\rOBX|1|NM|1||x|u|1-2|?|||?|||soon\rOBX|2||\rOBX|3|CWE|a||A^B~C|||||\rOBX|4|ED|a||^a^b^Base64^YQ==|||||\rSPM|1|1&a^2||B|||||||||||||20260301";
+        for text in [
+            format!(
+                "{}\rEVN|A01|2026\r{full}\rAL1|1|DA|X^Y|SV|rash~itch\rDG1|1||I10^x^I10|y|2026\rIN1|1|P^Q|C|D|||||||||2026|2027||T||18\rOBX|1|NM|8302-2^h^LN||1.8|m||||||F",
+                header("ADT^A01")
+            ),
+            format!("{}\rEVN|A03|2026030112\r{full}", header("ADT^A03")),
+            format!("{}\r{bare}", header("ADT^A08")),
+            format!("{}\r{odd}", header("ADT^A04")),
+            format!("{}\r{full}\r{results}", header("ORU^R01")),
+            format!("{}\r{bare}\r{results}", header("ORU^R01")),
+            format!("{}\r{results}", header("ORU^R01")),
+            format!("{}\r{full}\r{results}\rDG1|1||A^B", header("ORM^O01")),
+            format!("{}\rORC|NW", header("ORM^O01")),
+        ] {
+            let problems = invalid(text.as_bytes(), &mappings, &definitions);
+            assert_eq!(problems, [""; 0], "{text}");
+        }
+    }
+
+    /// The same over a folder of messages (HL7V2_CORPUS), if there is one.
+    #[test]
+    fn a_folder_of_messages_becomes_valid() {
+        let Some(corpus) = std::env::var_os("HL7V2_CORPUS") else {
+            return;
+        };
+        let definitions = definitions();
+        let mappings = load(&folder(), &definitions).unwrap();
+        let mut problems: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        for file in read_folder(Path::new(&corpus)).unwrap() {
+            for problem in invalid(&file.bytes, &mappings, &definitions) {
+                let seen = problems.entry(problem).or_insert((0, file.path.clone()));
+                seen.0 += 1;
+            }
+        }
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
+    fn invalid(raw: &[u8], mappings: &Mappings, definitions: &Definitions) -> Vec<String> {
+        let Ok(message) = Message::parse(raw, &TextOptions::default()) else {
+            return Vec::new();
+        };
+        let Ok(converted) = mappings.convert(&message, mappings.sender(raw)) else {
+            return Vec::new();
+        };
+        let mut problems = Vec::new();
+        for draft in converted.drafts {
+            let mut body = draft.body;
+            for (name, value) in draft.new {
+                body.entry(name).or_insert(value);
+            }
+            for issue in definitions.validate(&Value::Object(body)) {
+                let place = issue.expression.unwrap_or_default();
+                problems.push(format!("{place}: {}", issue.diagnostics));
+            }
+        }
+        problems
+    }
+}
