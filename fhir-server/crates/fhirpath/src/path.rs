@@ -200,9 +200,24 @@ fn each<'a>(
     root: &'a Value,
     visit: &mut dyn FnMut(&'a Value) -> ControlFlow<()>,
 ) {
-    for path in branches.iter().flat_map(|branch| &branch.paths) {
-        // Breaking is also how `first()` ends, so only `visit` itself knows whether to go on; it is called at most once more per path.
-        let _ = walk(&path.steps, value, root, visit);
+    for branch in branches {
+        let mut found = false;
+        for path in &branch.paths {
+            // Breaking is also how `first()` ends, so only `visit` knows whether it wants more; it may be called once more per path.
+            let _ = walk(&path.steps, value, root, &mut |item| {
+                found = true;
+                match branch.first {
+                    true => {
+                        let _ = visit(item);
+                        Break(())
+                    }
+                    false => visit(item),
+                }
+            });
+            if branch.first && found {
+                break;
+            }
+        }
     }
 }
 

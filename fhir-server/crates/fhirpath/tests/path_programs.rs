@@ -93,6 +93,11 @@ fn select(expression: &str, base: &str, resource: &Value) -> Vec<(String, String
 #[test]
 fn selects() {
     for (expression, expect) in [
+        (
+            "Patient.name.where(given.first()='B').family",
+            r#"string "A""#,
+        ),
+        ("Patient.name.where(given='B').family", ""),
         ("Patient.name.family", r#"string "A""#),
         ("Patient.name.given", r#"string "B";string "C";string "D""#),
         ("name.given.first()", r#"string "B""#),

@@ -33,13 +33,41 @@ fn patient() -> Value {
     })
 }
 
+/// A laboratory result of about 1.3 kB.
+fn observation() -> Value {
+    let coding = |system: &str, code: &str| json!({"system": system, "code": code, "display": "Hemoglobin [Mass/volume] in Blood"});
+    json!({
+        "resourceType": "Observation",
+        "id": "0198f3c2-7d3a-7c11-9a54-2f6f0f7c1a04",
+        "meta": {"versionId": "1", "lastUpdated": "2026-01-01T00:00:00.123Z"},
+        "identifier": [{"system": "http://example.org/filler", "value": "L-2026-000123-1"}],
+        "basedOn": [{"reference": "ServiceRequest/0198f3c2-7d3a-7c11-9a54-2f6f0f7c1a05"}],
+        "status": "final",
+        "category": [{"coding": [coding("http://terminology.hl7.org/CodeSystem/observation-category", "laboratory")]}],
+        "code": {"coding": [coding("http://loinc.org", "718-7"), coding("http://example.org/lab", "HGB")], "text": "Hemoglobin"},
+        "subject": {"reference": "Patient/0198f3c2-7d3a-7c11-9a54-2f6f0f7c1a01"},
+        "encounter": {"reference": "Encounter/0198f3c2-7d3a-7c11-9a54-2f6f0f7c1a06"},
+        "effectiveDateTime": "2026-01-01T08:30:00+02:00",
+        "issued": "2026-01-01T09:00:00.000+02:00",
+        "performer": [{"reference": "Organization/0198f3c2-7d3a-7c11-9a54-2f6f0f7c1a03"}],
+        "valueQuantity": {"value": 12.50, "unit": "g/dL", "system": "http://unitsofmeasure.org", "code": "g/dL"},
+        "interpretation": [{"coding": [coding("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "L")]}],
+        "referenceRange": [{"low": {"value": 13.5, "unit": "g/dL"}, "high": {"value": 17.5, "unit": "g/dL"}}]
+    })
+}
+
 #[test]
 #[ignore = "measures; meaningful in a release build"]
-fn patient_cost() {
+fn cost() {
     let definitions = Definitions::load(&[]).unwrap();
-    let patient = patient();
+    for resource in [patient(), observation()] {
+        measure(&definitions, &resource);
+    }
+}
+
+fn measure(definitions: &Definitions, resource: &Value) {
     let programs: Vec<_> = definitions
-        .search_parameters("Patient")
+        .search_parameters(resource["resourceType"].as_str().unwrap_or_default())
         .iter()
         .filter_map(|parameter| parameter.program.as_ref())
         .collect();
@@ -49,22 +77,25 @@ fn patient_cost() {
     for _ in 0..ROUNDS {
         nodes.clear();
         for program in &programs {
-            program.run(black_box(&patient), &mut nodes);
+            program.run(black_box(resource), &mut nodes);
         }
         black_box(&nodes);
     }
     let paths = start.elapsed() / ROUNDS;
     let start = Instant::now();
     for _ in 0..ROUNDS {
-        black_box(search_document(&definitions, black_box(&patient), None));
+        black_box(search_document(definitions, black_box(resource), None));
     }
-    let document = search_document(&definitions, &patient, None);
+    let document = search_document(definitions, resource, None);
     eprintln!(
-        "{} bytes: {} paths select {} nodes in {paths:?}; document ({} tokens, {} strings) in {:?}",
-        patient.to_string().len(),
+        "{} bytes: {} paths select {} nodes in {paths:?}; document ({} tokens, {} references, {} dates, {} quantities, {} strings) in {:?}",
+        resource.to_string().len(),
         programs.len(),
         nodes.len(),
         document.tokens.len(),
+        document.references.len(),
+        document.dates.len(),
+        document.quantities.len(),
         document.strings.len(),
         start.elapsed() / ROUNDS,
     );
