@@ -1,0 +1,294 @@
+//! Compiles message maps: names of groups and segments become ways through the structure, `let` names become numbers.
+
+use super::{Compiler, Names};
+use crate::mapping::load::{BlockSource, MessageSource, StepSource};
+use crate::mapping::program::*;
+use crate::mapping::rule::Statement;
+use crate::structure::{ItemKind, Structure, is_segment_name};
+
+impl Compiler {
+    pub(super) fn message(&mut self, source: &MessageSource) {
+        let structures = &self.program.structures;
+        let structure = structures.iter().position(|s| s.name == source.structure);
+        let Some(structure) = structure else {
+            let reason = format!("no structure `{}`", source.structure);
+            return self.fail(&source.file, source.line, reason);
+        };
+        let mut scope = MessageScope {
+            file: &source.file,
+            structure,
+            group: 0,
+            loops: Vec::new(),
+            names: Vec::new(),
+            ones: 0,
+            lists: 0,
+        };
+        let mut outer = Vec::new();
+        let mut block = self.block(&source.block, &mut scope, &mut outer);
+        block.resets.append(&mut outer);
+        self.program.messages.push(MessageMap {
+            name: source.name.clone(),
+            structure,
+            ones: scope.ones,
+            lists: scope.lists,
+            block,
+        });
+    }
+
+    /// `outer` takes the lists that belong to the block around this one.
+    fn block(
+        &mut self,
+        source: &BlockSource,
+        scope: &mut MessageScope<'_>,
+        outer: &mut Vec<Store>,
+    ) -> Block {
+        let mut block = Block::default();
+        block.require.clone_from(&source.require);
+        let known = scope.names.len();
+        let mut lists = Vec::new();
+        for step in &source.steps {
+            match step {
+                StepSource::Statement(line, statement) => match self.call(statement, scope) {
+                    Ok(call) => {
+                        match call.store {
+                            Some(Store::List(list)) if !outer.contains(&Store::List(list)) => {
+                                outer.push(Store::List(list));
+                            }
+                            Some(store @ Store::One(_)) => block.resets.push(store),
+                            _ => {}
+                        }
+                        block.steps.push(Step::Call(Box::new(call)));
+                    }
+                    Err(reason) => self.fail(scope.file, *line, reason),
+                },
+                StepSource::For(line, name, inner) => {
+                    match self.over(name, inner, scope, &mut lists) {
+                        Ok(step) => block.steps.push(step),
+                        Err(reason) => self.fail(scope.file, *line, reason),
+                    }
+                }
+            }
+        }
+        block.resets.append(&mut lists);
+        // Names of this block end with it; its lists go on in the block around it.
+        let own = scope.names.split_off(known);
+        let going_on = own.into_iter().filter(|(_, store)| outer.contains(store));
+        scope.names.extend(going_on);
+        block
+    }
+
+    fn over(
+        &mut self,
+        name: &str,
+        inner: &BlockSource,
+        scope: &mut MessageScope<'_>,
+        lists: &mut Vec<Store>,
+    ) -> Result<Step, String> {
+        let structure = &self.program.structures[scope.structure];
+        if let Some((route, group)) = route_to_group(structure, scope.group, name) {
+            let around = std::mem::replace(&mut scope.group, group);
+            let block = self.block(inner, scope, lists);
+            scope.group = around;
+            return Ok(Step::Group { route, block });
+        }
+        if !is_segment_name(name) {
+            return Err(format!("`{name}` is no group here, and no segment"));
+        }
+        let bind = self.bind(scope, name);
+        scope.loops.push(name.to_owned());
+        let block = self.block(inner, scope, lists);
+        scope.loops.pop();
+        Ok(Step::Segment { bind, block })
+    }
+
+    fn call(
+        &self,
+        statement: &Statement,
+        scope: &mut MessageScope<'_>,
+    ) -> Result<CallStep, String> {
+        let name = &statement.call.name;
+        let map = self.program.maps.iter().position(|map| map.name == *name);
+        let map = map.ok_or_else(|| format!("no map `{name}` in segments/"))?;
+        let target = &self.program.maps[map];
+        let mut frame = Frame::default();
+        let mut names = Names {
+            frame: &mut frame,
+            labels: Vec::new(),
+            element: None,
+        };
+        let mut arguments = vec![Vec::new(); target.frame.parameters.len()];
+        for (argument, value) in &statement.call.arguments {
+            let parameters = &target.frame.parameters;
+            let index = parameters
+                .iter()
+                .position(|parameter| parameter == argument);
+            let index = index.ok_or_else(|| format!("{name} uses no `${argument}`"))?;
+            arguments[index] = self.handles(self.sources(value, &mut names)?, &names, scope)?;
+        }
+        let when = match &statement.when {
+            Some(when) => {
+                let test = self.test(when, &mut names)?;
+                Some(self.test_handles(test, &names, scope)?)
+            }
+            None => None,
+        };
+        let binds = target
+            .frame
+            .segments
+            .iter()
+            .map(|s| self.bind(scope, s))
+            .collect();
+        let own = frame.segments.iter().map(|s| self.bind(scope, s)).collect();
+        let store = match (&statement.name, statement.list) {
+            (None, _) => None,
+            (Some(name), list) => Some(scope.declare(name, list)?),
+        };
+        Ok(CallStep {
+            map,
+            binds,
+            arguments,
+            store,
+            when,
+            own,
+        })
+    }
+
+    /// In a message map `$name` is a handle.
+    fn handles(
+        &self,
+        sources: Vec<Source>,
+        names: &Names<'_>,
+        scope: &MessageScope<'_>,
+    ) -> Result<Vec<Source>, String> {
+        let replace = |source| match source {
+            Source::Argument(index) => {
+                let name = &names.frame.parameters[index];
+                let known = scope.names.iter().rev().find(|(known, _)| known == name);
+                match known {
+                    Some((_, store)) => Ok(Source::Handle(*store)),
+                    None => Err(format!("`${name}` is not known here")),
+                }
+            }
+            other => Ok(other),
+        };
+        sources.into_iter().map(replace).collect()
+    }
+
+    fn test_handles(
+        &self,
+        test: Test,
+        names: &Names<'_>,
+        scope: &MessageScope<'_>,
+    ) -> Result<Test, String> {
+        let each = |parts: Vec<Test>| -> Result<Vec<Test>, String> {
+            let parts = parts.into_iter();
+            parts
+                .map(|part| self.test_handles(part, names, scope))
+                .collect()
+        };
+        Ok(match test {
+            Test::Valued(value) => Test::Valued(self.handles(value, names, scope)?),
+            Test::In(value, texts) => Test::In(self.handles(value, names, scope)?, texts),
+            Test::Like(value, text) => Test::Like(self.handles(value, names, scope)?, text),
+            Test::Not(inner) => Test::Not(Box::new(self.test_handles(*inner, names, scope)?)),
+            Test::All(parts) => Test::All(each(parts)?),
+            Test::Any(parts) => Test::Any(each(parts)?),
+        })
+    }
+
+    fn bind(&self, scope: &MessageScope<'_>, name: &str) -> Bind {
+        if let Some(index) = scope.loops.iter().rposition(|own| own == name) {
+            return Bind::Loop(index);
+        }
+        let structure = &self.program.structures[scope.structure];
+        let (mut group, mut up) = (scope.group, 0);
+        loop {
+            if let Some((mut down, item)) = route_to_segment(structure, group, name) {
+                down.reverse();
+                return Bind::Path { up, down, item };
+            }
+            if group == 0 {
+                return Bind::Nowhere;
+            }
+            group = structure.groups[group].parent;
+            up += 1;
+        }
+    }
+}
+
+struct MessageScope<'a> {
+    file: &'a str,
+    structure: usize,
+    group: usize,
+    loops: Vec<String>,
+    names: Vec<(String, Store)>,
+    ones: usize,
+    lists: usize,
+}
+
+impl MessageScope<'_> {
+    fn declare(&mut self, name: &str, list: bool) -> Result<Store, String> {
+        if let Some((_, store)) = self.names.iter().find(|(known, _)| known == name) {
+            return match (store, list) {
+                (Store::List(_), true) => Ok(*store),
+                _ => Err(format!("`{name}` is named twice")),
+            };
+        }
+        let (store, count) = match list {
+            true => (Store::List(self.lists), &mut self.lists),
+            false => (Store::One(self.ones), &mut self.ones),
+        };
+        *count += 1;
+        self.names.push((name.to_owned(), store));
+        Ok(store)
+    }
+}
+
+/// A segment directly in a group, or in groups inside it that do not repeat. The way down comes last step first.
+fn route_to_segment(
+    structure: &Structure,
+    group: usize,
+    name: &str,
+) -> Option<(Vec<usize>, usize)> {
+    let items = &structure.groups[group].items;
+    let direct = items
+        .iter()
+        .position(|item| matches!(&item.kind, ItemKind::Segment(own) if own == name));
+    if let Some(item) = direct {
+        return Some((Vec::new(), item));
+    }
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| match item.kind {
+            ItemKind::Group(inner) if !item.repeats => {
+                let (mut down, item) = route_to_segment(structure, inner, name)?;
+                down.push(index);
+                Some((down, item))
+            }
+            _ => None,
+        })
+}
+
+/// A group below another, through groups that do not repeat: the items to walk, and the group.
+fn route_to_group(structure: &Structure, group: usize, name: &str) -> Option<(Vec<usize>, usize)> {
+    let items = &structure.groups[group].items;
+    for (index, item) in items.iter().enumerate() {
+        if let ItemKind::Group(inner) = item.kind
+            && structure.groups[inner].name == name
+        {
+            return Some((vec![index], inner));
+        }
+    }
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| match item.kind {
+            ItemKind::Group(inner) if !item.repeats => {
+                let (mut route, found) = route_to_group(structure, inner, name)?;
+                route.insert(0, index);
+                Some((route, found))
+            }
+            _ => None,
+        })
+}
