@@ -73,6 +73,8 @@ impl Store {
         let write_options = options.clone().options([
             ("lock_timeout", LOCK_TIMEOUT_MS.to_string()),
             ("default_transaction_isolation", "read committed".into()),
+            // Every statement has an index. While the statistics are of an empty table, the planner would not use it.
+            ("enable_seqscan", "off".into()),
             ("timezone", "UTC".into()),
         ]);
         let search_options = options.options([

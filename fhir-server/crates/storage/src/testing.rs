@@ -47,6 +47,17 @@ pub fn settings(url: String) -> StoreSettings {
     }
 }
 
+/// How many deadlocks Postgres had to break in the store's database.
+pub async fn deadlocks(store: &Store) -> i64 {
+    let query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    // Back ends report with a delay.
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    sqlx::query_scalar(query)
+        .fetch_one(&store.inner.write_pool)
+        .await
+        .expect("the test Postgres answers")
+}
+
 /// Takes the first directory that no other test process has.
 async fn start() -> PrivatePostgres {
     for number in 0..32 {

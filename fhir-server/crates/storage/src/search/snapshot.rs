@@ -1,7 +1,7 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
 use super::{Page, SearchPage, page, too_costly};
-use crate::read::StoredResource;
+use crate::read::{StoredResource, retrying};
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_search::Query;
@@ -21,11 +21,9 @@ impl Store {
     /// # Errors
     /// `Unavailable` when no connection is free in time.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let transaction = self
-            .inner
-            .search_pool
-            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
+        let pool = &self.inner.search_pool;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let transaction = retrying!(pool, pool.begin_with(begin).await)?;
         Ok(Snapshot {
             transaction,
             definitions: self.definitions(),

@@ -137,15 +137,19 @@ struct Entries {
     tokens_end: Vec<i32>,
     references: Vec<i64>,
     references_end: Vec<i32>,
-    date: (Vec<i64>, Vec<i16>, Vec<i64>, Vec<i64>, Vec<i64>),
-    quantity: (
-        Vec<i64>,
-        Vec<i16>,
-        Vec<i64>,
-        Vec<Option<String>>,
-        Vec<Option<String>>,
-    ),
-    string: (Vec<i64>, Vec<i16>, Vec<String>),
+    date_pk: Vec<i64>,
+    date_key: Vec<i16>,
+    date_marker: Vec<i64>,
+    date_lo: Vec<i64>,
+    date_hi: Vec<i64>,
+    quantity_pk: Vec<i64>,
+    quantity_key: Vec<i16>,
+    quantity_unit: Vec<i64>,
+    quantity_lo: Vec<Option<String>>,
+    quantity_hi: Vec<Option<String>>,
+    string_pk: Vec<i64>,
+    string_key: Vec<i16>,
+    string_value: Vec<String>,
 }
 
 impl Entries {
@@ -159,28 +163,28 @@ impl Entries {
         self.references.extend(index.references);
         self.references_end.push(self.references.len() as i32);
         for date in document.dates {
-            self.date.0.push(pk);
-            self.date.1.push(date.key.0);
-            self.date.2.push(date.marker);
-            self.date.3.push(date.lo);
-            self.date.4.push(date.hi);
+            self.date_pk.push(pk);
+            self.date_key.push(date.key.0);
+            self.date_marker.push(date.marker);
+            self.date_lo.push(date.lo);
+            self.date_hi.push(date.hi);
         }
         for quantity in document.quantities {
-            self.quantity.0.push(pk);
-            self.quantity.1.push(quantity.key.0);
-            self.quantity.2.push(quantity.unit);
-            self.quantity.3.push(quantity.lo.map(|lo| lo.to_plain()));
-            self.quantity.4.push(quantity.hi.map(|hi| hi.to_plain()));
+            self.quantity_pk.push(pk);
+            self.quantity_key.push(quantity.key.0);
+            self.quantity_unit.push(quantity.unit);
+            self.quantity_lo.push(quantity.lo.map(|lo| lo.to_plain()));
+            self.quantity_hi.push(quantity.hi.map(|hi| hi.to_plain()));
         }
         for string in document.strings {
-            self.string.0.push(pk);
-            self.string.1.push(string.key.0);
-            self.string.2.push(string.value);
+            self.string_pk.push(pk);
+            self.string_key.push(string.key.0);
+            self.string_value.push(string.value);
         }
     }
 
     fn bind<'q>(
-        self: &mut Entries,
+        &mut self,
         query: Query<'q, Postgres, PgArguments>,
     ) -> Query<'q, Postgres, PgArguments> {
         let it = std::mem::take(self);
@@ -192,19 +196,19 @@ impl Entries {
             .bind(it.tokens_end)
             .bind(it.references)
             .bind(it.references_end)
-            .bind(it.date.0)
-            .bind(it.date.1)
-            .bind(it.date.2)
-            .bind(it.date.3)
-            .bind(it.date.4)
-            .bind(it.quantity.0)
-            .bind(it.quantity.1)
-            .bind(it.quantity.2)
-            .bind(it.quantity.3)
-            .bind(it.quantity.4)
-            .bind(it.string.0)
-            .bind(it.string.1)
-            .bind(it.string.2)
+            .bind(it.date_pk)
+            .bind(it.date_key)
+            .bind(it.date_marker)
+            .bind(it.date_lo)
+            .bind(it.date_hi)
+            .bind(it.quantity_pk)
+            .bind(it.quantity_key)
+            .bind(it.quantity_unit)
+            .bind(it.quantity_lo)
+            .bind(it.quantity_hi)
+            .bind(it.string_pk)
+            .bind(it.string_key)
+            .bind(it.string_value)
     }
 }
 

@@ -2,13 +2,18 @@
 
 use super::plan::{Action, Identity, Plan, at, duplicate, refuse};
 use crate::error::{CommitError, Error};
+use crate::read;
 use crate::search::Matched;
 use crate::store::Store;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::Query;
+use fhir_search::matching::Candidate;
 use sqlx::PgConnection;
 use std::collections::{HashMap, HashSet};
+
+/// Matches looked at per condition: one decides, two are too many, one more may turn out to be none.
+const FOUND_MAX: usize = 3;
 
 /// A row of `resource`, locked.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ pub(super) struct Ground {
 }
 
 impl Store {
-    /// The matches of each condition; at most two: one decides, two are too many.
+    /// The matches of each condition.
     pub(super) async fn matches(
         &self,
         connection: &mut PgConnection,
@@ -54,29 +59,106 @@ impl Store {
                 continue;
             };
             match plain_tokens(query) {
-                Some(tokens) => plain.push((index, tokens)),
+                Some(tokens) => plain.push((index, query, tokens)),
                 None => {
                     let found = self.matched(connection, definitions, query).await;
                     matches.insert(index, found.map_err(|error| (index, error))?);
                 }
             }
         }
-        if let Some((first, _)) = plain.first() {
+        if let Some((first, ..)) = plain.first() {
             let first = *first;
-            let found = having_tokens(connection, definitions, plain).await;
+            let found = self.having_tokens(connection, definitions, plain).await;
             matches.extend(found.map_err(|error| (first, Error::from(error)))?);
         }
         Ok(matches)
     }
 
+    /// The resources that have all tokens of a condition. One statement for all conditions.
+    async fn having_tokens(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        conditions: Vec<(usize, &Query, Vec<i64>)>,
+    ) -> Result<HashMap<usize, Vec<Matched>>, sqlx::Error> {
+        let mut tokens: Vec<i64> = Vec::new();
+        let mut ends: Vec<i32> = Vec::new();
+        for (_, _, wanted) in &conditions {
+            tokens.extend(wanted);
+            ends.push(tokens.len() as i32);
+        }
+        let rows: Vec<(i64, i64, i16, String, i32, Option<String>)> = sqlx::query_as(
+            "SELECT c.place, r.pk, r.type, r.id, r.version, coalesce(r.source, r.content::text) FROM ( \
+               SELECT place, ($1::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens \
+               FROM unnest($2::int[]) WITH ORDINALITY AS c(t_end, place)) c \
+             CROSS JOIN LATERAL (SELECT pk FROM entry WHERE tokens @> c.tokens LIMIT $3) e \
+             JOIN resource r ON r.pk = e.pk",
+        )
+        .bind(tokens)
+        .bind(ends)
+        .bind(FOUND_MAX as i64)
+        .fetch_all(connection)
+        .await?;
+        let mut matches: HashMap<usize, Vec<Matched>> = HashMap::new();
+        for (place, pk, number, id, version, text) in rows {
+            let (index, query, _) = &conditions[place as usize - 1];
+            let Some(resource_type) = definitions.type_name(number) else {
+                continue;
+            };
+            let key = ResourceKey::new(resource_type, id);
+            if self.matches_itself(definitions, query, &key, text.as_deref()) {
+                let matched = Matched { pk, key, version };
+                matches.entry(*index).or_default().push(matched);
+            }
+        }
+        Ok(matches)
+    }
+
+    /// At most two matches of any condition.
     async fn matched(
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
         query: &Query,
     ) -> Result<Vec<Matched>, Error> {
+        // A generic plan would not know how rare the values are.
+        sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan")
+            .execute(&mut *connection)
+            .await?;
         let statistics = &self.inner.statistics;
-        crate::search::match_in(connection, definitions, statistics, query, 2).await
+        let mut found =
+            crate::search::match_in(connection, definitions, statistics, query, FOUND_MAX).await?;
+        let pks: Vec<i64> = found.iter().map(|found| found.pk).collect();
+        let texts: Vec<(i64, Option<String>)> = sqlx::query_as(
+            "SELECT pk, coalesce(source, content::text) FROM resource WHERE pk = ANY ($1)",
+        )
+        .bind(pks)
+        .fetch_all(connection)
+        .await?;
+        let texts: HashMap<i64, Option<String>> = texts.into_iter().collect();
+        found.retain(|found| {
+            let text = texts.get(&found.pk).and_then(Option::as_deref);
+            self.matches_itself(definitions, query, &found.key, text)
+        });
+        Ok(found)
+    }
+
+    /// A second look, at the resource itself: a 64-bit hash in the index may agree by accident. What the resource alone cannot decide
+    /// (a chain) was decided by the search.
+    fn matches_itself(
+        &self,
+        definitions: &Definitions,
+        query: &Query,
+        key: &ResourceKey,
+        text: Option<&str>,
+    ) -> bool {
+        let Some(text) = text else { return false };
+        let whole = read::whole(&key.resource_type, text);
+        let resource = serde_json::from_str(&whole).ok();
+        resource.is_some_and(|resource| {
+            Candidate::read(definitions, &resource, self.base())
+                .is_some_and(|candidate| candidate.matches(query) != Some(false))
+        })
     }
 
     /// Decides who each change is for, and resolves conditional references: those may lead to what the commit itself writes, so they come last
@@ -180,19 +262,19 @@ impl Resolved {
         Ok(())
     }
 
-    /// The resources of this commit that will match, where that can be told from their tokens.
+    /// The resources of this commit that will match, where they can tell that themselves.
     fn written_here(&self, plan: &Plan, query: &Query) -> Vec<Matched> {
-        let Some(wanted) = plain_tokens(query) else {
-            return Vec::new();
-        };
         let mut found = Vec::new();
         let mut seen = HashSet::new();
         for (index, (change, key)) in plan.changes.iter().zip(&self.keys).enumerate() {
             let (Action::Write { document, .. }, Some(key)) = (&change.action, key) else {
                 continue;
             };
-            let has = |token: &i64| document.tokens.binary_search(token).is_ok();
-            if wanted.iter().all(has) && seen.insert(key) {
+            if !query.types.contains(&change.resource_type) {
+                continue;
+            }
+            let candidate = Candidate::stored(key.clone(), None, document.clone());
+            if candidate.matches(query) == Some(true) && seen.insert(key) {
                 // The key of a row that is not there yet is filled in when it is made.
                 let matched = self.matched.get(&index);
                 found.push(Matched {
@@ -215,46 +297,6 @@ fn plain_tokens(query: &Query) -> Option<Vec<i64>> {
     };
     let all = query.types.len() == 1 && !query.filter.is_empty() && query.filter.iter().all(plain);
     all.then(|| query.atoms())
-}
-
-/// At most two resources per condition that have all of its tokens. One statement for all conditions.
-async fn having_tokens(
-    connection: &mut PgConnection,
-    definitions: &Definitions,
-    conditions: Vec<(usize, Vec<i64>)>,
-) -> Result<HashMap<usize, Vec<Matched>>, sqlx::Error> {
-    let mut tokens = Vec::new();
-    let mut ends: Vec<i32> = Vec::new();
-    let mut matches = HashMap::new();
-    let mut places = Vec::new();
-    for (index, wanted) in conditions {
-        tokens.extend(wanted);
-        ends.push(tokens.len() as i32);
-        places.push(index);
-        matches.insert(index, Vec::new());
-    }
-    let rows: Vec<(i64, i64, i16, String, i32)> = sqlx::query_as(
-        "SELECT c.place, r.pk, r.type, r.id, r.version FROM ( \
-           SELECT place, ($1::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens \
-           FROM unnest($2::int[]) WITH ORDINALITY AS c(t_end, place)) c \
-         CROSS JOIN LATERAL (SELECT pk FROM entry WHERE tokens @> c.tokens LIMIT 2) e \
-         JOIN resource r ON r.pk = e.pk",
-    )
-    .bind(tokens)
-    .bind(ends)
-    .fetch_all(connection)
-    .await?;
-    for (place, pk, number, id, version) in rows {
-        let index = places[place as usize - 1];
-        if let Some(resource_type) = definitions.type_name(number) {
-            let key = ResourceKey::new(resource_type, id);
-            matches
-                .entry(index)
-                .or_insert_with(Vec::new)
-                .push(Matched { pk, key, version });
-        }
-    }
-    Ok(matches)
 }
 
 /// Type, id, pk, version, milliseconds, text; of the site its epoch; of the database its clock.

@@ -9,6 +9,9 @@ use fhir_storage::{
 };
 use serde_json::Value;
 
+/// A change, and the effect and version or the refusal expected of it.
+type Step = (Change, Result<(Effect, i32), IssueKind>);
+
 /// The issue kind of a refusal, with the index of the change.
 fn refusal(error: CommitError) -> (Option<usize>, IssueKind) {
     match error.error {
@@ -36,7 +39,7 @@ const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
 #[tokio::test]
 async fn effects_by_id() {
     let store = testing::store().await;
-    let steps: Vec<(Change, Result<(Effect, i32), IssueKind>)> = vec![
+    let steps: Vec<Step> = vec![
         (delete("Patient/p", Any), Ok((Effect::Absent, 0))),
         (
             put("Patient/p", Is(1), PATIENT),
@@ -188,7 +191,7 @@ const A1: &str = r#"{"resourceType":"Patient","identifier":[{"system":"http://a"
 async fn effects_by_condition() {
     let store = testing::store().await;
     let s = &store;
-    let steps: Vec<(Change, Result<(Effect, i32), IssueKind>)> = vec![
+    let steps: Vec<Step> = vec![
         (
             delete_matching(s, "Patient", "identifier=http://a|1"),
             Ok((Effect::Absent, 0)),

@@ -124,6 +124,11 @@ async fn no_deadlock() {
         });
     }
     tasks.join_all().await;
+    assert_eq!(
+        testing::deadlocks(&store).await,
+        0,
+        "they waited in one order"
+    );
 }
 
 /// Postgres is killed while commits run: it comes back by itself, every acknowledged resource is there, and what failed said it may be

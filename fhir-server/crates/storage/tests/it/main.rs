@@ -1,6 +1,9 @@
 //! The store against a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commit;
 mod concurrency;
+mod definitions;
+mod measure;
 mod private_postgres;
 mod requests;

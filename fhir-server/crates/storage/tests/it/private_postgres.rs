@@ -85,3 +85,56 @@ async fn closed_directory() {
         std::fs::remove_dir_all(elsewhere.parent().unwrap()).unwrap();
     }
 }
+
+/// A server that is killed: its Postgres stops by itself, and the next server waits for it and finds everything.
+#[tokio::test]
+async fn server_killed() {
+    let (_guard, directory) = testing::open_directory();
+    for round in 0..2 {
+        let mut server = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "private_postgres::serve_until_killed",
+                "--ignored",
+            ])
+            .env("SERVE_DIRECTORY", &directory)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !directory.join(format!("written-{round}")).exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+    let postgres = PrivatePostgres::start(&directory).await.unwrap();
+    let mut connection = PgConnection::connect(postgres.url()).await.unwrap();
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM t")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(count, 2);
+    postgres.stop().await;
+}
+
+/// The server of `server_killed`: writes a row, says so, and stays.
+#[tokio::test]
+#[ignore = "run by server_killed in a process of its own"]
+async fn serve_until_killed() {
+    let directory = std::path::PathBuf::from(std::env::var_os("SERVE_DIRECTORY").unwrap());
+    let postgres = PrivatePostgres::start(&directory).await.unwrap();
+    let mut connection = PgConnection::connect(postgres.url()).await.unwrap();
+    for sql in [
+        "CREATE TABLE IF NOT EXISTS t (n int)",
+        "INSERT INTO t VALUES (1)",
+    ] {
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+    let round = (0..)
+        .find(|round| !directory.join(format!("written-{round}")).exists())
+        .unwrap();
+    std::fs::write(directory.join(format!("written-{round}")), "").unwrap();
+    std::future::pending::<()>().await;
+}
