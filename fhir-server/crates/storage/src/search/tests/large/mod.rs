@@ -52,7 +52,7 @@ async fn large() {
             &newest(|i| code_of(i) == 0),
         )
         .await;
-    let rare = newest(|i| is_rare(i));
+    let rare = newest(is_rare);
     bench
         .case("rare token", search(vec![token(&code, "rare")]), &rare)
         .await;
