@@ -1,3 +1,30 @@
-//! placeholder
+//! A FHIR R5 server with an HL7 v2 bridge.
+//!
+//! A request's straight path: [`connections`] accepts, [`http`] bounds and takes apart, [`router`] finds, [`interaction`] decides,
+//! [`write`] or the store does, [`reply`] answers; what cannot be done becomes a status in [`failure`] and nowhere else.
+
+pub mod app;
+pub mod base;
+pub mod bundle;
+pub mod cli;
+pub mod config;
+pub mod connections;
+pub mod data;
 pub mod dhis2;
+pub mod embed;
+pub mod failure;
+pub mod format;
+pub mod gate;
+pub mod health;
+pub mod http;
+pub mod interaction;
 pub mod mapping_check;
+pub mod page_token;
+pub mod reply;
+pub mod request;
+pub mod router;
+pub mod serve;
+pub mod setting;
+pub mod telemetry;
+pub mod url;
+pub mod write;

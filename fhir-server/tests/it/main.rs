@@ -2,4 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod bundles;
+mod conditional;
+mod crud;
 mod dhis2;
+mod limits;
+mod process;
+mod searching;
+mod site;

@@ -12,5 +12,5 @@ pub mod reference;
 pub use date::{DateRange, PartialDate};
 pub use decimal::Decimal;
 pub use issue::{Issue, IssueKind, Severity};
-pub use key::{ResourceKey, VersionedKey};
+pub use key::{ResourceKey, VersionedKey, is_id};
 pub use reference::Reference;

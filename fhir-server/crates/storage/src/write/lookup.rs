@@ -181,7 +181,7 @@ impl Store {
                 ([one], Identity::Match { fresh, given, .. }, _) => {
                     if *given && *fresh != one.key.id {
                         let text = "the id in the resource is not that of the resource matched";
-                        return Err(at(index)(refuse(IssueKind::Value, text)));
+                        return Err(at(index)(refuse(IssueKind::Syntax, text)));
                     }
                     resolved.matched.insert(index, one.clone());
                     Some(one.key.clone())

@@ -246,7 +246,7 @@ async fn effects_by_condition() {
                 Some("other"),
                 r#"{"resourceType":"Patient","id":"other"}"#,
             ),
-            Err(IssueKind::Value),
+            Err(IssueKind::Syntax),
         ),
         (
             put_matching(

@@ -1,0 +1,58 @@
+//! What every interaction needs: the store, the settings, and what is kept between requests.
+
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::interaction::capabilities::Statements;
+use crate::page_token::PageTokens;
+use fhir_storage::Store;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The running server. Shared by all requests, over HTTP and in process.
+pub struct App {
+    pub store: Store,
+    pub config: Config,
+    pub tokens: PageTokens,
+    pub gate: Gate,
+    pub statements: Statements,
+    listening: AtomicBool,
+}
+
+impl App {
+    /// `secret` is the site's (`Store::secret`).
+    pub fn new(store: Store, config: Config, secret: &[u8]) -> App {
+        App {
+            tokens: PageTokens::new(secret, config.page_lifetime_seconds),
+            gate: Gate::new(&config),
+            statements: Statements::default(),
+            listening: AtomicBool::new(false),
+            store,
+            config,
+        }
+    }
+
+    /// Says that the embedded listener, if any, and HTTP listen; or no longer do.
+    pub fn set_listening(&self, listening: bool) {
+        self.listening.store(listening, Ordering::Release);
+    }
+
+    pub fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Acquire)
+    }
+}
+
+/// Seconds since 1970, for the age of page tokens; times of resources come from the database.
+pub fn now_seconds() -> u64 {
+    since_1970().as_secs()
+}
+
+/// Microseconds since 1970, for what "about" means in a date search.
+pub fn now_micros() -> i64 {
+    i64::try_from(since_1970().as_micros()).unwrap_or(i64::MAX)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}

@@ -1,0 +1,63 @@
+//! A batch: entries for themselves, each with its own answer (<https://hl7.org/fhir/R5/http.html#brules>).
+//!
+//! Executed in the same order as a transaction, so that a read sees the writes of its batch. The writes are tried in one commit,
+//! which costs one wait for the disk; where one of them is refused, each is committed alone.
+
+use crate::app::App;
+use crate::bundle::entry::{Entry, Turn};
+use crate::bundle::response;
+use crate::failure::Failure;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::write;
+use fhir_storage::Change;
+use serde_json::Value;
+
+pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Reply, Failure> {
+    let mut replies = vec![Reply::default(); entries.len()];
+    let mut understood = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        match Entry::read(app, outer, index, entry) {
+            Ok(entry) => understood.push(entry),
+            Err(failure) => replies[index] = failure.reply(),
+        }
+    }
+    understood.sort_by_key(Entry::turn);
+    let reads =
+        understood.split_off(understood.partition_point(|entry| entry.turn() != Turn::Read));
+    let mut writes = Vec::with_capacity(understood.len());
+    for mut entry in understood {
+        // A fullUrl means something to the other entries of a transaction only.
+        entry.full_url = None;
+        match entry.change(app) {
+            Ok(Some(change)) => writes.push((entry, change)),
+            Ok(None) => {}
+            Err(failure) => replies[entry.index] = Entry::locate(entry.index, failure).reply(),
+        }
+    }
+    write_all(app, writes, &mut replies).await;
+    for read in reads {
+        let index = read.index;
+        replies[index] = read.answer(app).await;
+    }
+    let text = response::write("batch-response", &outer.base, &replies);
+    Ok(Reply::document(text))
+}
+
+async fn write_all(app: &App, writes: Vec<(Entry, Change)>, replies: &mut [Reply]) {
+    if writes.len() > 1 {
+        let changes = writes.iter().map(|(_, change)| change.clone()).collect();
+        if let Ok(outcomes) = write::commit(app, changes).await {
+            for ((entry, _), outcome) in writes.iter().zip(outcomes) {
+                replies[entry.index] = Reply::written(&entry.request, outcome);
+            }
+            return;
+        }
+    }
+    for (entry, change) in writes {
+        replies[entry.index] = match write::commit_one(app, change).await {
+            Ok(outcome) => Reply::written(&entry.request, outcome),
+            Err(failure) => Entry::locate(entry.index, failure).reply(),
+        };
+    }
+}

@@ -1,0 +1,130 @@
+//! Bundles of type searchset and history, written around the stored text: no body is parsed or built again.
+
+use fhir_model::date::instant_text;
+use fhir_model::issue::operation_outcome;
+use fhir_search::Query;
+use fhir_storage::{SearchPage, StoredResource, Version};
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// The links of a page.
+pub struct Links {
+    pub self_url: String,
+    pub next_url: Option<String>,
+}
+
+/// A searchset (<https://hl7.org/fhir/R5/bundle.html#searchset>): matches, what they include, and an outcome where something was ignored.
+pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> String {
+    let mut bundle = Writer::start("searchset", page.total, links, bodies_bytes(page));
+    for (mode, resources) in [("match", &page.matches), ("include", &page.includes)] {
+        for stored in resources {
+            bundle.resource(base, stored);
+            let _ = write!(bundle.text, r#","search":{{"mode":"{mode}"}}}}"#);
+        }
+    }
+    if !query.issues.is_empty() {
+        let outcome = operation_outcome(&query.issues);
+        bundle.next_entry();
+        let _ = write!(
+            bundle.text,
+            r#""resource":{outcome},"search":{{"mode":"outcome"}}}}"#
+        );
+    }
+    bundle.end()
+}
+
+/// A history (<https://hl7.org/fhir/R5/bundle.html#history>), newest first.
+pub fn write_history(base: &str, links: &Links, total: u64, versions: &[Version]) -> String {
+    let mut bundle = Writer::start("history", Some(total), links, 0);
+    for version in versions {
+        let (key, number, last_updated_ms) = match version {
+            Version::Present(stored) => {
+                bundle.resource(base, stored);
+                (&stored.key, stored.version, stored.last_updated_ms)
+            }
+            Version::Deleted {
+                key,
+                version,
+                last_updated_ms,
+            } => {
+                bundle.next_entry();
+                let _ = write!(
+                    bundle.text,
+                    r#""fullUrl":{}"#,
+                    quoted(&format!("{base}/{key}"))
+                );
+                (key, *version, *last_updated_ms)
+            }
+        };
+        let (method, status) = match version {
+            Version::Deleted { .. } => ("DELETE", "204 No Content"),
+            Version::Present(_) if number == 1 => ("PUT", "201 Created"),
+            Version::Present(_) => ("PUT", "200 OK"),
+        };
+        let _ = write!(
+            bundle.text,
+            r#","request":{{"method":"{method}","url":"{key}"}},"response":{{"status":"{status}","etag":"W/\"{number}\"","lastModified":"{}"}}}}"#,
+            instant_text(last_updated_ms),
+        );
+    }
+    bundle.end()
+}
+
+struct Writer {
+    text: String,
+    entries: usize,
+}
+
+impl Writer {
+    fn start(kind: &str, total: Option<u64>, links: &Links, bodies_bytes: usize) -> Writer {
+        let mut text = String::with_capacity(bodies_bytes + 1024);
+        let _ = write!(text, r#"{{"resourceType":"Bundle","type":"{kind}""#);
+        if let Some(total) = total {
+            let _ = write!(text, r#","total":{total}"#);
+        }
+        let _ = write!(
+            text,
+            r#","link":[{{"relation":"self","url":{}}}"#,
+            quoted(&links.self_url)
+        );
+        if let Some(next) = &links.next_url {
+            let _ = write!(text, r#",{{"relation":"next","url":{}}}"#, quoted(next));
+        }
+        text.push(']');
+        Writer { text, entries: 0 }
+    }
+
+    /// Opens an entry; whoever calls this closes it.
+    fn next_entry(&mut self) {
+        self.text.push_str(match self.entries {
+            0 => r#","entry":[{"#,
+            _ => ",{",
+        });
+        self.entries += 1;
+    }
+
+    fn resource(&mut self, base: &str, stored: &StoredResource) {
+        self.next_entry();
+        let full_url = quoted(&format!("{base}/{}", stored.key));
+        let _ = write!(
+            self.text,
+            r#""fullUrl":{full_url},"resource":{}"#,
+            stored.body
+        );
+    }
+
+    fn end(mut self) -> String {
+        self.text
+            .push_str(if self.entries > 0 { "]}" } else { "}" });
+        self.text
+    }
+}
+
+fn bodies_bytes(page: &SearchPage) -> usize {
+    let all = page.matches.iter().chain(&page.includes);
+    all.map(|stored| stored.body.len() + 200).sum()
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}

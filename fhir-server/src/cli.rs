@@ -1,0 +1,236 @@
+//! The command line. Every setting is a flag of every command; `dhis2` and `hl7v2` have commands of their own.
+
+use crate::app::App;
+use crate::config::{Config, LogFormat, SETTINGS};
+use crate::data::Data;
+use crate::dhis2::error::Dhis2Error;
+use crate::serve::{self, Opened, Server, StartError};
+use crate::setting::{self, SettingError};
+use crate::{data, dhis2, embed, http, telemetry, write};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use hl7_mllp_listener::replay::ReplayError;
+use hl7_mllp_listener::server::raise_open_file_limit;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "fhir-server",
+    version,
+    about = "FHIR R5 server with an HL7 v2 bridge"
+)]
+struct Cli {
+    /// A TOML file of settings.
+    #[arg(long, global = true, env = "FHIR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start HTTP, the HL7 v2 listener, and a private Postgres where DATABASE_URL is not set.
+    Serve,
+    /// Bring the database to this version and stop.
+    Migrate,
+    /// Index every resource again.
+    Reindex,
+    /// Check the data folders and print every problem.
+    Check,
+    /// HL7 v2 messages that came in.
+    #[command(subcommand)]
+    Hl7v2(Hl7v2),
+    /// Figures for DHIS2 from the resources that are here.
+    #[command(subcommand)]
+    Dhis2(dhis2::run::Command),
+    /// Print the table of settings (docs/settings.md).
+    Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Hl7v2 {
+    /// Run a message again that was refused or had no map, by the id of its Task in the journal.
+    Replay { task_id: String },
+}
+
+/// What goes wrong outside a running server; the text is for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("{}", .0.iter().map(SettingError::to_string).collect::<Vec<_>>().join("\n"))]
+    Settings(Vec<SettingError>),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] fhir_storage::Error),
+    #[error(transparent)]
+    Dhis2(#[from] Dhis2Error),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the command of the process's arguments.
+pub fn run() -> ExitCode {
+    match try_run() {
+        Ok(code) => code,
+        Err(failed) => {
+            let _ = writeln!(std::io::stderr(), "fhir-server: {failed}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run() -> Result<ExitCode, Failed> {
+    let matches = with_settings(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Command::Settings = cli.command {
+        return say(&setting::markdown(SETTINGS));
+    }
+    let config = read_config(&matches, cli.config.as_deref()).map_err(Failed::Settings)?;
+    telemetry::start_logs(&config);
+    raise_open_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve => until_signalled(config).await,
+            Command::Migrate => beside(config, async |_, _| Ok(ExitCode::SUCCESS)).await,
+            Command::Reindex => {
+                beside(config, async |app, _| {
+                    let count = app.store.reindex().await?;
+                    say(&format!("{count} resources indexed\n"))
+                })
+                .await
+            }
+            Command::Dhis2(command) => {
+                beside(config, async |app, data| report(app, data, &command).await).await
+            }
+            Command::Hl7v2(Hl7v2::Replay { task_id }) => {
+                beside(config, async |app, data| replay(app, data, &task_id).await).await
+            }
+            Command::Check => {
+                let data = data::load(&config).map_err(StartError::Data)?;
+                say(&format!("{} files are valid\n", data.files))
+            }
+            Command::Settings => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+async fn replay(app: &Arc<App>, data: &Data, task_id: &str) -> Result<ExitCode, Failed> {
+    let router = http::service(app.clone());
+    let processor = embed::processor(app, router, data.hl7v2.clone())?;
+    let answer = processor.replay(task_id).await?;
+    say(&format!("{}\n", answer.code.code()))?;
+    for error in &answer.errors {
+        let (code, name) = error.code.code();
+        let severity = error.severity.code();
+        say(&format!("{severity}\t{code} {name}\t{}\n", error.text))?;
+    }
+    Ok(match answer.code.is_accept() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+async fn report(app: &App, data: &Data, command: &dhis2::run::Command) -> Result<ExitCode, Failed> {
+    let record = async |changes| match write::commit(app, changes).await {
+        Ok(_) => Ok(()),
+        Err(refused) => Err(Dhis2Error::Refused(refused.failure.issues)),
+    };
+    let base = app.config.own_base();
+    let variable = |name: &str| std::env::var(name).ok();
+    let (store, content) = (&app.store, &data.dhis2);
+    let printed = dhis2::run::run(command, store, content, Some(&base), variable, record).await?;
+    std::io::stderr().write_all(printed.stderr.as_bytes())?;
+    say(&printed.stdout)?;
+    Ok(match printed.success {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+async fn until_signalled(config: Config) -> Result<ExitCode, Failed> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let pretty = config.log_format == LogFormat::Pretty;
+    let server = tokio::select! {
+        started = Server::start(config) => started?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
+    if pretty {
+        say(&format!("http://{}/fhir\n", server.http_addr))?;
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does something with the database, whether or not a server runs on it, and stops again.
+async fn beside(
+    config: Config,
+    work: impl AsyncFnOnce(&Arc<App>, &Data) -> Result<ExitCode, Failed>,
+) -> Result<ExitCode, Failed> {
+    let data = data::load(&config).map_err(StartError::Data)?;
+    let Opened { store, database } = serve::open_beside(&config, &data).await?;
+    let secret = *store.site_secret();
+    let app = Arc::new(App::new(store, config, &secret));
+    let result = work(&app, &data).await;
+    app.store.close().await;
+    if let Some(database) = database {
+        database.stop().await;
+    }
+    result
+}
+
+/// Adds a flag for each setting, to every command.
+fn with_settings(mut command: clap::Command) -> clap::Command {
+    for setting in SETTINGS {
+        command = command.arg(
+            Arg::new(setting.key)
+                .long(setting.key.replace('_', "-"))
+                .value_name(if setting.unit.is_empty() {
+                    "VALUE"
+                } else {
+                    setting.unit
+                })
+                .help(format!("{} [{}]", setting.meaning, setting.variable))
+                .help_heading("Settings")
+                .global(true),
+        );
+    }
+    command
+}
+
+fn read_config(matches: &ArgMatches, file: Option<&Path>) -> Result<Config, Vec<SettingError>> {
+    let text = match file {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            vec![SettingError {
+                name: path.display().to_string(),
+                reason: error.to_string(),
+            }]
+        })?),
+    };
+    let texts = setting::gather(
+        SETTINGS,
+        |key| matches.get_one::<String>(key).cloned(),
+        |variable| std::env::var(variable).ok(),
+        file.zip(text.as_deref()),
+    )?;
+    Config::read(&texts)
+}
+
+fn say(text: &str) -> Result<ExitCode, Failed> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,133 @@
+//! Every setting, once, as data: the table below makes the struct, the flags, the variables, the file keys and `docs/settings.md`.
+//!
+//! A flag wins over the environment, the environment over the file, the file over the default. Unknown file keys and unreadable
+//! values stop the start. Every limit of the server stands here with its unit.
+
+use crate::setting::{Setting, SettingError, SettingValue};
+use fhir_search::Handling;
+use hl7_mllp_listener::settings::ConnectionSettings;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+macro_rules! settings {
+    ($($key:ident: $type:ty = $default:literal, $variable:literal, $unit:literal, $meaning:literal;)*) => {
+        /// The settings, read and checked.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $(#[doc = $meaning] pub $key: $type,)*
+        }
+
+        /// The table of all settings.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            key: stringify!($key), variable: $variable, default: $default, unit: $unit, meaning: $meaning,
+        },)*];
+
+        impl Config {
+            /// Reads each setting's text, or its default.
+            ///
+            /// # Errors
+            /// One [`SettingError`] per unreadable value.
+            pub fn read(texts: &HashMap<&'static str, String>) -> Result<Config, Vec<SettingError>> {
+                let mut errors = Vec::new();
+                $(let $key = <$type>::read(texts.get(stringify!($key)).map_or($default, String::as_str))
+                    .map_err(|reason| errors.push(SettingError { name: $variable.to_string(), reason }));)*
+                match ($($key,)*) {
+                    ($(Ok($key),)*) => Ok(Config { $($key,)* }),
+                    _ => Err(errors),
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    http_addr: SocketAddr = "127.0.0.1:8080", "FHIR_HTTP_ADDR", "host:port", "Where HTTP listens. The FHIR base is `/fhir`; also `/health/live`, `/health/ready` and `/metrics`.";
+    mllp_addr: Option<SocketAddr> = "127.0.0.1:2575", "FHIR_MLLP_ADDR", "host:port", "Where the embedded HL7 v2 listener listens; `off` disables it.";
+    data_dir: PathBuf = "./data", "FHIR_DATA_DIR", "path", "The private Postgres and its socket live here.";
+    database_url: Option<String> = "", "DATABASE_URL", "URL", "An existing PostgreSQL 15 or later; empty: a private one in the data directory.";
+    elasticsearch_url: Option<String> = "", "ELASTICSEARCH_URL", "URL", "A search cluster. Not used yet: this version answers every search from Postgres, and says so when it starts.";
+    base_url: Option<String> = "", "FHIR_BASE_URL", "URL", "The public FHIR base behind a proxy, for Location, fullUrl, links and own-base references; empty: from the request.";
+    trust_forwarded: bool = "false", "FHIR_TRUST_FORWARDED", "", "Take the public base from `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both.";
+    mappings_dir: Option<PathBuf> = "", "FHIR_MAPPINGS_DIR", "path", "The mappings; empty: `mappings` in the working directory, else beside or above the executable.";
+    profiles_dir: Option<PathBuf> = "", "FHIR_PROFILES_DIR", "path", "Profiles, search parameters and operations; empty: `profiles`, found like the mappings.";
+    terminology_dir: Option<PathBuf> = "", "FHIR_TERMINOLOGY_DIR", "path", "Code systems, value sets and concept maps; empty: `terminology`, found like the mappings.";
+    site_secret_file: Option<PathBuf> = "", "FHIR_SITE_SECRET_FILE", "path", "A file with the secret that ids derived from v2 messages are made with, where stand-alone listeners share it; empty: the secret in the database.";
+    mllp_message_max_bytes: usize = "10485760", "FHIR_MLLP_MAX_MESSAGE_BYTES", "bytes", "Longest v2 message; a longer one is answered AR.";
+    mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections; further ones are closed at once.";
+    mllp_idle_timeout_seconds: u64 = "86400", "FHIR_MLLP_IDLE_TIMEOUT_SECONDS", "s", "How long an MLLP connection may be silent between two messages.";
+    mllp_read_timeout_seconds: u64 = "30", "FHIR_MLLP_READ_TIMEOUT_SECONDS", "s", "How long an MLLP connection may stop within a message.";
+    mllp_write_timeout_seconds: u64 = "30", "FHIR_MLLP_WRITE_TIMEOUT_SECONDS", "s", "How long a peer may take to accept its acknowledgement.";
+    mllp_spool_dir: Option<PathBuf> = "", "FHIR_MLLP_SPOOL_DIR", "path", "Where `ack: stored` keeps messages until they are applied.";
+    handling: Handling = "strict", "FHIR_HANDLING", "", "What an unknown search parameter is without `Prefer: handling`: `strict` an error, `lenient` ignored with a warning.";
+    log_format: LogFormat = "json", "FHIR_LOG_FORMAT", "", "`json` or `pretty`.";
+    log_level: String = "info", "FHIR_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` (one line per request), or filter directives.";
+    body_max_bytes: usize = "33554432", "FHIR_BODY_MAX_BYTES", "bytes", "Longest request body; a longer one is a 413.";
+    bodies_max_bytes: usize = "268435456", "FHIR_BODIES_MAX_BYTES", "bytes", "Request bodies held at one time; more wait.";
+    url_max_bytes: usize = "32768", "FHIR_URL_MAX_BYTES", "bytes", "Longest path with query; a longer one is a 414.";
+    bundle_entries_max: usize = "5000", "FHIR_BUNDLE_ENTRIES_MAX", "entries", "Most entries of a batch or transaction; more is a 422.";
+    connections_max: usize = "4096", "FHIR_CONNECTIONS_MAX", "connections", "Open HTTP connections; further ones wait to be accepted.";
+    header_timeout_ms: u64 = "30000", "FHIR_HEADER_TIMEOUT_MS", "ms", "How long a connection may take to send a request's head, and stay idle.";
+    body_timeout_ms: u64 = "30000", "FHIR_BODY_TIMEOUT_MS", "ms", "How long a request's body may take to arrive; longer is a 408.";
+    request_timeout_ms: u64 = "60000", "FHIR_REQUEST_TIMEOUT_MS", "ms", "How long a request may work; longer is a 503.";
+    requests_max: usize = "128", "FHIR_REQUESTS_MAX", "requests", "Requests that work at one time; further ones wait.";
+    requests_waiting_max: usize = "2048", "FHIR_REQUESTS_WAITING_MAX", "requests", "Requests that wait; more is a 429.";
+    requests_wait_ms: u64 = "15000", "FHIR_REQUESTS_WAIT_MS", "ms", "How long a request waits for its turn; longer is a 503.";
+    shutdown_timeout_ms: u64 = "20000", "FHIR_SHUTDOWN_TIMEOUT_MS", "ms", "How long running requests may finish after SIGTERM or SIGINT.";
+    count_default: usize = "20", "FHIR_COUNT_DEFAULT", "matches", "Matches on a page without `_count`.";
+    count_max: usize = "1000", "FHIR_COUNT_MAX", "matches", "Most matches on a page; a larger `_count` gets this many.";
+    page_lifetime_seconds: u64 = "86400", "FHIR_PAGE_LIFETIME_SECONDS", "s", "How long a `next` link is served; later is a 410.";
+    write_connections: u32 = "16", "FHIR_WRITE_CONNECTIONS", "connections", "Database connections for reads and writes.";
+    search_connections: u32 = "16", "FHIR_SEARCH_CONNECTIONS", "connections", "Database connections for searches.";
+    statement_timeout_ms: u64 = "20000", "FHIR_STATEMENT_TIMEOUT_MS", "ms", "Longest a search statement may run; longer is a `too-costly`.";
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+impl SettingValue for LogFormat {
+    fn read(text: &str) -> Result<LogFormat, String> {
+        match text {
+            "json" => Ok(LogFormat::Json),
+            "pretty" => Ok(LogFormat::Pretty),
+            _ => Err("must be json or pretty".into()),
+        }
+    }
+}
+
+impl SettingValue for Handling {
+    fn read(text: &str) -> Result<Handling, String> {
+        match text {
+            "strict" => Ok(Handling::Strict),
+            "lenient" => Ok(Handling::Lenient),
+            _ => Err("must be strict or lenient".into()),
+        }
+    }
+}
+
+impl Config {
+    /// What the embedded listener allows.
+    pub fn mllp(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            max_message_bytes: self.mllp_message_max_bytes,
+            max_connections: self.mllp_connections_max,
+            idle_timeout_ms: self.mllp_idle_timeout_seconds.saturating_mul(1000),
+            read_timeout_ms: self.mllp_read_timeout_seconds.saturating_mul(1000),
+            write_timeout_ms: self.mllp_write_timeout_seconds.saturating_mul(1000),
+            shutdown_grace_ms: self.shutdown_timeout_ms,
+            ..ConnectionSettings::default()
+        }
+    }
+
+    /// The base that the stored index treats as its own: the configured one, else that of the listening address.
+    pub fn own_base(&self) -> String {
+        match &self.base_url {
+            Some(base) => base.trim_end_matches('/').to_string(),
+            None => format!("http://{}/fhir", self.http_addr),
+        }
+    }
+}

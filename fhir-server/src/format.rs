@@ -1,0 +1,212 @@
+//! Which format a request is in and an answer is to be in (<https://hl7.org/fhir/R5/http.html#mime-type>). JSON is the one there is yet.
+//!
+//! Refuses every other Content-Type (415) and an Accept or `_format` without JSON (406).
+
+use crate::failure::Failure;
+use crate::url::Parameters;
+use fhir_model::IssueKind;
+use http::{HeaderMap, header};
+
+/// The specification asks for the charset to be said.
+pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+const PLAIN_JSON: &str = "application/json; charset=utf-8";
+
+/// Chooses the answer's Content-Type. `_format` wins over Accept; it and `_pretty` are taken out of the parameters.
+///
+/// # Errors
+/// NotAcceptable (406).
+pub fn negotiate(
+    headers: &HeaderMap,
+    parameters: &mut Parameters,
+) -> Result<&'static str, Failure> {
+    let asked = parameters
+        .iter()
+        .find(|(name, _)| name == "_format")
+        .map(|(_, value)| value.clone());
+    let all = std::mem::take(parameters);
+    *parameters = without_format(all);
+    let accept: Vec<&str> = match &asked {
+        // A `+` that was not encoded arrives as a space.
+        Some(text) => {
+            return offered(&text.replace(' ', "+"))
+                .map(|(_, found)| found)
+                .ok_or_else(not_acceptable);
+        }
+        None => headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter(|range| !range.trim().is_empty())
+            .collect(),
+    };
+    if accept.is_empty() {
+        return Ok(FHIR_JSON);
+    }
+    let offers = accept.iter().filter_map(|range| offered(range));
+    let best = offers.fold(None, |best: Option<(u32, &str)>, offer| match best {
+        Some(found) if found.0 >= offer.0 => Some(found),
+        _ => Some(offer),
+    });
+    best.map(|(_, found)| found).ok_or_else(not_acceptable)
+}
+
+/// Parameters without those that choose the format.
+pub fn without_format(parameters: Parameters) -> Parameters {
+    parameters
+        .into_iter()
+        .filter(|(name, _)| name != "_format" && name != "_pretty")
+        .collect()
+}
+
+/// Refuses a body that is not in `wanted`, or not JSON where that is `None`.
+///
+/// # Errors
+/// UnsupportedMediaType (415).
+pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(), Failure> {
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let essence = essence.trim().to_ascii_lowercase();
+    let readable = match wanted {
+        Some(wanted) => essence == wanted,
+        None => matches!(
+            essence.as_str(),
+            "application/fhir+json" | "application/json" | "text/json"
+        ),
+    };
+    let expected = wanted.unwrap_or("application/fhir+json");
+    let fits = parameters.split(';').all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "charset" => value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8"),
+            "fhirversion" => is_r5(value),
+            _ => true,
+        }
+    });
+    match readable && fits {
+        true => Ok(()),
+        false => Err(Failure::new(
+            IssueKind::UnsupportedMediaType,
+            format!("the Content-Type must be {expected}, in UTF-8 and of FHIR 5.0"),
+        )),
+    }
+}
+
+/// The Content-Type that answers one media range, and its quality in thousandths; `None` where none does.
+fn offered(range: &str) -> Option<(u32, &'static str)> {
+    let mut parts = range.split(';');
+    let essence = parts.next()?.trim().to_ascii_lowercase();
+    let mut quality = 1000;
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "q" => quality = (value.parse::<f32>().ok()?.clamp(0.0, 1.0) * 1000.0) as u32,
+            "fhirversion" if !is_r5(value) => return None,
+            "charset" if !value.eq_ignore_ascii_case("utf-8") => return None,
+            _ => {}
+        }
+    }
+    let found = match essence.as_str() {
+        "json" | "application/fhir+json" | "*/*" | "application/*" => FHIR_JSON,
+        "application/json" | "text/json" => PLAIN_JSON,
+        _ => return None,
+    };
+    (quality > 0).then_some((quality, found))
+}
+
+fn is_r5(version: &str) -> bool {
+    version == "5.0" || version == "5.0.0" || version.starts_with("5.0.")
+}
+
+fn not_acceptable() -> Failure {
+    Failure::new(
+        IssueKind::NotAcceptable,
+        "this server answers in JSON only: ask for application/fhir+json, in UTF-8 and of FHIR 5.0",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept() {
+        for (accept, format, expect) in [
+            ("", None, Some(FHIR_JSON)),
+            ("*/*", None, Some(FHIR_JSON)),
+            ("application/fhir+json", None, Some(FHIR_JSON)),
+            ("application/json", None, Some(PLAIN_JSON)),
+            (
+                "application/json;q=0.5, application/fhir+json",
+                None,
+                Some(FHIR_JSON),
+            ),
+            (
+                "text/html, application/xhtml+xml, */*;q=0.8",
+                None,
+                Some(FHIR_JSON),
+            ),
+            (
+                "application/fhir+json; fhirVersion=5.0",
+                None,
+                Some(FHIR_JSON),
+            ),
+            ("application/fhir+json; fhirVersion=4.0", None, None),
+            ("application/fhir+xml", None, None),
+            ("image/png", None, None),
+            ("application/json;q=0", None, None),
+            ("application/fhir+xml", Some("json"), Some(FHIR_JSON)),
+            ("", Some("application/json"), Some(PLAIN_JSON)),
+            ("", Some("application/fhir json"), Some(FHIR_JSON)),
+            ("", Some("xml"), None),
+            ("", Some("application/fhir+xml"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !accept.is_empty() {
+                headers.insert(header::ACCEPT, accept.parse().unwrap());
+            }
+            let mut parameters = vec![("_pretty".to_string(), "true".to_string())];
+            parameters.extend(format.map(|f| ("_format".to_string(), f.to_string())));
+            let found = negotiate(&headers, &mut parameters).ok();
+            assert_eq!(
+                (found, parameters.len()),
+                (expect, 0),
+                "{accept} {format:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn content_types() {
+        for (text, wanted, ok) in [
+            ("application/fhir+json", None, true),
+            ("application/fhir+json; charset=UTF-8", None, true),
+            ("Application/JSON;charset=\"utf-8\"", None, true),
+            ("application/fhir+json; fhirVersion=5.0", None, true),
+            ("application/fhir+json; fhirVersion=4.0", None, false),
+            ("application/json; charset=latin1", None, false),
+            ("application/fhir+xml", None, false),
+            ("text/plain", None, false),
+            ("", None, false),
+            (
+                "application/x-www-form-urlencoded",
+                Some("application/x-www-form-urlencoded"),
+                true,
+            ),
+            (
+                "application/json",
+                Some("application/x-www-form-urlencoded"),
+                false,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
+            assert_eq!(check_content_type(&headers, wanted).is_ok(), ok, "{text}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `/health/live` and `/health/ready`.
+
+use crate::app::App;
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const PROBE: Duration = Duration::from_secs(2);
+
+/// The process lives.
+pub fn live() -> Response {
+    said(StatusCode::OK, "live\n")
+}
+
+/// The database answers and the listeners listen.
+pub async fn ready(app: &App) -> Response {
+    if !app.is_listening() {
+        return said(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
+    }
+    match timeout(PROBE, app.store.ping()).await {
+        Ok(Ok(())) => said(StatusCode::OK, "ready\n"),
+        _ => said(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the database does not answer\n",
+        ),
+    }
+}
+
+fn said(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

@@ -1,0 +1,272 @@
+//! HTTP at the edge: a request is taken apart, bounded, dispatched and answered; nothing of FHIR is decided here.
+//!
+//! The [`axum::Router`] is also the service that the embedded HL7 v2 listener submits to, so both have one contract.
+//! Refuses bodies and URLs beyond their limits, formats other than JSON, and what comes when too much is being done.
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::reply::Reply;
+use crate::request::{Body, Request, Return, preferences};
+use crate::router::{self, Found, Interaction};
+use crate::url::{self, Parameters};
+use crate::{base, format, health, telemetry};
+use axum::Router;
+use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use fhir_model::IssueKind;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+/// The whole server as one service.
+pub fn service(app: Arc<App>) -> Router {
+    Router::new()
+        .fallback(answer)
+        .with_state(app)
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+const BASE_PATH: &str = "/fhir";
+const FORM: &str = "application/x-www-form-urlencoded";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
+    let request_id = telemetry::request_id(request.headers().get(&X_REQUEST_ID));
+    let head = request.method() == Method::HEAD;
+    let span = tracing::info_span!("request", request_id = request_id.as_str());
+    let mut response = match request.uri().path() {
+        "/health/live" => health::live(),
+        "/health/ready" => health::ready(&app).await,
+        "/metrics" => telemetry::metrics(&app),
+        _ => fhir(&app, request).instrument(span).await,
+    };
+    if head {
+        let body = std::mem::replace(response.body_mut(), HttpBody::empty());
+        if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, bytes.into());
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+async fn fhir(app: &App, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let watch = telemetry::RequestWatch::start();
+    let mut seen = Seen {
+        interaction: "none",
+        base: base::of(app, &parts.headers).unwrap_or_default(),
+        content_type: format::FHIR_JSON,
+    };
+    let within = Duration::from_millis(app.config.request_timeout_ms);
+    let work = interact(app, &mut seen, parts.method, parts.uri, parts.headers, body);
+    let result = timeout(within, work).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            IssueKind::Transient,
+            format!(
+                "the request was not done within {} ms; a write may or may not have happened",
+                within.as_millis()
+            ),
+        ))
+    });
+    let reply = result.unwrap_or_else(|failure| failure.reply());
+    watch.done(seen.interaction, reply.status);
+    response(reply, &seen)
+}
+
+/// What the answer needs to know of a request, however far it came.
+struct Seen {
+    interaction: &'static str,
+    base: String,
+    content_type: &'static str,
+}
+
+async fn interact(
+    app: &App,
+    seen: &mut Seen,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Result<Reply, Failure> {
+    let url_bytes = uri.path().len() + uri.query().map_or(0, str::len);
+    if url_bytes > app.config.url_max_bytes {
+        return Err(Failure::url_too_long(app.config.url_max_bytes));
+    }
+    let path = below_base(uri.path())?;
+    let found = router::find(&app.store.definitions(), &method, path);
+    if method == Method::OPTIONS {
+        return options(found);
+    }
+    let found = found?;
+    seen.interaction = found.route.interaction.label();
+    let mut parameters = url::parameters(uri.query().unwrap_or(""))?;
+    seen.base = base::of(app, &headers)?;
+    seen.content_type = format::negotiate(&headers, &mut parameters)?;
+    let takes_body = method == Method::POST || method == Method::PUT;
+    let (body, _held) = match takes_body {
+        true => read_body(app, &found, &headers, body, &mut parameters).await?,
+        false => (Body::None, None),
+    };
+    let request = request(app, found, parameters, headers, body, &seen.base);
+    let _turn = app.gate.enter().await?;
+    router::dispatch(app, request).await
+}
+
+fn request(
+    app: &App,
+    found: Found,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Body,
+    base: &str,
+) -> Request {
+    let (prefer, handling) = preferences(&headers);
+    let default = match found.route.interaction {
+        Interaction::Bundle => Return::Minimal,
+        _ => Return::Representation,
+    };
+    Request {
+        route: found.route,
+        resource_type: found.resource_type,
+        id: found.id,
+        version: found.version,
+        parameters,
+        headers,
+        body,
+        base: base.to_string(),
+        prefer: prefer.unwrap_or(default),
+        handling: handling.unwrap_or(app.config.handling),
+    }
+}
+
+fn below_base(path: &str) -> Result<&str, Failure> {
+    match path.strip_prefix(BASE_PATH) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(rest),
+        _ => Err(Failure::new(
+            IssueKind::UnknownEndpoint,
+            "nothing is at this URL; the FHIR base is /fhir",
+        )),
+    }
+}
+
+/// `OPTIONS` says what a URL allows, and is an error only where there is no such URL.
+fn options(found: Result<Found, Failure>) -> Result<Reply, Failure> {
+    match found {
+        Err(failure) if failure.status() == StatusCode::METHOD_NOT_ALLOWED => Ok(Reply {
+            status: StatusCode::NO_CONTENT,
+            allow: failure.allow,
+            ..Reply::default()
+        }),
+        Err(failure) => Err(failure),
+        Ok(_) => Ok(Reply {
+            status: StatusCode::NO_CONTENT,
+            ..Reply::default()
+        }),
+    }
+}
+
+type Held = Option<tokio::sync::OwnedSemaphorePermit>;
+
+/// Reads the body within its limits. A search by POST carries parameters in it, and they join those of the URL.
+async fn read_body(
+    app: &App,
+    found: &Found,
+    headers: &HeaderMap,
+    body: HttpBody,
+    parameters: &mut Parameters,
+) -> Result<(Body, Held), Failure> {
+    let is_form = found.route.interaction == Interaction::SearchType;
+    let limit = app.config.body_max_bytes;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(too_long(limit));
+    }
+    let wanted = is_form.then_some(FORM);
+    if headers.contains_key(header::CONTENT_TYPE) {
+        format::check_content_type(headers, wanted)?;
+    }
+    let held = app.gate.hold_body(announced.unwrap_or(limit)).await?;
+    let within = Duration::from_millis(app.config.body_timeout_ms);
+    let bytes: Bytes = match timeout(within, Limited::new(body, limit).collect()).await {
+        Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long(limit)),
+        Ok(Err(_)) => {
+            return Err(Failure::new(
+                IssueKind::Syntax,
+                "the body broke off before its end",
+            ));
+        }
+    };
+    if !bytes.is_empty() {
+        // Without the header, too; but a body that is not there needs none.
+        format::check_content_type(headers, wanted)?;
+    }
+    if !is_form {
+        return Ok((Body::Bytes(bytes), Some(held)));
+    }
+    let form = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::new(IssueKind::Syntax, "the form body is not UTF-8"))?;
+    parameters.extend(format::without_format(url::parameters(form)?));
+    Ok((Body::None, None))
+}
+
+fn too_long(limit_bytes: usize) -> Failure {
+    Failure::new(
+        IssueKind::TooLong,
+        format!("the body is longer than {limit_bytes} bytes"),
+    )
+}
+
+fn response(mut reply: Reply, seen: &Seen) -> Response {
+    let content_type = reply.body.as_ref().map(|_| seen.content_type.to_string());
+    let body = reply.body.take();
+    let mut response = Response::new(body.map_or_else(HttpBody::empty, HttpBody::from));
+    *response.status_mut() = reply.status;
+    let allow: Vec<&str> = reply.allow.iter().map(Method::as_str).collect();
+    let location = reply.location.as_ref();
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::ETAG, reply.etag.clone()),
+        (header::LAST_MODIFIED, reply.last_modified()),
+        (
+            header::LOCATION,
+            location.map(|at| format!("{}/{at}", seen.base)),
+        ),
+        (
+            header::RETRY_AFTER,
+            reply.retry_after_seconds.map(|n| n.to_string()),
+        ),
+        (header::ALLOW, (!allow.is_empty()).then(|| allow.join(", "))),
+    ] {
+        if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// A panic is our fault, and its text may hold content: the place alone is logged, by the panic hook.
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    let failure = Failure::new(IssueKind::Exception, "an error inside the server");
+    let seen = Seen {
+        interaction: "none",
+        base: String::new(),
+        content_type: format::FHIR_JSON,
+    };
+    response(failure.reply(), &seen)
+}

@@ -1,0 +1,206 @@
+//! `GET [base]/metadata` (<https://hl7.org/fhir/R5/http.html#capabilities>): generated from the router's table and the definitions, so it cannot lie.
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::router::{Interaction, ROUTES};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_model::IssueKind;
+use http::header;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The statement that was made last, for the definitions and the base it was made for.
+#[derive(Default)]
+pub struct Statements {
+    last: Mutex<Option<Arc<Statement>>>,
+}
+
+struct Statement {
+    definitions: Arc<Definitions>,
+    base: String,
+    text: String,
+    etag: String,
+}
+
+pub fn capabilities(app: &App, request: &Request) -> Result<Reply, Failure> {
+    let mode = request.parameters.iter().find(|(name, _)| name == "mode");
+    match mode.map(|(_, mode)| mode.as_str()) {
+        None | Some("full" | "normative") => {}
+        Some(_) => {
+            return Err(Failure::new(
+                IssueKind::NotSupported,
+                "mode must be full or normative on this server",
+            ));
+        }
+    }
+    let statement = app.statements.of(app.store.definitions(), &request.base);
+    let reply = Reply {
+        etag: Some(statement.etag.clone()),
+        ..Reply::document(statement.text.clone())
+    };
+    let tags = request.header(&header::IF_NONE_MATCH)?.unwrap_or("");
+    Ok(
+        match tags.split(',').any(|tag| tag.trim() == statement.etag) {
+            true => reply.not_modified(),
+            false => reply,
+        },
+    )
+}
+
+impl Statements {
+    fn of(&self, definitions: Arc<Definitions>, base: &str) -> Arc<Statement> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = last.as_ref()
+            && made.base == base
+            && Arc::ptr_eq(&made.definitions, &definitions)
+        {
+            return made.clone();
+        }
+        let text = statement(&definitions, base).to_string();
+        let hash = Sha256::digest(&text);
+        let etag = format!(
+            "W/\"{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}\"",
+            hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]
+        );
+        let made = Arc::new(Statement {
+            definitions,
+            base: base.to_string(),
+            text,
+            etag,
+        });
+        *last = Some(made.clone());
+        made
+    }
+}
+
+/// CapabilityStatement.date: when what this version can do was last changed.
+const DATE: &str = "2026-11-24";
+
+/// The whole statement. Depends on nothing but its arguments and the table of routes.
+fn statement(definitions: &Definitions, base: &str) -> Value {
+    let pointing = pointing_at(definitions);
+    let resources: Vec<Value> = definitions
+        .resource_types()
+        .iter()
+        .map(|resource_type| {
+            let none = Vec::new();
+            resource(
+                definitions,
+                resource_type,
+                pointing.get(resource_type.as_str()).unwrap_or(&none),
+            )
+        })
+        .collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": DATE,
+        "kind": "instance",
+        "software": { "name": "fhir-server", "version": env!("CARGO_PKG_VERSION") },
+        "implementation": { "description": "FHIR R5 server with an HL7 v2 bridge", "url": base },
+        "fhirVersion": "5.0.0",
+        "format": ["json", "application/fhir+json"],
+        "rest": [{
+            "mode": "server",
+            "resource": resources,
+            "interaction": has(Interaction::Bundle).then(|| json!([{ "code": "transaction" }, { "code": "batch" }])),
+        }],
+    })
+}
+
+fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String]) -> Value {
+    let parameters = definitions.search_parameters(resource_type);
+    let answered = parameters.iter().filter(|parameter| is_answered(parameter));
+    let interactions: Vec<Value> = ROUTES
+        .iter()
+        .filter_map(|route| route.interaction.code())
+        .fold(Vec::new(), |mut codes, code| {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+            codes
+        })
+        .into_iter()
+        .map(|code| json!({ "code": code }))
+        .collect();
+    let mut includes = vec!["*".to_string()];
+    includes.extend(
+        parameters
+            .iter()
+            .filter(|parameter| {
+                parameter.kind == ParameterType::Reference && is_answered(parameter)
+            })
+            .map(|parameter| format!("{resource_type}:{}", parameter.code)),
+    );
+    let mut value = json!({
+        "type": resource_type,
+        "profile": format!("http://hl7.org/fhir/StructureDefinition/{resource_type}"),
+        "interaction": interactions,
+        "versioning": "versioned-update",
+        "readHistory": has(Interaction::Vread),
+        "updateCreate": true,
+        "conditionalCreate": has(Interaction::Create),
+        "conditionalRead": "full-support",
+        "conditionalUpdate": has(Interaction::ConditionalUpdate),
+        "conditionalDelete": if has(Interaction::ConditionalDelete) { "single" } else { "not-supported" },
+        "referencePolicy": ["literal", "local", "logical"],
+        "searchInclude": includes,
+        "searchRevInclude": pointing,
+        "searchParam": answered.map(|parameter| json!({
+            "name": parameter.code,
+            "definition": parameter.url,
+            "type": type_code(parameter.kind),
+        })).collect::<Vec<_>>(),
+    });
+    if pointing.is_empty()
+        && let Some(object) = value.as_object_mut()
+    {
+        object.remove("searchRevInclude");
+    }
+    value
+}
+
+/// Parameters that have something to find. Those without an expression (`_text`, `_list`, …) are not answered yet.
+fn is_answered(parameter: &SearchParameter) -> bool {
+    parameter.program.is_some() || !parameter.components.is_empty()
+}
+
+fn has(interaction: Interaction) -> bool {
+    ROUTES.iter().any(|route| route.interaction == interaction)
+}
+
+/// By type: the `Type:parameter` that may point at it.
+fn pointing_at(definitions: &Definitions) -> BTreeMap<&str, Vec<String>> {
+    let mut pointing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for resource_type in definitions.resource_types() {
+        for parameter in definitions.search_parameters(resource_type) {
+            if parameter.kind != ParameterType::Reference || !is_answered(parameter) {
+                continue;
+            }
+            for target in &parameter.targets {
+                let name = format!("{resource_type}:{}", parameter.code);
+                pointing.entry(target).or_default().push(name);
+            }
+        }
+    }
+    pointing
+}
+
+fn type_code(kind: ParameterType) -> &'static str {
+    match kind {
+        ParameterType::Number => "number",
+        ParameterType::Date => "date",
+        ParameterType::String => "string",
+        ParameterType::Token => "token",
+        ParameterType::Reference => "reference",
+        ParameterType::Composite => "composite",
+        ParameterType::Quantity => "quantity",
+        ParameterType::Uri => "uri",
+        ParameterType::Special => "special",
+        ParameterType::Resource => "resource",
+    }
+}

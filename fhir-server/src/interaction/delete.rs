@@ -1,0 +1,33 @@
+//! `DELETE [base]/[type]/[id]` and `DELETE [base]/[type]?query` of a single match (<https://hl7.org/fhir/R5/http.html#delete>).
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::write;
+use fhir_storage::{Change, Target};
+
+pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
+    let change = change(app, &request)?;
+    let outcome = write::commit_one(app, change).await?;
+    Ok(Reply::written(&request, outcome))
+}
+
+/// What the request asks to be deleted.
+///
+/// # Errors
+/// A condition that is empty or cannot be understood.
+pub fn change(app: &App, request: &Request) -> Result<Change, Failure> {
+    let version = request.version_match()?;
+    let target = if request.id.is_empty() {
+        Target::Match {
+            resource_type: request.resource_type.clone(),
+            query: request.condition(app, &request.parameters)?,
+            id: None,
+        }
+    } else {
+        request.refuse_parameters()?;
+        Target::Id(request.key())
+    };
+    Ok(Change::Delete { target, version })
+}

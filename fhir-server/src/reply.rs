@@ -1,0 +1,137 @@
+//! What an interaction answers, before it is HTTP or an entry of a bundle (<https://hl7.org/fhir/R5/http.html#versioning>).
+
+use crate::request::{Request, Return};
+use fhir_model::date::instant_text;
+use fhir_model::issue::operation_outcome;
+use fhir_model::{Issue, ResourceKey};
+use fhir_storage::{Effect, Outcome, StoredResource};
+use http::{Method, StatusCode};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// An answer. Empty parts are left out of the response.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    pub status: StatusCode,
+    /// The whole header value, `W/"3"`.
+    pub etag: Option<String>,
+    pub last_updated_ms: Option<i64>,
+    /// Relative to the base: `Patient/1/_history/1`.
+    pub location: Option<String>,
+    /// JSON text.
+    pub body: Option<String>,
+    /// Whether the body is an OperationOutcome about the request, not what was asked for.
+    pub is_outcome: bool,
+    /// Which resource the body is, where it is a single one.
+    pub key: Option<ResourceKey>,
+    pub allow: Vec<Method>,
+    pub retry_after_seconds: Option<u64>,
+}
+
+impl Reply {
+    /// A resource as it is stored.
+    pub fn resource(stored: StoredResource) -> Reply {
+        Reply {
+            status: StatusCode::OK,
+            etag: Some(etag(stored.version)),
+            last_updated_ms: Some(stored.last_updated_ms),
+            body: Some(stored.body),
+            key: Some(stored.key),
+            ..Reply::default()
+        }
+    }
+
+    /// What became of a write, in the form that `Prefer: return` asks for.
+    pub fn written(request: &Request, outcome: Outcome) -> Reply {
+        let status = match outcome.effect {
+            Effect::Created => StatusCode::CREATED,
+            Effect::Updated | Effect::Unchanged | Effect::Found => StatusCode::OK,
+            Effect::Deleted | Effect::Absent => StatusCode::NO_CONTENT,
+        };
+        let standing = !matches!(outcome.effect, Effect::Deleted | Effect::Absent);
+        let versioned = outcome.key.as_ref().filter(|_| outcome.version > 0);
+        let mut reply = Reply {
+            status,
+            etag: versioned.map(|_| etag(outcome.version)),
+            last_updated_ms: versioned
+                .filter(|_| standing)
+                .map(|_| outcome.last_updated_ms),
+            location: versioned
+                .filter(|_| standing)
+                .map(|key| format!("{key}/_history/{}", outcome.version)),
+            ..Reply::default()
+        };
+        match request.prefer {
+            Return::Minimal => {}
+            Return::Representation => reply.body = outcome.body,
+            Return::OperationOutcome => {
+                if reply.status == StatusCode::NO_CONTENT {
+                    reply.status = StatusCode::OK;
+                }
+                let said = Issue {
+                    severity: fhir_model::Severity::Information,
+                    ..Issue::error(fhir_model::IssueKind::Informational, said(outcome.effect))
+                };
+                let issues: Vec<Issue> = outcome.issues.into_iter().chain([said]).collect();
+                reply.body = Some(operation_outcome(&issues).to_string());
+                reply.is_outcome = true;
+            }
+        }
+        reply.key = outcome.key;
+        reply
+    }
+
+    /// A Bundle or another resource that has no version.
+    pub fn document(body: String) -> Reply {
+        Reply {
+            status: StatusCode::OK,
+            body: Some(body),
+            ..Reply::default()
+        }
+    }
+
+    /// An OperationOutcome.
+    pub fn outcome(status: StatusCode, issues: &[Issue]) -> Reply {
+        Reply {
+            status,
+            body: Some(operation_outcome(issues).to_string()),
+            is_outcome: true,
+            ..Reply::default()
+        }
+    }
+
+    /// The same as 304, for a client that has this version.
+    pub fn not_modified(self) -> Reply {
+        Reply {
+            status: StatusCode::NOT_MODIFIED,
+            body: None,
+            ..self
+        }
+    }
+
+    /// `Last-Modified`; HTTP dates are to the second.
+    pub fn last_modified(&self) -> Option<String> {
+        let since = Duration::from_millis(u64::try_from(self.last_updated_ms?).ok()?);
+        Some(httpdate::fmt_http_date(UNIX_EPOCH + since))
+    }
+
+    /// `Bundle.entry.response.lastModified`.
+    pub fn instant(&self) -> Option<String> {
+        self.last_updated_ms.map(instant_text)
+    }
+}
+
+/// The weak ETag of a version.
+pub fn etag(version: i32) -> String {
+    format!("W/\"{version}\"")
+}
+
+fn said(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Created => "created",
+        Effect::Updated => "updated",
+        Effect::Unchanged => "the content is the same; no new version",
+        Effect::Found => "one resource matches; nothing was created",
+        Effect::Deleted => "deleted",
+        Effect::Absent => "there was nothing to delete",
+    }
+}

@@ -1,0 +1,316 @@
+//! A request, taken apart once, whether it came over HTTP or in an entry of a bundle.
+
+use crate::app::{App, now_micros};
+use crate::failure::Failure;
+use crate::router::Route;
+use crate::url::{self, Parameters};
+use bytes::Bytes;
+use fhir_model::{Issue, IssueKind, ResourceKey, json};
+use fhir_search::{Handling, Query, parse};
+use fhir_storage::VersionMatch;
+use http::{HeaderMap, HeaderName, header};
+use serde_json::Value;
+
+/// What is asked, of what, and how it is to be answered.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub route: &'static Route,
+    /// From the path; empty where the route has none.
+    pub resource_type: String,
+    pub id: String,
+    pub version: String,
+    /// From the URL, and from a form body; without `_format` and `_pretty`.
+    pub parameters: Parameters,
+    pub headers: HeaderMap,
+    pub body: Body,
+    /// The public base without trailing slash.
+    pub base: String,
+    pub prefer: Return,
+    pub handling: Handling,
+}
+
+/// A body as it came.
+#[derive(Clone, Debug)]
+pub enum Body {
+    None,
+    /// Over HTTP: still text.
+    Bytes(Bytes),
+    /// `Bundle.entry.resource`.
+    Resource(Value),
+}
+
+/// `Prefer: return=…` (<https://hl7.org/fhir/R5/http.html#ops>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    Minimal,
+    Representation,
+    OperationOutcome,
+}
+
+impl Request {
+    pub fn key(&self) -> ResourceKey {
+        ResourceKey::new(&self.resource_type, &self.id)
+    }
+
+    /// Refuses parameters where the interaction has none, unless `handling=lenient` ignores them.
+    ///
+    /// # Errors
+    /// SearchParameter (400), naming nothing that was sent.
+    pub fn refuse_parameters(&self) -> Result<(), Failure> {
+        match self.parameters.is_empty() || self.handling == Handling::Lenient {
+            true => Ok(()),
+            false => Err(Failure::new(
+                IssueKind::SearchParameter,
+                "this interaction takes no URL parameters but _format and _pretty",
+            )),
+        }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// Syntax where there is no body or it cannot be read.
+    pub fn take_json(&mut self) -> Result<Value, Failure> {
+        match std::mem::replace(&mut self.body, Body::None) {
+            Body::Resource(value) => Ok(value),
+            Body::Bytes(bytes) if !bytes.is_empty() => Ok(json::parse(&bytes)?),
+            _ => Err(Failure::new(
+                IssueKind::Syntax,
+                "the body is empty; a resource in JSON is needed",
+            )),
+        }
+    }
+
+    /// The body as a resource of the URL's type.
+    ///
+    /// # Errors
+    /// Syntax (400) where it is another type or none.
+    pub fn take_resource(&mut self) -> Result<Value, Failure> {
+        let resource = self.take_json()?;
+        let wanted = &self.resource_type;
+        match json::resource_type(&resource) {
+            Some(found) if found == wanted => Ok(resource),
+            Some(_) => Err(Issue::error(
+                IssueKind::Syntax,
+                format!("the body's resourceType is not {wanted}, which the URL names"),
+            )
+            .at("resourceType")
+            .into()),
+            None => Err(Issue::error(
+                IssueKind::Syntax,
+                "the body is not a resource: it has no resourceType",
+            )
+            .at("resourceType")
+            .into()),
+        }
+    }
+
+    /// A header's text.
+    ///
+    /// # Errors
+    /// Syntax where it is not UTF-8: a condition that is not understood must not be dropped.
+    pub fn header(&self, name: &HeaderName) -> Result<Option<&str>, Failure> {
+        let Some(value) = self.headers.get(name) else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(text) => Ok(Some(text.trim())),
+            Err(_) => Err(Failure::new(
+                IssueKind::Syntax,
+                format!("the header {name} is not UTF-8"),
+            )),
+        }
+    }
+
+    /// `If-Match` (<https://hl7.org/fhir/R5/http.html#concurrency>) and, for updates, `If-None-Match: *`.
+    ///
+    /// # Errors
+    /// Syntax where the header is not a version of ours, or both are given.
+    pub fn version_match(&self) -> Result<VersionMatch, Failure> {
+        let absent = match self.header(&header::IF_NONE_MATCH)? {
+            None => false,
+            Some("*") => true,
+            Some(_) => {
+                return Err(Failure::new(
+                    IssueKind::Syntax,
+                    "If-None-Match on a write must be *",
+                ));
+            }
+        };
+        match (self.header(&header::IF_MATCH)?, absent) {
+            (None, false) => Ok(VersionMatch::Any),
+            (None, true) => Ok(VersionMatch::Absent),
+            (Some(_), true) => Err(Failure::new(
+                IssueKind::Syntax,
+                "If-Match and If-None-Match exclude each other",
+            )),
+            (Some(tag), false) => match version_of(tag) {
+                Some(version) => Ok(VersionMatch::Is(version)),
+                None => Err(Failure::new(
+                    IssueKind::Syntax,
+                    "If-Match must be one version, as W/\"3\"",
+                )),
+            },
+        }
+    }
+
+    /// Understands search parameters as the condition of a conditional interaction. Never lenient: what is ignored would widen it.
+    ///
+    /// # Errors
+    /// A condition without any criterion would match everything, and is refused.
+    pub fn condition(&self, app: &App, parameters: &[(String, String)]) -> Result<Query, Failure> {
+        let definitions = app.store.definitions();
+        let context = parse::Context {
+            definitions: &definitions,
+            base: Some(&self.base),
+            handling: Handling::Strict,
+            now_micros: now_micros(),
+            count_default: 2,
+            count_max: 2,
+        };
+        let query = parse(&context, &[&self.resource_type], parameters)?;
+        match query.filter.is_empty() {
+            true => Err(Failure::new(
+                IssueKind::SearchParameter,
+                "a condition needs at least one search parameter with a value; without one it would match every resource",
+            )),
+            false => Ok(query),
+        }
+    }
+
+    /// `If-None-Exist` as parameters; the bare query, or with `Type?` or `?` before it; percent-encoded as a whole, too.
+    ///
+    /// # Errors
+    /// Syntax where it names another type or cannot be decoded.
+    pub fn if_none_exist(&self) -> Result<Option<Parameters>, Failure> {
+        self.header(&IF_NONE_EXIST)?
+            .map(|text| condition_parameters(text, &self.resource_type))
+            .transpose()
+    }
+}
+
+/// The header of a conditional create.
+pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
+pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The number in `W/"3"`, `"3"` or `3`.
+pub fn version_of(tag: &str) -> Option<i32> {
+    let tag = tag.trim();
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    let tag = match tag.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"')?,
+        None => tag,
+    };
+    tag.parse().ok().filter(|version| *version > 0)
+}
+
+/// `return` and `handling` of the Prefer headers; unknown preferences are ignored, as RFC 7240 asks.
+pub fn preferences(headers: &HeaderMap) -> (Option<Return>, Option<Handling>) {
+    let (mut answer, mut handling) = (None, None);
+    for value in headers.get_all(PREFER) {
+        for part in value.to_str().unwrap_or("").split([',', ';']) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            match (
+                name.trim().to_ascii_lowercase().as_str(),
+                value.trim().trim_matches('"'),
+            ) {
+                ("return", "minimal") => answer = Some(Return::Minimal),
+                ("return", "representation") => answer = Some(Return::Representation),
+                ("return", "OperationOutcome") => answer = Some(Return::OperationOutcome),
+                ("handling", "strict") => handling = Some(Handling::Strict),
+                ("handling", "lenient") => handling = Some(Handling::Lenient),
+                _ => {}
+            }
+        }
+    }
+    (answer, handling)
+}
+
+fn condition_parameters(text: &str, resource_type: &str) -> Result<Parameters, Failure> {
+    let query = match text.split_once('?') {
+        Some((before, query)) if before.is_empty() || before.ends_with(resource_type) => query,
+        Some((before, _)) if !before.contains('=') => {
+            return Err(Failure::new(
+                IssueKind::Syntax,
+                format!("If-None-Exist must be a search on {resource_type}"),
+            ));
+        }
+        _ => text,
+    };
+    // Some clients encode the header as one value: then there is no bare `=` in it.
+    match query.contains('=') {
+        true => url::parameters(query),
+        false => match url::parameters(query)?.first() {
+            Some((decoded, _)) if decoded.contains('=') => {
+                condition_parameters(decoded, resource_type)
+            }
+            _ => url::parameters(query),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (tag, expect) in [
+            ("W/\"3\"", Some(3)),
+            ("\"3\"", Some(3)),
+            ("3", Some(3)),
+            (" W/\"3\" ", Some(3)),
+            ("W/\"3", None),
+            ("W/\"x\"", None),
+            ("W/\"0\"", None),
+            ("*", None),
+            ("W/\"1\", W/\"2\"", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(version_of(tag), expect, "{tag}");
+        }
+    }
+
+    #[test]
+    fn if_none_exist_forms() {
+        let expect = vec![("identifier".to_string(), "urn:x|1".to_string())];
+        for text in [
+            "identifier=urn:x|1",
+            "identifier=urn%3Ax%7C1",
+            "?identifier=urn:x|1",
+            "Patient?identifier=urn:x|1",
+            "http://h/fhir/Patient?identifier=urn:x|1",
+            "identifier%3Durn:x%7C1",
+            "Patient%3Fidentifier%3Durn%3Ax%7C1",
+        ] {
+            assert_eq!(
+                condition_parameters(text, "Patient").unwrap(),
+                expect,
+                "{text}"
+            );
+        }
+        assert!(condition_parameters("Observation?identifier=1", "Patient").is_err());
+        let question = condition_parameters("name=a?b", "Patient").unwrap();
+        assert_eq!(question[0].1, "a?b");
+    }
+
+    #[test]
+    fn preference_forms() {
+        for (text, expect) in [
+            ("return=minimal", (Some(Return::Minimal), None)),
+            (
+                "handling=lenient, return=representation",
+                (Some(Return::Representation), Some(Handling::Lenient)),
+            ),
+            (
+                "return=\"OperationOutcome\"; handling=strict",
+                (Some(Return::OperationOutcome), Some(Handling::Strict)),
+            ),
+            ("respond-async", (None, None)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, text.parse().unwrap());
+            assert_eq!(preferences(&headers), expect, "{text}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The whole URL space, as one table. What it does not hold is a 404 or a 405; what it holds stands in the CapabilityStatement.
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::interaction::{capabilities, create, delete, history, read, search, update, vread};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::{bundle, url};
+use fhir_definitions::Definitions;
+use fhir_model::{IssueKind, is_id};
+use http::Method;
+
+/// What a route does; the name is the code of <https://hl7.org/fhir/R5/valueset-restful-interaction.html>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interaction {
+    Capabilities,
+    Bundle,
+    Create,
+    Read,
+    Vread,
+    Update,
+    ConditionalUpdate,
+    Delete,
+    ConditionalDelete,
+    HistoryInstance,
+    SearchType,
+}
+
+/// A method and a path below the base; `{type}`, `{id}` and `{version}` stand for themselves.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub interaction: Interaction,
+}
+
+/// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
+pub static ROUTES: [Route; 12] = [
+    route(Method::GET, "metadata", Interaction::Capabilities),
+    route(Method::POST, "", Interaction::Bundle),
+    route(Method::POST, "{type}", Interaction::Create),
+    route(Method::GET, "{type}", Interaction::SearchType),
+    route(Method::POST, "{type}/_search", Interaction::SearchType),
+    route(Method::PUT, "{type}", Interaction::ConditionalUpdate),
+    route(Method::DELETE, "{type}", Interaction::ConditionalDelete),
+    route(Method::GET, "{type}/{id}", Interaction::Read),
+    route(Method::PUT, "{type}/{id}", Interaction::Update),
+    route(Method::DELETE, "{type}/{id}", Interaction::Delete),
+    route(
+        Method::GET,
+        "{type}/{id}/_history",
+        Interaction::HistoryInstance,
+    ),
+    route(
+        Method::GET,
+        "{type}/{id}/_history/{version}",
+        Interaction::Vread,
+    ),
+];
+
+/// Does what the request's route says.
+///
+/// # Errors
+/// Whatever the interaction refuses.
+pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
+    match request.route.interaction {
+        Interaction::Capabilities => capabilities::capabilities(app, &request),
+        Interaction::Bundle => bundle::bundle(app, request).await,
+        Interaction::Create => create::create(app, request).await,
+        Interaction::Read => read::read(app, request).await,
+        Interaction::Vread => vread::vread(app, request).await,
+        Interaction::Update | Interaction::ConditionalUpdate => update::update(app, request).await,
+        Interaction::Delete | Interaction::ConditionalDelete => delete::delete(app, request).await,
+        Interaction::HistoryInstance => history::history(app, request).await,
+        Interaction::SearchType => search::search(app, request).await,
+    }
+}
+
+impl Interaction {
+    /// The code in the CapabilityStatement; `None` where another flag of it says so.
+    pub fn code(self) -> Option<&'static str> {
+        match self {
+            Interaction::Create => Some("create"),
+            Interaction::Read => Some("read"),
+            Interaction::Vread => Some("vread"),
+            Interaction::Update => Some("update"),
+            Interaction::Delete => Some("delete"),
+            Interaction::HistoryInstance => Some("history-instance"),
+            Interaction::SearchType => Some("search-type"),
+            Interaction::Capabilities
+            | Interaction::Bundle
+            | Interaction::ConditionalUpdate
+            | Interaction::ConditionalDelete => None,
+        }
+    }
+
+    /// The name in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Interaction::Capabilities => "capabilities",
+            Interaction::Bundle => "batch-transaction",
+            Interaction::ConditionalUpdate => "update-conditional",
+            Interaction::ConditionalDelete => "delete-conditional",
+            _ => self.code().unwrap_or("other"),
+        }
+    }
+}
+
+/// Where a method and a path lead.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub route: &'static Route,
+    pub resource_type: String,
+    pub id: String,
+    pub version: String,
+}
+
+/// Finds the route of `path`, which is below the base and still encoded.
+///
+/// # Errors
+/// Syntax for what cannot be decoded or is no id, UnknownType and UnknownEndpoint (404), MethodNotAllowed with what is allowed (405).
+pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Found, Failure> {
+    let segments = url::segments(path)?;
+    let method = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let here: Vec<&'static Route> = ROUTES
+        .iter()
+        .filter(|route| matches(route.path, &segments))
+        .collect();
+    let Some(first) = here.first() else {
+        return Err(Failure::new(
+            IssueKind::UnknownEndpoint,
+            "nothing is at this URL; [base]/metadata says what is",
+        ));
+    };
+    let of = |name: &str| {
+        let at = first.path.split('/').position(|part| part == name);
+        at.map_or(String::new(), |at| segments[at].clone())
+    };
+    let (resource_type, id, version) = (of("{type}"), of("{id}"), of("{version}"));
+    if !resource_type.is_empty() && definitions.type_number(&resource_type).is_none() {
+        return Err(Failure::new(
+            IssueKind::UnknownType,
+            "the URL names no resource type of FHIR R5; types are case-sensitive, [base]/metadata lists them",
+        ));
+    }
+    if !id.is_empty() && !is_id(&id) {
+        return Err(Failure::new(
+            IssueKind::Syntax,
+            "the URL's id is not legal: 1 to 64 of A-Z a-z 0-9 - .",
+        ));
+    }
+    match here.iter().find(|route| route.method == *method) {
+        Some(route) => Ok(Found {
+            route,
+            resource_type,
+            id,
+            version,
+        }),
+        None => {
+            let mut allow: Vec<Method> = here.iter().map(|route| route.method.clone()).collect();
+            if allow.contains(&Method::GET) {
+                allow.push(Method::HEAD);
+            }
+            allow.push(Method::OPTIONS);
+            Err(Failure::method_not_allowed(method, allow))
+        }
+    }
+}
+
+const fn route(method: Method, path: &'static str, interaction: Interaction) -> Route {
+    Route {
+        method,
+        path,
+        interaction,
+    }
+}
+
+/// A type begins with a capital or is at least a name: `_search`, `metadata` and `$op` are not caught by `{type}` and `{id}`.
+fn matches(pattern: &str, segments: &[String]) -> bool {
+    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    parts.len() == segments.len()
+        && parts
+            .iter()
+            .zip(segments)
+            .all(|(part, segment)| match *part {
+                "{type}" => {
+                    segment != "metadata" && !segment.is_empty() && !segment.starts_with(['_', '$'])
+                }
+                "{id}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
+                "{version}" => !segment.is_empty(),
+                literal => literal == segment,
+            })
+}

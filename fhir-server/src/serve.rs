@@ -1,0 +1,178 @@
+//! `fhir-server serve`: everything in one process, started in order and stopped in the reverse one.
+//!
+//! Data folders, database, HTTP, listener; on SIGTERM or SIGINT: no new connections, running requests and messages end within a
+//! deadline, then the pools, then the private Postgres.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::data::{self, Data};
+use crate::{connections, embed, telemetry};
+use fhir_definitions::DataError;
+use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{}", lines(.0))]
+    Data(Vec<DataError>),
+    #[error(transparent)]
+    Store(#[from] Error),
+    #[error("FHIR_SITE_SECRET_FILE: {0}")]
+    Secret(String),
+    #[error("{setting}: cannot listen on {addr}: {reason}")]
+    Listen {
+        setting: &'static str,
+        addr: SocketAddr,
+        reason: std::io::Error,
+    },
+}
+
+/// A server that runs.
+pub struct Server {
+    pub app: Arc<App>,
+    pub http_addr: SocketAddr,
+    /// `None`: the embedded listener is off.
+    pub mllp_addr: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    database: Option<PrivatePostgres>,
+}
+
+/// A store, and the private Postgres that serves it, if none was configured.
+pub struct Opened {
+    pub store: Store,
+    pub database: Option<PrivatePostgres>,
+}
+
+/// Opens the store of the configuration: migrates, and starts a private Postgres where there is no `DATABASE_URL`.
+///
+/// # Errors
+/// What the database says; a data directory that another server uses is refused.
+pub async fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
+    let (url, database) = match &config.database_url {
+        Some(url) => (url.clone(), None),
+        None => {
+            let database = PrivatePostgres::start(&config.data_dir).await?;
+            (database.url().to_string(), Some(database))
+        }
+    };
+    open_at(url, database, config, data).await
+}
+
+/// As [`open`], for a command that may run beside the server: a private Postgres that runs already is used, not refused.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_beside(config: &Config, data: &Data) -> Result<Opened, StartError> {
+    match (
+        &config.database_url,
+        PrivatePostgres::running(&config.data_dir),
+    ) {
+        (None, Some(url)) => open_at(url, None, config, data).await,
+        _ => open(config, data).await,
+    }
+}
+
+async fn open_at(
+    url: String,
+    database: Option<PrivatePostgres>,
+    config: &Config,
+    data: &Data,
+) -> Result<Opened, StartError> {
+    let settings = StoreSettings {
+        url,
+        write_connections: config.write_connections,
+        search_connections: config.search_connections,
+        statement_timeout_ms: config.statement_timeout_ms,
+        base: Some(config.own_base()),
+    };
+    let store = Store::open(settings, data.definitions.clone()).await?;
+    Ok(Opened { store, database })
+}
+
+impl Server {
+    /// Starts everything; HTTP answers when this returns.
+    ///
+    /// # Errors
+    /// The first part that does not start.
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        telemetry::start_metrics();
+        if config.elasticsearch_url.is_some() {
+            tracing::warn!(
+                "ELASTICSEARCH_URL is set but not used by this version: Postgres answers every search"
+            );
+        }
+        let data = data::load(&config).map_err(StartError::Data)?;
+        // First the port: a second server on one address must not touch the database.
+        let http = listen("FHIR_HTTP_ADDR", config.http_addr).await?;
+        let http_addr = http.local_addr().unwrap_or(config.http_addr);
+        let mllp = match config.mllp_addr {
+            Some(addr) => Some(listen("FHIR_MLLP_ADDR", addr).await?),
+            None => None,
+        };
+        let mllp_addr = mllp.as_ref().and_then(|mllp| mllp.local_addr().ok());
+        let Opened { store, database } = open(&config, &data).await?;
+        let secret = *store.site_secret();
+        let app = Arc::new(App::new(store, config, &secret));
+        let stop = CancellationToken::new();
+        let service = crate::http::service(app.clone());
+        let mut tasks = Vec::new();
+        if let Some(mllp) = mllp {
+            let processor = embed::processor(&app, service.clone(), data.hl7v2)?;
+            let processor = Arc::new(processor);
+            let settings = app.config.mllp();
+            let work = hl7_mllp_listener::server::serve(mllp, processor, settings, stop.clone());
+            tasks.push(tokio::spawn(work));
+        }
+        let work = connections::serve(http, service, app.clone(), stop.clone());
+        tasks.push(tokio::spawn(work));
+        app.set_listening(true);
+        let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());
+        tracing::info!(%http_addr, mllp_addr = listener, private_database = database.is_some(), files = data.files, "ready");
+        Ok(Server {
+            app,
+            http_addr,
+            mllp_addr,
+            stop,
+            tasks,
+            database,
+        })
+    }
+
+    /// Stops in order: what runs may end, then the database.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.app.set_listening(false);
+        self.stop.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the server ended badly");
+            }
+        }
+        self.app.store.close().await;
+        if let Some(database) = self.database {
+            database.stop().await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn listen(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr)
+        .await
+        .map_err(|reason| StartError::Listen {
+            setting,
+            addr,
+            reason,
+        })
+}
+
+fn lines(errors: &[DataError]) -> String {
+    let all: Vec<String> = errors.iter().map(DataError::to_string).collect();
+    all.join("\n")
+}

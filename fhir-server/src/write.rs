@@ -1,0 +1,59 @@
+//! The one road to a committed change: validate, then commit. Every write of every interaction ends here.
+
+use crate::app::App;
+use crate::failure::{Failure, Refused};
+use fhir_model::{Issue, IssueKind};
+use fhir_storage::{Answer, Change, Outcome, Read};
+use serde_json::Value;
+
+/// Validates all changes without holding a connection, then commits them together. Outcomes are in the order of the changes.
+///
+/// # Errors
+/// The first change that is refused, with every issue found in it; nothing was written then.
+pub async fn commit(app: &App, changes: Vec<Change>) -> Result<Vec<Outcome>, Refused> {
+    Ok(transact(app, changes, &[]).await?.0)
+}
+
+/// As [`commit`], and then reads in the same database transaction, which see the changes.
+///
+/// # Errors
+/// As [`commit`]; the index of a read counts on after the changes.
+pub async fn transact(
+    app: &App,
+    changes: Vec<Change>,
+    reads: &[Read],
+) -> Result<(Vec<Outcome>, Vec<Answer>), Refused> {
+    let definitions = app.store.definitions();
+    for (index, change) in changes.iter().enumerate() {
+        let Some(resource) = resource(change) else {
+            continue;
+        };
+        let issues = definitions.validate(resource);
+        if issues.iter().any(Issue::is_error) {
+            return Err(Refused {
+                index: Some(index),
+                failure: Failure::from(issues),
+            });
+        }
+    }
+    Ok(app.store.transact(changes, reads).await?)
+}
+
+/// Commits a single change.
+///
+/// # Errors
+/// As [`commit`].
+pub async fn commit_one(app: &App, change: Change) -> Result<Outcome, Failure> {
+    let outcomes = commit(app, vec![change]).await?;
+    outcomes
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::new(IssueKind::Exception, "the commit gave no outcome"))
+}
+
+fn resource(change: &Change) -> Option<&Value> {
+    match change {
+        Change::Create { resource, .. } | Change::Update { resource, .. } => Some(resource),
+        Change::Delete { .. } => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! Conditional create, update and delete: exact, and never wider than what was asked.
+
+use crate::site::{id_of, shared};
+
+fn patient(identifier: &str, extra: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Patient","identifier":[{{"system":"urn:c","value":"{identifier}"}}]{extra}}}"#
+    )
+}
+
+#[tokio::test]
+async fn create() {
+    let site = shared();
+    let first = site
+        .check(
+            "POST Patient\nIf-None-Exist: identifier=urn:c|create-1",
+            &patient("create-1", ""),
+            "201 ; ETag: W/\"1\"",
+        )
+        .await;
+    let id = id_of(&first);
+    for condition in [
+        "identifier=urn:c|create-1",
+        "identifier=urn%3Ac%7Ccreate-1",
+        "?identifier=urn:c|create-1",
+        "Patient?identifier=urn:c|create-1",
+        "identifier%3Durn%3Ac%7Ccreate-1",
+    ] {
+        let found = site
+            .check(
+                &format!("POST Patient\nIf-None-Exist: {condition}"),
+                &patient("create-1", ""),
+                "200 ; ETag: W/\"1\"",
+            )
+            .await;
+        assert_eq!(id_of(&found), id, "{condition}");
+    }
+    site.table(&[
+        ("POST Patient", &patient("create-2", ""), "201"),
+        ("POST Patient", &patient("create-2", ""), "201"),
+        (
+            "POST Patient\nIf-None-Exist: identifier=urn:c|create-2",
+            &patient("create-2", ""),
+            "412 ; /issue/0/code = multiple-matches",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: nonsense=1",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: nonsense=1\nPrefer: handling=lenient",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: identifier=",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: ",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: Observation?code=1",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "POST Patient\nIf-None-Exist: identifier=%zz",
+            &patient("create-3", ""),
+            "400",
+        ),
+        (
+            "GET Patient?identifier=urn:c|create-3",
+            "",
+            "200 ; /total = 0",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn update() {
+    let site = shared();
+    let query = |identifier: &str| format!("PUT Patient?identifier=urn:c|{identifier}");
+    let created = site
+        .check(&query("update-1"), &patient("update-1", ""), "201")
+        .await;
+    let id = id_of(&created);
+    let updated = site
+        .check(
+            &query("update-1"),
+            &patient("update-1", r#","active":true"#),
+            "200 ; ETag: W/\"2\"",
+        )
+        .await;
+    assert_eq!(id_of(&updated), id);
+    site.table(&[
+        (
+            &query("update-1"),
+            &patient("update-1", &format!(r#","active":false,"id":"{id}""#)),
+            "200 ; ETag: W/\"3\"",
+        ),
+        (
+            &query("update-1"),
+            &patient("update-1", r#","id":"another""#),
+            "400",
+        ),
+        (
+            &query("update-2"),
+            &patient("update-2", r#","id":"update-2""#),
+            "201 ; Location: /Patient/update-2/_history/1",
+        ),
+        (
+            &query("update-none"),
+            &patient("update-3", r#","id":"update-2""#),
+            "409",
+        ),
+        ("POST Patient", &patient("update-4", ""), "201"),
+        ("POST Patient", &patient("update-4", ""), "201"),
+        (&query("update-4"), &patient("update-4", ""), "412"),
+        ("PUT Patient?foo=bar", &patient("x", ""), "400"),
+        ("PUT Patient?identifier=", &patient("x", ""), "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn delete() {
+    let site = shared();
+    site.table(&[
+        (
+            "PUT Patient/delete-1",
+            &patient("delete-1", r#","id":"delete-1""#),
+            "201",
+        ),
+        ("DELETE Patient?identifier=urn:c|delete-1", "", "204"),
+        ("GET Patient/delete-1", "", "410"),
+        ("DELETE Patient?identifier=urn:c|delete-1", "", "204"),
+        ("POST Patient", &patient("delete-2", ""), "201"),
+        ("POST Patient", &patient("delete-2", ""), "201"),
+        ("DELETE Patient?identifier=urn:c|delete-2", "", "412"),
+        (
+            "GET Patient?identifier=urn:c|delete-2",
+            "",
+            "200 ; /total = 2",
+        ),
+        ("DELETE Patient", "", "400"),
+        ("DELETE Patient?foo=bar", "", "400"),
+        ("DELETE Patient?identifier=", "", "400"),
+        ("DELETE Patient?_count=5", "", "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn many_at_once_make_one() {
+    let site = shared();
+    let bundle = r#"{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Patient","identifier":[{"system":"urn:c","value":"race"}]},
+        "request":{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:c|race"}}]}"#;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let site = site.clone();
+        tasks.spawn(async move {
+            match number % 2 {
+                0 => {
+                    site.send(
+                        "POST Patient\nIf-None-Exist: identifier=urn:c|race",
+                        &patient("race", ""),
+                    )
+                    .await
+                }
+                _ => site.send("POST ", bundle).await,
+            }
+        });
+    }
+    let mut created = 0;
+    while let Some(answer) = tasks.join_next().await {
+        let answer = answer.unwrap();
+        assert!(answer.status < 300, "{answer:?}");
+        created += usize::from(answer.status == 201 || answer.text.contains("201 Created"));
+    }
+    assert_eq!(created, 1);
+    site.check("GET Patient?identifier=urn:c|race", "", "200 ; /total = 1")
+        .await;
+}
+
+#[tokio::test]
+async fn concurrent_updates_with_one_if_match_have_one_winner() {
+    let site = shared();
+    site.check(
+        "PUT Basic/winner",
+        r#"{"resourceType":"Basic","id":"winner","code":{"text":"0"}}"#,
+        "201",
+    )
+    .await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 1..=30 {
+        let site = site.clone();
+        tasks.spawn(async move {
+            let body =
+                format!(r#"{{"resourceType":"Basic","id":"winner","code":{{"text":"{number}"}}}}"#);
+            site.send("PUT Basic/winner\nIf-Match: W/\"1\"", &body)
+                .await
+                .status
+        });
+    }
+    let mut statuses = Vec::new();
+    while let Some(status) = tasks.join_next().await {
+        statuses.push(status.unwrap());
+    }
+    statuses.sort();
+    assert_eq!(statuses[0], 200);
+    assert!(
+        statuses[1..].iter().all(|status| *status == 412),
+        "{statuses:?}"
+    );
+}

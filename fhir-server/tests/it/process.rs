@@ -1,0 +1,157 @@
+//! The program itself: start, stop, two on one directory, a wrong setting, a wrong data file.
+
+use crate::site::Site;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_fhir-server");
+
+struct Running {
+    child: Child,
+    site: Site,
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .env_remove("DATABASE_URL")
+        .args([
+            "--http-addr",
+            "127.0.0.1:0",
+            "--mllp-addr",
+            "off",
+            "--log-format",
+            "json",
+        ])
+        .arg("--data-dir")
+        .arg(directory)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Starts `serve` and waits for the line that says where it listens.
+fn serve(directory: &Path) -> Running {
+    let mut child = command(directory).arg("serve").spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
+        .find_map(|line| line["http_addr"].as_str().map(str::to_string))
+        .expect("the server says where it listens");
+    std::thread::spawn(move || lines.for_each(drop));
+    Running {
+        child,
+        site: Site::new(&format!("http://{address}")),
+    }
+}
+
+fn terminate(child: &Child) {
+    let status = Command::new("kill")
+        .arg("-TERM")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn restart_keeps_everything_and_two_on_one_directory_are_refused() {
+    let (_kept, directory) = fhir_storage::testing::open_directory();
+    let mut first = serve(&directory);
+    let body = r#"{"resourceType":"Basic","id":"kept","code":{"text":"x"}}"#;
+    first.site.check("PUT Basic/kept", body, "201").await;
+    let ready = first
+        .site
+        .send(&format!("GET {}/health/ready", first.site.origin), "")
+        .await;
+    assert_eq!(ready.status, 200);
+
+    let second = command(&directory).arg("serve").output().unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(
+        said.contains("fhir-server: ") && said.contains("used by another server"),
+        "{said}"
+    );
+    first.site.check("GET Basic/kept", "", "200").await;
+
+    // What runs when the signal comes is answered.
+    let site = first.site.clone();
+    let entry = r#"{"resource":{"resourceType":"Basic","code":{"text":"x"}},"request":{"method":"POST","url":"Basic"}}"#;
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}"#,
+        vec![entry; 500].join(",")
+    );
+    let running = tokio::spawn(async move { site.send("POST ", &bundle).await });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    terminate(&first.child);
+    assert_eq!(running.await.unwrap().status, 200);
+    let status = tokio::task::spawn_blocking(move || first.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(status.success(), "{status}");
+
+    let mut again = serve(&directory);
+    again
+        .site
+        .table(&[
+            ("GET Basic/kept", "", "200 ; ETag: W/\"1\""),
+            ("GET Basic?_summary=count", "", "200 ; /total = 501"),
+        ])
+        .await;
+    terminate(&again.child);
+    again.child.wait().unwrap();
+}
+
+#[test]
+fn wrong_settings_and_files_stop_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("site.toml"), "http_adr = 'x'").unwrap();
+    std::fs::create_dir(path("profiles")).unwrap();
+    std::fs::write(path("profiles/broken.json"), "{").unwrap();
+    for (arguments, expect) in [
+        (
+            vec!["serve", "--config", path("site.toml").to_str().unwrap()],
+            vec!["http_adr", "no such setting"],
+        ),
+        (
+            vec!["serve", "--count-max", "x"],
+            vec!["FHIR_COUNT_MAX", "whole number"],
+        ),
+        (
+            vec!["check", "--profiles-dir", path("nowhere").to_str().unwrap()],
+            vec!["nowhere", "no such folder"],
+        ),
+        (
+            vec![
+                "check",
+                "--profiles-dir",
+                path("profiles").to_str().unwrap(),
+            ],
+            vec!["broken.json", "line 1"],
+        ),
+        (
+            vec![
+                "serve",
+                "--profiles-dir",
+                path("profiles").to_str().unwrap(),
+            ],
+            vec!["broken.json", "line 1"],
+        ),
+        (vec!["frobnicate"], vec!["frobnicate"]),
+    ] {
+        let output = command(directory.path()).args(&arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        for text in expect {
+            assert!(said.contains(text), "{arguments:?}: {said}");
+        }
+    }
+    let settings = command(directory.path()).arg("settings").output().unwrap();
+    assert!(String::from_utf8_lossy(&settings.stdout).contains("`FHIR_HTTP_ADDR`"));
+}

@@ -1,0 +1,213 @@
+//! Search through HTTP: the bundle, links, pages, methods and refusals. What a parameter matches is tested where it is decided.
+
+use crate::site::{Site, shared};
+use serde_json::Value;
+
+async fn seed(site: &Site, tag: &str, count: usize) {
+    let entries: Vec<Value> = (0..count)
+        .map(|number| {
+            let id = format!("{tag}-{number:03}");
+            serde_json::json!({
+                "resource": { "resourceType": "Patient", "id": id, "meta": { "tag": [{ "system": "urn:t", "code": tag }] },
+                    "name": [{ "family": format!("Family{number:03}") }], "birthDate": format!("19{:02}-01-01", number % 100),
+                    "active": number % 2 == 0, "identifier": [{ "system": "urn:s", "value": id }] },
+                "request": { "method": "PUT", "url": format!("Patient/{id}") },
+            })
+        })
+        .collect();
+    let bundle =
+        serde_json::json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
+    site.check("POST ", &bundle.to_string(), "200").await;
+}
+
+fn ids(bundle: &Value) -> Vec<String> {
+    let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+    entries
+        .iter()
+        .map(|entry| entry["resource"]["id"].as_str().unwrap_or("").to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn bundle_and_links() {
+    let site = shared();
+    seed(&site, "links", 5).await;
+    let base = site.base();
+    site.table(&[
+        ("GET Patient?_tag=urn:t|links&active=true&_format=json", "",
+         &format!("200 ; /resourceType = Bundle ; /type = searchset ; /total = 3 ; /link/0/relation = self ; /link/0/url = {base}/Patient?_tag=urn:t%7Clinks&active=true ; /link/1 absent ; /entry/0/search/mode = match")),
+        ("GET Patient?_tag=urn:t|links&_id=links-001", "", &format!("200 ; /total = 1 ; /entry/0/fullUrl = {base}/Patient/links-001 ; /entry/0/resource/id = links-001")),
+        ("GET Patient?_tag=urn:t|no-such", "", "200 ; /total = 0 ; /entry absent"),
+        ("GET Patient?_tag=urn:t|links&_summary=count", "", "200 ; /total = 5 ; /entry absent"),
+        ("GET Patient?_tag=urn:t|links&_count=0", "", "200 ; /total = 5 ; /entry absent"),
+        ("GET Patient?_tag=urn:t|links&_total=accurate&_count=2", "", "200 ; /total = 5 ; /entry/1/search/mode = match ; /entry/2 absent ; /link/1/relation = next"),
+        ("HEAD Patient?_tag=urn:t|links", "", "200 ; empty"),
+        ("GET Patient?identifier=urn%3As%7Clinks-002", "", "200 ; /total = 1"),
+        ("GET Patient/?identifier=urn:s|links-002", "", "200 ; /total = 1"),
+        ("POST Patient/_search\nContent-Type: application/x-www-form-urlencoded", "_tag=urn:t%7Clinks&active=true", "200 ; /total = 3 ; ~/Patient?_tag="),
+        ("POST Patient/_search?_tag=urn:t|links\nContent-Type: application/x-www-form-urlencoded", "active=false", "200 ; /total = 2"),
+        ("POST Patient/_search?_tag=urn:t|links", "", "200 ; /total = 5"),
+        ("POST Patient/_search\nContent-Type: application/fhir+json", "{}", "415"),
+        ("GET Patient/_search?_tag=urn:t|links", "", "405 ; Allow: POST"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_and_leniency() {
+    let site = shared();
+    seed(&site, "lenient", 2).await;
+    site.table(&[
+        ("GET Patient?nonsense=1", "", "400"),
+        ("GET Patient?nonsense=1\nPrefer: handling=strict", "", "400"),
+        (
+            "GET Patient?_tag=urn:t|lenient&nonsense=1\nPrefer: handling=lenient",
+            "",
+            "200 ; /total = 2 ; ~\"mode\":\"outcome\" ; ~warning",
+        ),
+        ("GET Patient?name:nonsense=1", "", "400"),
+        ("GET Patient?active:exact=true", "", "400"),
+        ("GET Patient?birthdate=23.May.2009", "", "400"),
+        ("GET Patient?birthdate=xx2009", "", "400"),
+        ("GET Patient?Name=x", "", "400"),
+        ("GET Patient?_sort=nonsense", "", "400"),
+        ("GET Patient?_count=-1", "", "400"),
+        ("GET Patient?_count=x", "", "400"),
+        ("GET Patient?_include=nonsense", "", "400"),
+        ("GET Patient?name=%zz", "", "400"),
+        ("GET Patient?name=%ff", "", "400"),
+        ("GET Patient?name=a%00b", "", "400"),
+        ("GET Observation?value-quantity=5.4||||", "", "400"),
+        ("GET Observation?subject:Nonsense.name=x", "", "400"),
+    ])
+    .await;
+    let lenient = site
+        .send(
+            "GET Patient?_tag=urn:t|lenient&nonsense=1\nPrefer: handling=lenient",
+            "",
+        )
+        .await;
+    let own = lenient.json()["link"][0]["url"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    assert!(!own.contains("nonsense"), "{own}");
+}
+
+#[tokio::test]
+async fn pages() {
+    let site = shared();
+    seed(&site, "pages", 23).await;
+    let mut request = "GET Patient?_tag=urn:t|pages&_count=5&_sort=family".to_string();
+    let mut seen = Vec::new();
+    for number in 0.. {
+        // Writes in between must not disturb the walk.
+        let other = format!(
+            r#"{{"resourceType":"Patient","id":"other-{number}","name":[{{"family":"Family000"}}]}}"#
+        );
+        site.check(&format!("PUT Patient/other-{number}"), &other, "201")
+            .await;
+        let page = site.check(&request, "", "200").await.json();
+        seen.extend(ids(&page));
+        let Some(next) = page["link"][1]["url"].as_str() else {
+            break;
+        };
+        assert!(
+            !next.contains("pages") && !next.contains("family"),
+            "{next}"
+        );
+        assert!(next.starts_with(&format!("{}/Patient?_page=", site.base())));
+        request = format!("GET {next}");
+    }
+    let expect: Vec<String> = (0..23).map(|number| format!("pages-{number:03}")).collect();
+    assert_eq!(seen, expect);
+
+    let first = site
+        .send("GET Patient?_tag=urn:t|pages&_count=5", "")
+        .await
+        .json();
+    let next = first["link"][1]["url"].as_str().unwrap().to_string();
+    let token = next.rsplit_once('=').unwrap().1;
+    site.table(&[
+        (&format!("GET {next}"), "", "200"),
+        (&format!("GET {next}&_format=json"), "", "200"),
+        (&format!("GET {next}&name=x"), "", "400"),
+        (
+            &format!("GET {}", next.replace("Patient?", "Observation?")),
+            "",
+            "400",
+        ),
+        (&format!("GET {}AA", next), "", "400"),
+        (
+            &format!("GET Patient?_page={}", token.to_uppercase()),
+            "",
+            "400",
+        ),
+        ("GET Patient?_page=", "", "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn includes_and_chains() {
+    let site = shared();
+    seed(&site, "chain", 2).await;
+    for number in 0..2 {
+        let body = format!(
+            r#"{{"resourceType":"Observation","id":"chain-o{number}","status":"final","code":{{"coding":[{{"system":"urn:l","code":"chain"}}]}},"subject":{{"reference":"Patient/chain-{number:03}"}}}}"#
+        );
+        site.check(&format!("PUT Observation/chain-o{number}"), &body, "201")
+            .await;
+    }
+    site.table(&[
+        (
+            "GET Observation?code=urn:l|chain&subject:Patient.family=Family001",
+            "",
+            "200 ; /total = 1 ; /entry/0/resource/id = chain-o1",
+        ),
+        (
+            "GET Observation?code=urn:l|chain&patient.identifier=urn:s|chain-000",
+            "",
+            "200 ; /total = 1 ; /entry/0/resource/id = chain-o0",
+        ),
+        (
+            "GET Observation?_id=chain-o0&_include=Observation:subject",
+            "",
+            "200 ; /total = 1 ; /entry/1/resource/id = chain-000 ; /entry/1/search/mode = include",
+        ),
+        (
+            "GET Patient?_id=chain-001&_revinclude=Observation:subject",
+            "",
+            "200 ; /total = 1 ; /entry/1/resource/id = chain-o1",
+        ),
+        (
+            "GET Observation?subject=Patient/chain-001",
+            "",
+            "200 ; /total = 1",
+        ),
+        (
+            &format!("GET Observation?subject={}/Patient/chain-001", site.base()),
+            "",
+            "200 ; /total = 1",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_search_sees_every_write_before_it() {
+    let site = shared();
+    for number in 0..30 {
+        let id = format!("fresh-{number}");
+        let body = format!(
+            r#"{{"resourceType":"Basic","id":"{id}","code":{{"coding":[{{"code":"{id}"}}]}}}}"#
+        );
+        site.table(&[
+            (&format!("PUT Basic/{id}"), &body, "201"),
+            (&format!("GET Basic?code={id}"), "", "200 ; /total = 1"),
+            (&format!("DELETE Basic/{id}"), "", "204"),
+            (&format!("GET Basic?code={id}"), "", "200 ; /total = 0"),
+        ])
+        .await;
+    }
+}

@@ -1,0 +1,188 @@
+//! A server in this process, over real HTTP and a real Postgres, shared by all tests of a run; and the language of the tables.
+
+use fhir_server::config::{Config, SETTINGS};
+use fhir_server::serve::Server;
+use fhir_server::setting;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A server and a client of it.
+#[derive(Clone)]
+pub struct Site {
+    pub origin: String,
+    pub client: reqwest::Client,
+}
+
+/// A response, read.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+/// The server that tests share. It has a runtime of its own: each test's ends with the test.
+static SHARED: LazyLock<String> = LazyLock::new(|| on_own_runtime(&[]));
+
+/// A new client of the shared server.
+pub fn shared() -> Site {
+    Site::new(&SHARED)
+}
+
+/// A server with settings of its own, on a database of its own.
+pub fn with_settings(settings: &[(&'static str, &str)]) -> Site {
+    Site::new(&on_own_runtime(settings))
+}
+
+fn on_own_runtime(settings: &[(&'static str, &str)]) -> String {
+    let settings: HashMap<&'static str, String> = settings
+        .iter()
+        .map(|(key, value)| (*key, value.to_string()))
+        .collect();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let server = Server::start(config(settings).await).await.unwrap();
+            tell.send(format!("http://{}", server.http_addr)).unwrap();
+            // The process ends before the server does.
+            std::future::pending::<()>().await;
+            server.stop().await;
+        });
+    });
+    told.recv().expect("the server starts")
+}
+
+async fn config(settings: HashMap<&'static str, String>) -> Config {
+    let mut all = HashMap::from([
+        ("http_addr", "127.0.0.1:0".to_string()),
+        ("mllp_addr", "off".to_string()),
+        ("log_level", "warn".to_string()),
+        (
+            "database_url",
+            fhir_storage::testing::empty_database().await,
+        ),
+        ("write_connections", "8".to_string()),
+        ("search_connections", "4".to_string()),
+    ]);
+    all.extend(settings);
+    let texts = setting::gather(SETTINGS, |key| all.get(key).cloned(), |_| None, None).unwrap();
+    Config::read(&texts).unwrap()
+}
+
+impl Site {
+    pub fn new(origin: &str) -> Site {
+        Site {
+            origin: origin.to_string(),
+            client: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+        }
+    }
+
+    pub fn base(&self) -> String {
+        format!("{}/fhir", self.origin)
+    }
+
+    /// Sends `METHOD path` below the base, with the header lines that follow; JSON unless a Content-Type is among them.
+    pub async fn send(&self, request: &str, body: &str) -> Answer {
+        let mut lines = request.lines();
+        let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
+        let url = match path {
+            path if path.starts_with("http://") => path.to_string(),
+            "" => self.base(),
+            path => format!("{}/{path}", self.base()),
+        };
+        let mut builder = self.client.request(method.parse().unwrap(), url);
+        let mut typed = body.is_empty();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            typed |= name.eq_ignore_ascii_case("content-type");
+            builder = builder.header(name, value);
+        }
+        if !typed {
+            builder = builder.header("content-type", "application/fhir+json");
+        }
+        let response = builder.body(body.to_string()).send().await.unwrap();
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    /// One line of a table: what is sent, and what must come back. `expect` is a status, then parts between ` ; `:
+    /// `Header: text it holds`, `/json/pointer = JSON or text`, `/json/pointer absent`, `~text of the body`, `empty`.
+    pub async fn check(&self, request: &str, body: &str, expect: &str) -> Answer {
+        let answer = self.send(request, body).await;
+        let mut parts = expect.split(" ; ");
+        let said = || {
+            format!(
+                "{request}\n{body}\n=> {} {:?}\n{}",
+                answer.status, answer.headers, answer.text
+            )
+        };
+        let status: u16 = parts.next().unwrap().parse().unwrap();
+        assert_eq!(answer.status, status, "{}", said());
+        for part in parts {
+            assert!(answer.holds(part), "expected: {part}\n{}", said());
+        }
+        if answer.status >= 400 && !request.starts_with("HEAD") {
+            let outcome = answer.json();
+            assert_eq!(outcome["resourceType"], "OperationOutcome", "{}", said());
+            assert!(outcome["issue"][0]["diagnostics"].is_string(), "{}", said());
+        }
+        answer
+    }
+
+    /// Checks the lines in order.
+    pub async fn table(&self, lines: &[(&str, &str, &str)]) {
+        for (request, body, expect) in lines {
+            self.check(request, body, expect).await;
+        }
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn holds(&self, part: &str) -> bool {
+        if part == "empty" {
+            return self.text.is_empty();
+        }
+        if let Some(text) = part.strip_prefix('~') {
+            return self.text.contains(text);
+        }
+        if let Some(pointer) = part.strip_suffix(" absent") {
+            return self.json().pointer(pointer).is_none();
+        }
+        if part.starts_with('/') {
+            let (pointer, expect) = part.split_once(" = ").unwrap();
+            let expect: Value =
+                serde_json::from_str(expect).unwrap_or_else(|_| Value::from(expect));
+            return self.json().pointer(pointer) == Some(&expect);
+        }
+        let (name, text) = part.split_once(": ").unwrap();
+        self.headers.contains_key(name) && self.header(name).contains(text)
+    }
+}
+
+/// The logical id in a Location header.
+pub fn id_of(answer: &Answer) -> String {
+    let location = answer.header("location");
+    location.split('/').rev().nth(2).unwrap().to_string()
+}
