@@ -1,7 +1,7 @@
 //! The stored texts of rows, in the order asked for, put together without parsing them.
 
 use crate::Error;
-use crate::read::StoredResource;
+use crate::read::{StoredResource, whole};
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use sqlx::PgConnection;
@@ -36,30 +36,4 @@ pub(super) async fn bodies(
             })
         })
         .collect())
-}
-
-/// A stored body with its resourceType in front.
-fn whole(resource_type: &str, content: &str) -> String {
-    let rest = content.strip_prefix('{').unwrap_or(content);
-    let comma = if rest.trim_start().starts_with('}') {
-        ""
-    } else {
-        ","
-    };
-    format!("{{\"resourceType\":\"{resource_type}\"{comma}{rest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resource_type_in_front() {
-        for (content, body) in [
-            ("{}", r#"{"resourceType":"Basic"}"#),
-            (r#"{"id": "a"}"#, r#"{"resourceType":"Basic","id": "a"}"#),
-        ] {
-            assert_eq!(whole("Basic", content), body);
-        }
-    }
 }

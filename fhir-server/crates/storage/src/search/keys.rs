@@ -40,6 +40,7 @@ pub(super) async fn keys(
         found: Vec::new(),
         // One more than asked tells whether there is a next page.
         want: limit + 1,
+        many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
     };
     let short_at = match plan {
         Plan::Filter => {
@@ -68,6 +69,7 @@ struct Run<'a> {
     after: Option<Keyset>,
     found: Vec<Place>,
     want: usize,
+    many: bool,
 }
 
 impl Run<'_> {
@@ -154,6 +156,7 @@ impl Run<'_> {
             order: &self.query.order,
             after: self.after.as_ref(),
             limit: (self.want - self.found.len()) as i64,
+            many: self.many,
         }
     }
 

@@ -4,6 +4,7 @@
 //! cannot do is refused with an issue, never ignored; what takes too long is `too-costly`.
 
 mod bodies;
+mod conditional;
 mod flat;
 mod include;
 mod keys;
@@ -19,13 +20,14 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use conditional::{Matched, match_in};
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
 use crate::read::StoredResource;
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
-use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
+use fhir_model::{DateRange, Issue, IssueKind};
 use fhir_search::Query;
 use fhir_search::query::{DateMatch, Prefix, Summary};
 use flat::{Column, FlatQuery, Test};
@@ -64,45 +66,6 @@ impl Store {
         snapshot.close().await?;
         Ok(page)
     }
-}
-
-/// A match of [`match_in`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Matched {
-    pub pk: i64,
-    pub key: ResourceKey,
-    pub version: i32,
-}
-
-/// At most `limit` matches, ordered by type and id, read in the transaction of the caller: for conditions of writes. Statistics and hashes are
-/// those of a search; a caller for whom a hash collision would do harm looks at the bodies.
-pub(crate) async fn match_in(
-    connection: &mut PgConnection,
-    definitions: &Definitions,
-    statistics: &StatisticsCache,
-    query: &Query,
-    limit: usize,
-) -> Result<Vec<Matched>, Error> {
-    let statistics = statistics.get(connection).await?;
-    let flat = resolve::resolve(
-        connection,
-        definitions,
-        &statistics.1,
-        query,
-        Reach::default(),
-    )
-    .await?;
-    let rows: Vec<(i64, i16, String, i32)> = sql::matched(&flat.types, &flat.filter, limit as i64)
-        .build_query_as()
-        .fetch_all(connection)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(pk, number, id, version)| {
-            let key = ResourceKey::new(definitions.type_name(number)?, id);
-            Some(Matched { pk, key, version })
-        })
-        .collect())
 }
 
 /// A page of a search in the transaction of the caller, which sees its own changes.

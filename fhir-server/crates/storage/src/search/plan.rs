@@ -18,8 +18,11 @@ pub(super) enum Plan {
 /// Entries that one walk looks at.
 pub(super) const WINDOW_MIN: i64 = 1_000;
 pub(super) const WINDOW_MAX: i64 = 50_000;
-/// The same where testing an entry takes look-ups of its own.
-pub(super) const WINDOW_MAX_DEAR: i64 = 20_000;
+/// The same where a test looks into the entry's references, and where it asks the index.
+const WINDOW_MAX_REFERENCES: i64 = 20_000;
+const WINDOW_MAX_LOOKUPS: i64 = 250;
+/// More rows than this are not asked for one by one in the index.
+pub(super) const LOOKUPS_MAX: f64 = 1_000.0;
 /// More matches than this are not collected to be sorted when their order can be walked.
 pub(super) const FILTER_MAX: f64 = 300_000.0;
 
@@ -39,7 +42,8 @@ pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> 
     }
     let selectivity = selectivity(&query.filter, &query.types, statistics);
     let walked = limit as f64 / selectivity;
-    let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN, window_max(&query.filter));
+    let window_max = window_max(&query.filter);
+    let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
     if !query.filter.iter().any(Test::positive) {
         return Plan::Walk { window };
     }
@@ -55,10 +59,22 @@ pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> 
 
 /// Entries that one walk with this filter may look at.
 pub(super) fn window_max(filter: &[Test]) -> i64 {
-    match filter.iter().any(dear) {
-        true => WINDOW_MAX_DEAR,
-        false => WINDOW_MAX,
+    filter.iter().map(window_max_of).min().unwrap_or(WINDOW_MAX)
+}
+
+fn window_max_of(test: &Test) -> i64 {
+    match test {
+        Test::PointedAt(..) => WINDOW_MAX_LOOKUPS,
+        Test::Points(..) | Test::AnyOfReferences(_) => WINDOW_MAX_REFERENCES,
+        Test::Any(tests) | Test::All(tests) => window_max(tests),
+        Test::Not(test) => window_max_of(test),
+        _ => WINDOW_MAX,
     }
+}
+
+/// Whether testing it on one row takes look-ups of its own.
+pub(super) fn dear(test: &Test) -> bool {
+    window_max_of(test) < WINDOW_MAX
 }
 
 /// Rows to read to find all matches: those of the most selective condition that an index leads to. An estimate.
@@ -81,16 +97,6 @@ pub(super) fn known_hits(test: &Test, statistics: &Statistics) -> f64 {
             .map(|test| known_hits(test, statistics))
             .fold(f64::MAX, f64::min),
         _ => 0.0,
-    }
-}
-
-/// Whether testing it on one row takes look-ups of its own.
-pub(super) fn dear(test: &Test) -> bool {
-    match test {
-        Test::Points(..) | Test::PointedAt(..) | Test::AnyOfReferences(_) => true,
-        Test::Any(tests) | Test::All(tests) => tests.iter().any(dear),
-        Test::Not(test) => dear(test),
-        _ => false,
     }
 }
 

@@ -91,12 +91,23 @@ impl Sql {
                 self.push("))");
             }
             Test::PointedAt(key, by) => {
-                let source = self.alias();
-                self.push(&format!(
-                    "EXISTS (SELECT 1 FROM entry {source} WHERE {source}.refs @> ARRAY[("
-                ));
-                self.bind(i64::from(*key) << TARGET_BITS);
-                self.push(&format!(" | {alias}.pk)] AND ("));
+                let (source, r) = (self.alias(), self.alias());
+                match self.many {
+                    true => {
+                        self.push(&format!(
+                            "{alias}.pk IN (SELECT {r} & {TARGET} FROM entry {source}, unnest({source}.refs) {r} WHERE {r} >> 40 = "
+                        ));
+                        self.bind(i64::from(*key));
+                    }
+                    false => {
+                        self.push(&format!(
+                            "EXISTS (SELECT 1 FROM entry {source} WHERE {source}.refs @> ARRAY[("
+                        ));
+                        self.bind(i64::from(*key) << TARGET_BITS);
+                        self.push(&format!(" | {alias}.pk)]"));
+                    }
+                }
+                self.push(" AND (");
                 self.test(by, &source);
                 self.push("))");
             }

@@ -30,12 +30,15 @@ pub(super) struct Selection<'a> {
     pub after: Option<&'a Keyset>,
     /// Rows to return at the most.
     pub limit: i64,
+    /// Whether so many rows are tested that `_has` is better read once as a whole than asked row by row.
+    pub many: bool,
 }
 
 /// Rows of `(pk bigint, keys text[])`: filter first, then sort.
 pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgres> {
     let mut sql =
         Sql::new("WITH m AS MATERIALIZED (SELECT e.pk, e.last_updated FROM entry e WHERE ");
+    sql.many = selection.many;
     sql.all(selection.filter, selection.types, "e");
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
@@ -132,6 +135,7 @@ pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
 /// The number of matches, or `most + 1` when there are more than `most`.
 pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT 1 FROM entry e WHERE ");
+    sql.many = true;
     sql.all(filter, types, "e");
     sql.push(") SELECT count(*) FROM (SELECT 1 FROM m");
     if let Some(most) = most {
@@ -175,6 +179,8 @@ pub(super) fn matched(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilde
 struct Sql {
     builder: QueryBuilder<Postgres>,
     aliases: usize,
+    /// [`Selection::many`].
+    many: bool,
 }
 
 impl Sql {
@@ -182,6 +188,7 @@ impl Sql {
         Sql {
             builder: QueryBuilder::new(start),
             aliases: 0,
+            many: false,
         }
     }
 

@@ -1,0 +1,43 @@
+//! The conditions of conditional interactions (<https://hl7.org/fhir/R5/http.html#cond-update>): what matches, read within the write's own
+//! transaction.
+
+use super::resolve::{Reach, resolve};
+use super::{StatisticsCache, sql};
+use crate::Error;
+use fhir_definitions::Definitions;
+use fhir_model::ResourceKey;
+use fhir_search::Query;
+use sqlx::PgConnection;
+
+/// A resource that meets a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Matched {
+    pub pk: i64,
+    pub key: ResourceKey,
+    pub version: i32,
+}
+
+/// At most `limit` matches, ordered by type and id, as the index has them: two texts may share a 64-bit hash, so the caller looks at the
+/// resources themselves.
+pub(crate) async fn match_in(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &StatisticsCache,
+    query: &Query,
+    limit: usize,
+) -> Result<Vec<Matched>, Error> {
+    let statistics = statistics.get(connection).await?;
+    let reach = Reach::default();
+    let flat = resolve(connection, definitions, &statistics.1, query, reach).await?;
+    let rows: Vec<(i64, i16, String, i32)> = sql::matched(&flat.types, &flat.filter, limit as i64)
+        .build_query_as()
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(pk, number, id, version)| {
+            let key = ResourceKey::new(definitions.type_name(number)?, id);
+            Some(Matched { pk, key, version })
+        })
+        .collect())
+}
