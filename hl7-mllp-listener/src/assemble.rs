@@ -8,6 +8,7 @@ use crate::merge::{Merged, create, merge};
 use crate::state::{Resolved, State};
 use fhir_model::ResourceKey;
 use serde_json::{Map as Object, Value as Json, json};
+use std::collections::HashMap;
 
 /// What a message writes.
 #[derive(Debug, Default)]
@@ -37,6 +38,12 @@ pub fn assemble(
 ) -> Result<Assembled, AnswerError> {
     let mut out = Assembled::default();
     let references = References { drafts, state };
+    let mut again: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (index, resolved) in state.resolved.iter().enumerate() {
+        if let Some(Resolved::Same(owner)) = resolved {
+            again.entry(*owner).or_default().push(index);
+        }
+    }
     for (index, resolved) in state.resolved.iter().enumerate() {
         let draft = &drafts[index];
         let map = &mappings.program.maps[draft.map];
@@ -57,7 +64,7 @@ pub fn assemble(
                         kind,
                     )?;
                 }
-                let draft = references.finished(&united(drafts, state, index));
+                let draft = references.finished(&united(drafts, index, again.get(&index)));
                 out.resource(map, message_type, &draft, state, &key, source);
                 out.mapped.extend(&draft.lines);
             }
@@ -161,7 +168,7 @@ impl Assembled {
 }
 
 /// A draft together with the later drafts of the same thing, which fill in what it does not say.
-fn united(drafts: &[Draft], state: &State, index: usize) -> Draft {
+fn united(drafts: &[Draft], index: usize, again: Option<&Vec<usize>>) -> Draft {
     let own = &drafts[index];
     let mut united = Draft {
         map: own.map,
@@ -172,14 +179,10 @@ fn united(drafts: &[Draft], state: &State, index: usize) -> Draft {
         keys: Vec::new(),
         lines: own.lines.clone(),
     };
-    for (other, resolved) in state.resolved.iter().enumerate().skip(index + 1) {
-        if *resolved == Some(Resolved::Same(index)) {
-            for (name, value) in &drafts[other].body {
-                united
-                    .body
-                    .entry(name.as_str())
-                    .or_insert_with(|| value.clone());
-            }
+    for other in again.into_iter().flatten() {
+        for (name, value) in &drafts[*other].body {
+            let element = united.body.entry(name.as_str());
+            element.or_insert_with(|| value.clone());
         }
     }
     united

@@ -22,6 +22,9 @@ const CONTENT_SYSTEM: &str = "urn:hl7v2:content";
 const JOURNAL_SYSTEM: &str = "urn:hl7v2:journal";
 const CONTENT_TYPE: &str = "x-application/hl7-v2+er7";
 
+/// Most characters kept of MSH-3, MSH-4, MSH-9 and MSH-10.
+const HEADER_VALUE_MAX: usize = 200;
+
 /// What identifies a message, read from its bytes; also of one that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageKey {
@@ -73,19 +76,16 @@ pub struct Record<'a> {
 impl MessageKey {
     pub fn read(secret: &SiteSecret, raw: &[u8]) -> MessageKey {
         let header = Header::read(raw);
-        let part = |field| {
-            header
-                .map(|header| header.component(field, 1))
-                .unwrap_or_default()
+        let component = |field, component| {
+            let text = header.map(|header| header.component(field, component));
+            printable(&text.unwrap_or_default())
         };
+        let part = |field| component(field, 1);
         let (application, facility, control_id) = (part(3), part(4), part(10));
-        let event = header.map(|header| {
-            let event = header.component(9, 2);
-            match event.is_empty() {
-                true => header.component(9, 1),
-                false => format!("{}^{event}", header.component(9, 1)),
-            }
-        });
+        let event = match component(9, 2) {
+            event if event.is_empty() => part(9),
+            event => format!("{}^{event}", part(9)),
+        };
         let hash = content_hash(raw);
         let id = |kind| {
             secret.derived_id(
@@ -97,7 +97,7 @@ impl MessageKey {
             task_id: id("Task"),
             binary_id: id("Binary"),
             provenance_id: id("Provenance"),
-            event: event.unwrap_or_default(),
+            event,
             application,
             facility,
             control_id,
@@ -259,6 +259,16 @@ impl MessageKey {
     }
 }
 
+/// Bytes that are no text of FHIR can stand in the header of a message that is refused for them. Bounded: a header may be anything.
+fn printable(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable
+        .take(HEADER_VALUE_MAX)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
 fn first_time(resource: Json) -> Json {
     let url = format!(
         "{}/{}",
@@ -407,6 +417,11 @@ mod tests {
     #[test]
     fn keys_are_read_from_any_bytes() {
         let secret = SiteSecret::new([1; 16]).unwrap();
+        let odd = MessageKey::read(&secret, b"MSH|^~\\&| A\x00|\x01B|||||ADT|7\t");
+        assert_eq!(
+            (odd.identifier().as_str(), odd.event.as_str()),
+            ("A:B#7", "ADT")
+        );
         let key = MessageKey::read(&secret, b"MSH|^~\\&|A|B|||2026||ADT^A01|7\rPID|1");
         assert_eq!(
             (key.identifier().as_str(), key.event.as_str()),

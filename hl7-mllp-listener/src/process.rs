@@ -16,9 +16,12 @@ use crate::state::{self, search_text};
 use crate::submit::Submit;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How often a message is decided anew because something it read was changed by another.
-const ATTEMPTS_MAX: usize = 8;
+const ATTEMPTS_MAX: u32 = 20;
+/// The pause before the next attempt grows by this much each time, so that those who meet do not meet again.
+const PAUSE_MS: u64 = 5;
 
 /// What is sent back for one message.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl Processor {
                 return Err(Refusal::Content(Answer { code, errors }));
             }
         };
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 1..=ATTEMPTS_MAX {
             let warning = match again {
                 None => self.recognise(key, sender).await?,
                 Some(_) => None,
@@ -140,7 +143,11 @@ impl Processor {
                 .await?;
             match self.commit(raw, key, &decided, again).await {
                 Ok(()) => return Ok(decided.answer),
-                Err(ApiError::Conflict) => {}
+                Err(ApiError::Conflict) => {
+                    let spread = u64::from(key.task_id.as_bytes()[attempt as usize % 8] % 7);
+                    let pause = PAUSE_MS * u64::from(attempt) + spread;
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
                 Err(error) => return Err(refusal(error, sender)),
             }
         }

@@ -41,6 +41,8 @@ pub enum Resolved {
 pub struct State {
     pub resolved: Vec<Option<Resolved>>,
     pub current: HashMap<(String, String), Current>,
+    /// Ids by type, system and value of an identifier that is not old.
+    holders: HashMap<(String, String, String), BTreeSet<String>>,
     /// Drafts whose identifiers belong to more than one resource.
     pub ambiguous: Vec<usize>,
 }
@@ -200,9 +202,7 @@ impl Resolver<'_> {
         }
         let mut matches: Vec<String> = Vec::new();
         for identifier in &draft.identifiers {
-            let mut holders = state.holders(kind, identifier);
-            holders.sort();
-            for id in holders {
+            for id in state.holders(kind, identifier) {
                 let survivor = self.survivor(kind, id, state, asked, open)?;
                 if !matches.contains(&survivor) {
                     matches.push(survivor);
@@ -266,21 +266,27 @@ impl State {
         self.current.get(&(kind.to_owned(), id.to_owned()))
     }
 
+    fn add(&mut self, kind: &str, id: &str, current: Current) {
+        let identifiers = current.body.get("identifier").and_then(Json::as_array);
+        for own in identifiers.into_iter().flatten() {
+            if let (Some(system), Some(value)) = (own["system"].as_str(), own["value"].as_str())
+                && own["use"] != "old"
+            {
+                let key = (kind.to_owned(), system.to_owned(), value.to_owned());
+                self.holders.entry(key).or_default().insert(id.to_owned());
+            }
+        }
+        self.current
+            .insert((kind.to_owned(), id.to_owned()), current);
+    }
+
     fn holders(&self, kind: &str, (system, value): &(String, String)) -> Vec<String> {
-        let has = |current: &Current| {
-            let identifiers = current.body.get("identifier").and_then(Json::as_array);
-            identifiers.is_some_and(|list| {
-                list.iter().any(|own| {
-                    own["system"] == *system.as_str()
-                        && own["value"] == *value.as_str()
-                        && own["use"] != "old"
-                })
-            })
-        };
-        let of_kind = self.current.iter().filter(|((own, _), _)| own == kind);
-        of_kind
-            .filter(|(_, current)| has(current))
-            .map(|((_, id), _)| id.clone())
+        let key = (kind.to_owned(), system.clone(), value.clone());
+        self.holders
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .cloned()
             .collect()
     }
 
@@ -357,20 +363,16 @@ pub fn search_text(text: &str) -> String {
 
 async fn ask(api: &Api, questions: &Questions, state: &mut State) -> Result<(), ApiError> {
     for resource in api.searches(&questions.urls()).await? {
-        let Json::Object(body) = resource else {
-            continue;
-        };
-        let text = |name: &str| body.get(name).and_then(Json::as_str);
+        let text = |name: &str| resource[name].as_str().map(str::to_owned);
         let (Some(kind), Some(id)) = (text("resourceType"), text("id")) else {
             continue;
         };
-        let version = body.get("meta").and_then(|meta| meta["versionId"].as_str());
-        let Some(version) = version else {
+        let Some(version) = resource["meta"]["versionId"].as_str().map(str::to_owned) else {
             return Err(ApiError::Unexpected("a resource without meta.versionId"));
         };
-        let key = (kind.to_owned(), id.to_owned());
-        let version = version.to_owned();
-        state.current.insert(key, Current { version, body });
+        if let Json::Object(body) = resource {
+            state.add(&kind, &id, Current { version, body });
+        }
     }
     Ok(())
 }

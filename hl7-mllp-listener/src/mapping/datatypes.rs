@@ -41,6 +41,9 @@ const NOTICES_MAX: usize = 50;
 impl Scope<'_> {
     /// Tells the sender about the value at hand.
     pub fn warn(&mut self, code: ErrorCode, text: impl Into<String>) {
+        if self.notices.len() >= NOTICES_MAX {
+            return;
+        }
         let (segment, field, component) = self.at;
         let location = self.message.segment(segment).map(|segment| Location {
             segment: segment.name().to_owned(),
@@ -50,7 +53,7 @@ impl Scope<'_> {
             ..Location::default()
         });
         let notice = AnswerError::warning(code, location, text);
-        if self.notices.len() < NOTICES_MAX && !self.notices.contains(&notice) {
+        if !self.notices.contains(&notice) {
             self.notices.push(notice);
         }
     }
