@@ -7,9 +7,7 @@ use fhir_search::document::{
     DateEntry, QuantityEntry, ReferenceEntry, SearchDocument, StringEntry,
 };
 use fhir_search::query::{TokenMatch, UnitMatch};
-use fhir_search::search_document;
 use fhir_search::token::STORED;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,8 +20,6 @@ pub struct Indexed {
     pub key: ResourceKey,
     pub updated_ms: i64,
     pub document: SearchDocument,
-    /// What is stored; `None` for a small body of no interest.
-    pub content: Option<Value>,
 }
 
 impl Indexed {
@@ -32,22 +28,6 @@ impl Indexed {
             key: ResourceKey::new(resource_type, id),
             updated_ms,
             document: SearchDocument::default(),
-            content: None,
-        }
-    }
-
-    /// A resource, indexed as a write would.
-    pub fn of(store: &Store, resource: &Value, updated_ms: i64) -> Indexed {
-        let mut content = resource.clone();
-        content.as_object_mut().unwrap().remove("resourceType");
-        Indexed {
-            key: ResourceKey::new(
-                resource["resourceType"].as_str().unwrap(),
-                resource["id"].as_str().unwrap(),
-            ),
-            updated_ms,
-            document: search_document(&store.definitions(), resource, Some(BASE)),
-            content: Some(content),
         }
     }
 
@@ -137,13 +117,12 @@ pub async fn add(store: &Store, resources: &[Indexed]) {
     for resource in resources {
         let pk = sqlx::query_scalar(
             "INSERT INTO resource (type, version, last_updated, id, content) \
-             VALUES ($1, 1, 'epoch'::timestamptz + $2 * interval '1 millisecond', $3, coalesce($4::text::jsonb, jsonb_build_object('id', $3::text))) \
+             VALUES ($1, 1, 'epoch'::timestamptz + $2 * interval '1 millisecond', $3, jsonb_build_object('id', $3::text)) \
              ON CONFLICT (type, id) DO UPDATE SET version = 1, content = excluded.content, last_updated = excluded.last_updated RETURNING pk",
         )
         .bind(number(&resource.key))
         .bind(resource.updated_ms)
         .bind(&resource.key.id)
-        .bind(resource.content.as_ref().map(Value::to_string))
         .fetch_one(&mut *transaction)
         .await
         .unwrap();

@@ -2,6 +2,8 @@
 
 mod cases;
 mod corpus;
+mod drawn;
+mod found;
 mod large;
 mod oracle;
 mod paging;
