@@ -1,7 +1,7 @@
 //! A FHIR R5 server with an HL7 v2 bridge.
 //!
 //! A request's straight path: [`connections`] accepts, [`http`] bounds and takes apart, [`router`] finds, [`interaction`] decides,
-//! [`write`] or the store does, [`reply`] answers; what cannot be done becomes a status in [`failure`] and nowhere else.
+//! [`mod@write`] or the store does, [`reply`] answers; what cannot be done becomes a status in [`failure`] and nowhere else.
 
 pub mod app;
 pub mod base;

@@ -60,8 +60,7 @@ pub fn difference(expect: &Value, got: Option<&Value>, place: &str) -> Option<St
                 .enumerate()
                 .find_map(|(i, (e, g))| difference(e, Some(g), &format!("{place}[{i}]")))
         }
-        (expect, Some(got)) => (expect.to_string() != got.to_string())
-            .then(|| format!("{place} is {got}, not {expect}")),
+        (expect, Some(got)) => (expect != got).then(|| format!("{place} is {got}, not {expect}")),
     }
 }
 

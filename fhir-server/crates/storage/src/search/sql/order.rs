@@ -159,7 +159,7 @@ impl Sql {
         self.push(&format!("m.pk {}", direction(order[0])));
     }
 
-    /// What comes after the keyset, in the order of [`filter_then_sort`].
+    /// What comes after the keyset, in the order of [`super::filter_then_sort`].
     pub(super) fn after(&mut self, order: &[Order], keyset: &Keyset) {
         if let [
             only @ Order {
