@@ -1,5 +1,5 @@
 //! What a draft may change of a resource that exists: authority (`write`), the order of a status (`order`), and the rule that absent
-//! keeps and `""` deletes. Pure: two JSON objects in, one out.
+//! keeps (or deletes, where a message always tells everything) and `""` deletes. Pure: two JSON objects in, one out.
 
 use crate::mapping::Draft;
 use crate::mapping::program::{Map, Order, Write};
@@ -53,6 +53,12 @@ pub fn merge(
     let mut next = current.clone();
     for path in &draft.deletes {
         delete(&mut next, path);
+    }
+    for name in &map.snapshot {
+        let is_told = |own: &String| own == name || choice_base(own) == Some(name);
+        if !draft.body.keys().any(is_told) {
+            delete(&mut next, name);
+        }
     }
     for (name, value) in &draft.body {
         let is_kept = keep_status

@@ -28,6 +28,7 @@ fn map() -> Map {
             skip_lower: false,
             newer: Some("issued".into()),
         }),
+        snapshot: vec!["flag".into(), "value".into()],
         contained: false,
         numbered: false,
         frame: Frame::default(),
@@ -101,6 +102,18 @@ fn merges() {
             json!({"status": "mid2"}),
             &[],
             json!({"status": "mid2"}),
+        ),
+        (
+            json!({"flag": "H", "a": 1}),
+            json!({"a": 1}),
+            &[],
+            json!({"a": 1}),
+        ),
+        (
+            json!({"valueString": "x"}),
+            json!({"a": 1}),
+            &[],
+            json!({"a": 1}),
         ),
         (
             json!({"status": "other"}),

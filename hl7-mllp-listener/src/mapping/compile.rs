@@ -170,6 +170,11 @@ impl Compiler {
             write: source.write.clone(),
             union: source.union.clone(),
             order: source.order.clone(),
+            snapshot: if source.snapshot {
+                own_elements(&ops, source)
+            } else {
+                Vec::new()
+            },
             contained: source.contained,
             numbered: source.numbered,
             frame,
@@ -370,6 +375,31 @@ impl Compiler {
     fn tests(&self, parts: &[Condition], names: &mut Names<'_>) -> Result<Vec<Test>, String> {
         parts.iter().map(|part| self.test(part, names)).collect()
     }
+}
+
+/// The elements that the rules of a map fill from the message; not those from its caller, nor the status that is kept in order.
+fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
+    let mut names = Vec::new();
+    for op in ops {
+        let is_given = op
+            .sources
+            .iter()
+            .any(|source| matches!(source, Source::Argument(_)));
+        let is_status = |name: &str| {
+            source
+                .order
+                .as_ref()
+                .is_some_and(|order| order.element == name)
+        };
+        if let Some(first) = op.target.first()
+            && !is_given
+            && !is_status(&first.name)
+            && !source.union.contains(&first.name)
+        {
+            number(&mut names, &first.name);
+        }
+    }
+    names
 }
 
 fn address_source(address: &Address, slot: usize) -> Source {

@@ -80,6 +80,7 @@ pub(super) struct MapSource {
     pub write: Vec<(String, Write)>,
     pub union: Vec<String>,
     pub order: Option<Order>,
+    pub snapshot: bool,
     pub contained: bool,
     pub numbered: bool,
     pub rules: Vec<(usize, Rule)>,
@@ -254,6 +255,7 @@ impl Read {
             write: Vec::new(),
             union: Vec::new(),
             order: None,
+            snapshot: false,
             contained: false,
             numbered: false,
             rules: Vec::new(),
@@ -297,6 +299,13 @@ impl Read {
                         "contained" => true,
                         "left out" => false,
                         _ => return Err(Fault::new(node.line, "otherwise: contained or left out")),
+                    }
+                }
+                ("absent", true) => {
+                    map.snapshot = match node.text()? {
+                        "delete" => true,
+                        "keep" => false,
+                        _ => return Err(Fault::new(node.line, "absent: delete or keep")),
                     }
                 }
                 ("repeated", true) => {

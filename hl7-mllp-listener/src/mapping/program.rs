@@ -17,6 +17,8 @@ pub struct Map {
     pub write: Vec<(String, Write)>,
     pub union: Vec<String>,
     pub order: Option<Order>,
+    /// Elements that a message which does not say them deletes: the rules' own, when the map says `absent: delete`.
+    pub snapshot: Vec<String>,
     /// Without identity it is contained in what refers to it; else left out.
     pub contained: bool,
     /// A key that comes again in one message means another thing of the same kind; else the same thing again.
