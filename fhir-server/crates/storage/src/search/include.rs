@@ -1,11 +1,11 @@
 //! `_include` and `_revinclude` (<https://hl7.org/fhir/R5/search.html#include>): the rows that go with the matches of a page.
 //!
 //! A match never comes again as an include, and no row comes twice. Targets that are deleted or absent add nothing. More than
-//! [`INCLUDES_MAX`] is `too-costly`, never a part of them.
+//! [`INCLUDES_MAX`] is `too-costly`, never a part of them. Refuses parameters that hold canonical URLs only.
 
 use super::sql::reference;
 use crate::Error;
-use fhir_definitions::{Definitions, ParameterType};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind};
 use fhir_search::query::Include;
 use sqlx::PgConnection;
@@ -23,6 +23,15 @@ pub(super) async fn included(
     includes: &[Include],
     matches: &[i64],
 ) -> Result<Vec<i64>, Error> {
+    if let Some(parameter) = includes.iter().find_map(canonical) {
+        return Err(Error::Refused(vec![Issue::error(
+            IssueKind::NotSupported,
+            format!(
+                "{}:{} holds canonical URLs, which includes do not follow",
+                parameter.resource_type, parameter.code
+            ),
+        )]));
+    }
     let mut seen: HashSet<i64> = matches.iter().copied().collect();
     let mut all = Vec::new();
     let mut from = matches.to_vec();
@@ -48,6 +57,16 @@ pub(super) async fn included(
         from = found;
     }
     Ok(all)
+}
+
+/// The include's parameter, if its elements name their targets by canonical URL only.
+fn canonical(include: &Include) -> Option<&SearchParameter> {
+    let parameter = include.parameter.as_deref()?;
+    let types = parameter.program.as_ref()?.types();
+    let all = types
+        .iter()
+        .all(|name| matches!(*name, "canonical" | "uri"));
+    (!types.is_empty() && all).then_some(parameter)
 }
 
 fn too_costly() -> Error {

@@ -17,9 +17,9 @@ pub(super) enum Plan {
 
 /// Entries that one walk looks at.
 pub(super) const WINDOW_MIN: i64 = 1_000;
-pub(super) const WINDOW_MAX: i64 = 50_000;
+pub(super) const WINDOW_MAX: i64 = 40_000;
 /// The same where a test looks into the entry's references, and where it asks the index.
-const WINDOW_MAX_REFERENCES: i64 = 20_000;
+const WINDOW_MAX_REFERENCES: i64 = 15_000;
 const WINDOW_MAX_LOOKUPS: i64 = 250;
 /// More rows than this are not asked for one by one in the index.
 pub(super) const LOOKUPS_MAX: f64 = 1_000.0;

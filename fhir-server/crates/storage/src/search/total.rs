@@ -2,7 +2,7 @@
 //!
 //! The first page's total goes with the page tokens, so that all pages of a search say the same.
 
-use super::flat::FlatQuery;
+use super::flat::{FlatQuery, Test};
 use super::keyset::Keyset;
 use super::plan;
 use super::sql;
@@ -37,22 +37,38 @@ pub(super) async fn of_pages(
     match total {
         Total::None => Ok(None),
         Total::Accurate => exact(connection, flat).await.map(Some),
+        Total::Default => affordable(connection, flat, statistics).await,
         Total::Estimate => {
-            let estimate = plan::matches(&flat.filter, &flat.types, statistics);
-            Ok(Some(estimate.round() as u64))
-        }
-        Total::Default => {
-            let hits = plan::hits(&flat.filter, &flat.types, statistics);
-            if hits > UNASKED_MAX as f64 || flat.filter.iter().any(plan::dear) {
-                return Ok(None);
-            }
-            let count: i64 = sql::count(&flat.types, &flat.filter, Some(UNASKED_MAX))
-                .build_query_scalar()
-                .fetch_one(connection)
-                .await?;
-            Ok((count <= UNASKED_MAX).then_some(count.unsigned_abs()))
+            let counted = affordable(connection, flat, statistics).await?;
+            let estimate = || plan::matches(&flat.filter, &flat.types, statistics).round() as u64;
+            Ok(counted.or_else(|| Some(estimate())))
         }
     }
+}
+
+/// The number of all matches, if no more than [`UNASKED_MAX`] rows must be read for it.
+async fn affordable(
+    connection: &mut PgConnection,
+    flat: &FlatQuery,
+    statistics: &Statistics,
+) -> Result<Option<u64>, Error> {
+    // How many rows a range holds is only guessed.
+    let ranges = |test: &&Test| matches!(test, Test::Dates(..) | Test::Quantities(..));
+    let certain: Vec<Test> = flat
+        .filter
+        .iter()
+        .filter(|test| !ranges(test))
+        .cloned()
+        .collect();
+    let hits = plan::hits(&certain, &flat.types, statistics);
+    if hits > UNASKED_MAX as f64 || flat.filter.iter().any(plan::dear) {
+        return Ok(None);
+    }
+    let count: i64 = sql::count(&flat.types, &flat.filter, Some(UNASKED_MAX))
+        .build_query_scalar()
+        .fetch_one(connection)
+        .await?;
+    Ok((count <= UNASKED_MAX).then_some(count.unsigned_abs()))
 }
 
 /// The total of a search whose matches are all on its first page.

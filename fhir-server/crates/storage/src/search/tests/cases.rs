@@ -19,6 +19,14 @@ const REFUSED: &[(&str, IssueKind)] = &[
     ("Observation?_sort=code", IssueKind::NotSupported),
     ("Observation?code:text=abc", IssueKind::NotSupported),
     ("Patient?_revinclude=*", IssueKind::SearchParameter),
+    (
+        "Measure?_include=Measure:depends-on",
+        IssueKind::NotSupported,
+    ),
+    (
+        "PlanDefinition?_include=PlanDefinition:definition",
+        IssueKind::NotSupported,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use load::{
 use std::sync::Arc;
 use std::time::Instant;
 
+const RUNS: usize = 3;
 const CPU_MAX_MS: f64 = 50.0;
 /// A `_has` over nearly every resource with nothing to find reads them all.
 const CPU_MAX_MS_WIDE: f64 = 250.0;
@@ -410,15 +411,18 @@ impl Bench {
         }
     }
 
-    /// A page, measured the second time.
+    /// A page, measured when everything is warm; the least of several runs, since others use the machine too.
     async fn page(&mut self, name: &str, query: &Query, at: Page) -> SearchPage {
         self.store.search(query, at.clone()).await.unwrap();
-        let (before, start) = (cpu_ms(self.process), Instant::now());
-        let page = self.store.search(query, at).await.unwrap();
-        let (cpu, wall) = (
-            cpu_ms(self.process) - before,
-            start.elapsed().as_secs_f64() * 1e3,
-        );
+        let (mut cpu, mut wall) = (f64::MAX, f64::MAX);
+        let mut page = None;
+        for _ in 0..RUNS {
+            let (before, start) = (cpu_ms(self.process), Instant::now());
+            page = Some(self.store.search(query, at.clone()).await.unwrap());
+            cpu = cpu.min(cpu_ms(self.process) - before);
+            wall = wall.min(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let page = page.unwrap();
         let figures = format!(
             "{name:32} {cpu:8.2} ms CPU {wall:8.2} ms  {:3} matches {:4} includes  total {:?}",
             page.matches.len(),
