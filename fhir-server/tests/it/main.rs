@@ -5,6 +5,7 @@
 mod bad_input;
 mod bundles;
 mod conditional;
+mod crash;
 mod crud;
 mod dhis2;
 mod limits;

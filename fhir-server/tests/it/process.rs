@@ -2,28 +2,40 @@
 
 use crate::site::Site;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fhir-server");
 
-struct Running {
-    child: Child,
-    site: Site,
+pub struct Running {
+    pub child: Child,
+    pub site: Site,
+    /// `off`, or where the embedded listener listens.
+    pub mllp_addr: String,
+}
+
+/// A data directory that the user of Postgres can reach.
+pub fn directory() -> (tempfile::TempDir, PathBuf) {
+    fhir_storage::testing::open_directory()
+}
+
+/// The arguments that start the embedded listener with the maps of this repository.
+pub fn mappings() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings");
+    let arguments = [
+        "--mllp-addr",
+        "127.0.0.1:0",
+        "--mappings-dir",
+        folder.to_str().unwrap(),
+    ];
+    arguments.map(str::to_string).to_vec()
 }
 
 fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .env_remove("DATABASE_URL")
-        .args([
-            "--http-addr",
-            "127.0.0.1:0",
-            "--mllp-addr",
-            "off",
-            "--log-format",
-            "json",
-        ])
+        .args(["--http-addr", "127.0.0.1:0", "--log-format", "json"])
         .arg("--data-dir")
         .arg(directory)
         .stderr(Stdio::piped())
@@ -32,23 +44,28 @@ fn command(directory: &Path) -> Command {
 }
 
 /// Starts `serve` and waits for the line that says where it listens.
-fn serve(directory: &Path) -> Running {
-    let mut child = command(directory).arg("serve").spawn().unwrap();
+pub fn serve(directory: &Path, arguments: &[String]) -> Running {
+    let mut child = command(directory)
+        .arg("serve")
+        .args(arguments)
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = lines
+    let ready = lines
         .by_ref()
         .map_while(Result::ok)
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
-        .find_map(|line| line["http_addr"].as_str().map(str::to_string))
+        .find(|line| line["http_addr"].is_string())
         .expect("the server says where it listens");
     std::thread::spawn(move || lines.for_each(drop));
     Running {
         child,
-        site: Site::new(&format!("http://{address}")),
+        site: Site::new(&format!("http://{}", ready["http_addr"].as_str().unwrap())),
+        mllp_addr: ready["mllp_addr"].as_str().unwrap().to_string(),
     }
 }
 
-fn terminate(child: &Child) {
+pub fn terminate(child: &Child) {
     let status = Command::new("kill")
         .arg("-TERM")
         .arg(child.id().to_string())
@@ -57,10 +74,14 @@ fn terminate(child: &Child) {
     assert!(status.success());
 }
 
+fn off() -> Vec<String> {
+    ["--mllp-addr", "off"].map(str::to_string).to_vec()
+}
+
 #[tokio::test]
 async fn restart_keeps_everything_and_two_on_one_directory_are_refused() {
-    let (_kept, directory) = fhir_storage::testing::open_directory();
-    let mut first = serve(&directory);
+    let (_kept, directory) = directory();
+    let mut first = serve(&directory, &off());
     let body = r#"{"resourceType":"Basic","id":"kept","code":{"text":"x"}}"#;
     first.site.check("PUT Basic/kept", body, "201").await;
     let ready = first
@@ -69,7 +90,10 @@ async fn restart_keeps_everything_and_two_on_one_directory_are_refused() {
         .await;
     assert_eq!(ready.status, 200);
 
-    let second = command(&directory).arg("serve").output().unwrap();
+    let second = command(&directory)
+        .args(["serve", "--mllp-addr", "off"])
+        .output()
+        .unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(
@@ -95,7 +119,7 @@ async fn restart_keeps_everything_and_two_on_one_directory_are_refused() {
         .unwrap();
     assert!(status.success(), "{status}");
 
-    let mut again = serve(&directory);
+    let mut again = serve(&directory, &off());
     again
         .site
         .table(&[

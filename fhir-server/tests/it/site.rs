@@ -92,6 +92,13 @@ impl Site {
 
     /// Sends `METHOD path` below the base, with the header lines that follow; JSON unless a Content-Type is among them.
     pub async fn send(&self, request: &str, body: &str) -> Answer {
+        self.try_send(request, body)
+            .await
+            .expect("the server answers")
+    }
+
+    /// As `send`; `None` where there is no whole answer.
+    pub async fn try_send(&self, request: &str, body: &str) -> Option<Answer> {
         let mut lines = request.lines();
         let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
         let url = match path {
@@ -109,12 +116,12 @@ impl Site {
         if !typed {
             builder = builder.header("content-type", "application/fhir+json");
         }
-        let response = builder.body(body.to_string()).send().await.unwrap();
-        Answer {
+        let response = builder.body(body.to_string()).send().await.ok()?;
+        Some(Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
-            text: response.text().await.unwrap(),
-        }
+            text: response.text().await.ok()?,
+        })
     }
 
     /// One line of a table: what is sent, and what must come back. `expect` is a status, then parts between ` ; `:
