@@ -22,6 +22,8 @@ pub(super) struct Keys {
     pub rows: Vec<i64>,
     /// Where the next page begins; `None`: there are no more matches.
     pub next: Option<Place>,
+    /// The number of all matches, where finding the page has counted them.
+    pub counted: Option<u64>,
 }
 
 /// Finds the first `limit` rows after `after`.
@@ -40,6 +42,7 @@ pub(super) async fn keys(
         found: Vec::new(),
         // One more than asked tells whether there is a next page.
         want: limit + 1,
+        counted: None,
         many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
     };
     let short_at = match plan {
@@ -49,7 +52,7 @@ pub(super) async fn keys(
         }
         Plan::Walk { window } => run.walk(window, statistics).await?,
     };
-    let mut found = run.found;
+    let (mut found, counted) = (run.found, run.counted);
     let next = match found.len() > limit {
         true => {
             found.truncate(limit);
@@ -60,6 +63,7 @@ pub(super) async fn keys(
     Ok(Keys {
         rows: found.into_iter().map(|(pk, _)| pk).collect(),
         next,
+        counted,
     })
 }
 
@@ -69,6 +73,7 @@ struct Run<'a> {
     after: Option<Keyset>,
     found: Vec<Place>,
     want: usize,
+    counted: Option<u64>,
     many: bool,
 }
 
@@ -119,10 +124,7 @@ impl Run<'_> {
     }
 
     async fn filter(&mut self) -> Result<(), Error> {
-        let rows = self
-            .fetch(sql::filter_then_sort(self.selection(&self.query.filter)))
-            .await?;
-        self.found.extend(rows);
+        self.counted = self.filter_by(&self.query.filter).await?;
         Ok(())
     }
 
@@ -142,11 +144,21 @@ impl Run<'_> {
         }
         let mut filter = self.query.filter.clone();
         filter.push(Test::Tokens(vec![present]).negate());
-        let rows = self
-            .fetch(sql::filter_then_sort(self.selection(&filter)))
-            .await?;
-        self.found.extend(rows);
+        self.filter_by(&filter).await?;
         Ok(())
+    }
+
+    /// The number of all that match, if any come after where it begins.
+    async fn filter_by(&mut self, filter: &[Test]) -> Result<Option<u64>, Error> {
+        let rows: Vec<(i64, Vec<Option<String>>, i64)> =
+            sql::filter_then_sort(self.selection(filter))
+                .build_query_as()
+                .fetch_all(&mut *self.connection)
+                .await?;
+        let counted = rows.first().map(|(_, _, count)| count.unsigned_abs());
+        let places = rows.into_iter().map(|(pk, values, _)| (pk, values));
+        self.found.extend(places);
+        Ok(counted)
     }
 
     fn selection<'s>(&'s self, filter: &'s [Test]) -> Selection<'s> {

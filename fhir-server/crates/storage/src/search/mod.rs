@@ -29,7 +29,7 @@ use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind};
 use fhir_search::Query;
-use fhir_search::query::{DateMatch, Prefix, Summary};
+use fhir_search::query::{DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
 use keyset::Keyset;
 use resolve::Reach;
@@ -119,6 +119,7 @@ async fn page(
     .await?;
     let total = match (&after, &keys.next) {
         (None, None) => total::of_one_page(query.total, keys.rows.len()),
+        (None, Some(_)) if query.total != Total::None && keys.counted.is_some() => keys.counted,
         _ => total::of_pages(connection, &flat, statistics, query.total, after.as_ref()).await?,
     };
     let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;

@@ -34,7 +34,7 @@ pub(super) struct Selection<'a> {
     pub many: bool,
 }
 
-/// Rows of `(pk bigint, keys text[])`: filter first, then sort.
+/// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
 pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgres> {
     let mut sql =
         Sql::new("WITH m AS MATERIALIZED (SELECT e.pk, e.last_updated FROM entry e WHERE ");
@@ -42,7 +42,7 @@ pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgre
     sql.all(selection.filter, selection.types, "e");
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
-    sql.push(" FROM m");
+    sql.push(", (SELECT count(*) FROM m) FROM m");
     for (index, order) in selection.order.iter().enumerate() {
         sql.key_join(index, *order);
     }
