@@ -252,6 +252,28 @@ async fn null_deletes_and_absent_keeps() {
 }
 
 #[tokio::test]
+async fn an_update_activates_nobody() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    send(&processor, &[adt("A01", "1", "")]).await;
+    let mut patient = server.all("Patient")[0].clone();
+    assert_eq!(patient["active"], true);
+    patient["active"] = json!(false);
+    let url = format!("Patient/{}", patient["id"].as_str().unwrap());
+    put(&mut server.rows.lock().unwrap(), &url, patient);
+    send(
+        &processor,
+        &[adt("A08", "2", "").replace("ALICE", "ALICIA")],
+    )
+    .await;
+    let patient = &server.all("Patient")[0];
+    assert_eq!(
+        (&patient["active"], &patient["name"][0]["given"][0]),
+        (&json!(false), &json!("ALICIA"))
+    );
+}
+
+#[tokio::test]
 async fn every_line_is_mapped_or_kept() {
     let server = FakeServer::default();
     let message = format!("{}\rZPD|1|x\rNTE|1||left", adt("A01", "1", ""));

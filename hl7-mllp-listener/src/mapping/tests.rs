@@ -54,7 +54,6 @@ fn an_admission() {
             "identifier": [{
                 "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]},
                 "system": "urn:oid:1.2.3.4", "value": "100001"}],
-            "active": true,
             "name": [{"family": "TEST", "given": ["ALICE", "Q"]}],
             "gender": "female",
             "birthDate": "1980-02-29",
@@ -71,6 +70,7 @@ fn an_admission() {
             "_birthDate": {"extension": [{
                 "url": "http://hl7.org/fhir/StructureDefinition/patient-birthTime",
                 "valueDateTime": "1980-02-29T09:30:00Z"}]},
+            "active": true,
         })
     );
     let encounter = &drafts(&converted, "Encounter")[0];
