@@ -95,7 +95,9 @@ pub(super) fn known_hits(test: &Test, statistics: &Statistics) -> f64 {
         Test::All(tests) => tests
             .iter()
             .map(|test| known_hits(test, statistics))
-            .fold(f64::MAX, f64::min),
+            .filter(|hits| *hits > 0.0)
+            .reduce(f64::min)
+            .unwrap_or(0.0),
         _ => 0.0,
     }
 }
@@ -146,5 +148,109 @@ fn keys(test: &Test) -> usize {
         Test::Tokens(keys) | Test::References(keys) => keys.len().saturating_sub(1),
         Test::Any(tests) | Test::All(tests) => tests.iter().map(self::keys).sum(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flat::{Column, Order};
+    use super::*;
+
+    const ALL: i64 = 1;
+    const HALF: i64 = 2;
+    const OLD: i64 = 3;
+    const RARE: i64 = 99;
+
+    /// A million resources, half of them observations.
+    fn statistics() -> Statistics {
+        let tokens = [(ALL, 500_000.0), (HALF, 250_000.0), (OLD, 5_000.0)];
+        Statistics::known(1_000_000.0, &tokens, &[(7, 500_000.0)])
+    }
+
+    fn has(token: i64) -> Test {
+        Test::Tokens(vec![token])
+    }
+
+    #[test]
+    fn chooses() {
+        let recent = vec![Order {
+            by: Column::Updated,
+            descending: true,
+        }];
+        let number = vec![Order {
+            by: Column::Number { key: 1 },
+            descending: false,
+        }];
+        let walk = |window| Plan::Walk { window };
+        let many = (0..2_000).map(|pk| super::super::sql::reference(3, pk));
+        for (name, filter, order, expect) in [
+            ("everything", vec![], &recent, walk(1_000)),
+            ("frequent", vec![has(HALF)], &recent, walk(1_000)),
+            (
+                "two frequent",
+                vec![has(HALF), has(ALL)],
+                &recent,
+                walk(1_000),
+            ),
+            ("rare", vec![has(RARE)], &recent, Plan::Filter),
+            (
+                "rare and frequent",
+                vec![has(RARE), has(ALL)],
+                &recent,
+                Plan::Filter,
+            ),
+            ("one in a hundred", vec![has(OLD)], &recent, Plan::Filter),
+            ("never", vec![Test::never()], &recent, Plan::Filter),
+            (
+                "not frequent",
+                vec![has(HALF).negate()],
+                &recent,
+                walk(1_000),
+            ),
+            (
+                "not everything",
+                vec![has(ALL).negate()],
+                &recent,
+                walk(8_000),
+            ),
+            (
+                "no index for the order",
+                vec![has(ALL)],
+                &number,
+                Plan::Filter,
+            ),
+            (
+                "many references",
+                vec![Test::AnyOfReferences(many.collect())],
+                &recent,
+                walk(1_000),
+            ),
+            (
+                "pointed at",
+                vec![Test::PointedAt(3, Box::new(has(ALL)))],
+                &recent,
+                walk(WINDOW_MAX_LOOKUPS),
+            ),
+        ] {
+            let query = FlatQuery {
+                types: vec![7],
+                filter,
+                order: order.clone(),
+            };
+            assert_eq!(plan(&query, &statistics(), 20), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn known() {
+        for (test, expect) in [
+            (has(HALF), 250_000.0),
+            (has(RARE), 50.0),
+            (Test::Any(vec![has(HALF), has(OLD)]), 255_000.0),
+            (Test::All(vec![Test::Type(vec![7]), has(OLD)]), 5_000.0),
+            (Test::Dates(1, Vec::new()), 0.0),
+        ] {
+            assert_eq!(known_hits(&test, &statistics()), expect, "{test:?}");
+        }
     }
 }

@@ -53,6 +53,18 @@ impl Statistics {
             .max(1.0)
     }
 
+    /// As if these had been read.
+    #[cfg(test)]
+    pub fn known(rows: f64, tokens: &[(i64, f64)], types: &[(i16, f64)]) -> Statistics {
+        Statistics {
+            rows,
+            tokens: tokens.iter().copied().collect(),
+            token_floor: rows / 10_000.0,
+            references: HashMap::new(),
+            types: types.iter().copied().collect(),
+        }
+    }
+
     async fn read(connection: &mut PgConnection) -> Result<Statistics, sqlx::Error> {
         let rows: f32 = sqlx::query_scalar(
             "SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = 'entry'::regclass",
