@@ -4,11 +4,14 @@
 
 mod bad_input;
 mod bundles;
+mod child;
 mod conditional;
 mod crash;
 mod crud;
 mod dhis2;
 mod limits;
+mod mllp;
 mod process;
+mod races;
 mod searching;
 mod site;

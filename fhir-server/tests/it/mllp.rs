@@ -1,0 +1,80 @@
+//! A small MLLP client and synthetic messages. Written apart from the listener's own code, so that both can be wrong only separately.
+
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub struct Sender {
+    stream: TcpStream,
+}
+
+impl Sender {
+    pub async fn connect(address: SocketAddr) -> std::io::Result<Sender> {
+        Ok(Sender { stream: TcpStream::connect(address).await? })
+    }
+
+    /// Sends one message and waits for its acknowledgement.
+    pub async fn send(&mut self, message: &str) -> std::io::Result<String> {
+        self.stream.write_all(format!("\x0b{message}\x1c\r").as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\x1c\r") {
+            if self.stream.read_buf(&mut answer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(String::from_utf8(answer[1..answer.len() - 2].to_vec()).unwrap())
+    }
+}
+
+/// MSA-1 and MSA-2 of an acknowledgement.
+pub fn msa(acknowledgement: &str) -> (&str, &str) {
+    let line = acknowledgement.split('\r').find(|line| line.starts_with("MSA|")).unwrap_or_default();
+    let mut fields = line.split('|').skip(1);
+    (fields.next().unwrap_or_default(), fields.next().unwrap_or_default())
+}
+
+/// An ADT message about the n-th patient and its visit.
+pub fn adt(event: &str, control_id: &str, n: u32) -> String {
+    let structure = if matches!(event, "A04" | "A08") { "A01" } else { event };
+    let discharge = if event == "A03" { "20261020110000+0000" } else { "" };
+    format!(
+        "MSH|^~\\&|REG|CAMP4|FHIR|CAMP4|20261020080000+0000||ADT^{event}^ADT_{structure}|{control_id}|P|2.5.1|||||||UNICODE UTF-8\r\
+         EVN|{event}|20261020080000+0000\r\
+         PID|1||M{n:05}^^^CAMP4^MR||Test{n}^Given{n}^^^^^L||198{}0615|{}|||Block {n}^^Camp 4^^^ET||+2519000{n:05}\r\
+         PV1|1|I|WARD^1^{n}^CAMP4|||||||||||||||||V{n:05}^^^CAMP4^VN|||||||||||||||||||||||||20261020080000+0000|{discharge}\r",
+        n % 10,
+        if n.is_multiple_of(2) { "F" } else { "M" },
+    )
+}
+
+/// Results of one order of the n-th patient: `results` numbers.
+pub fn oru(control_id: &str, n: u32, order: &str, results: u32) -> String {
+    let mut message = format!(
+        "MSH|^~\\&|LAB|CAMP4|FHIR|CAMP4|20261020100000+0000||ORU^R01^ORU_R01|{control_id}|P|2.5.1|||||||UNICODE UTF-8\r\
+         PID|1||M{n:05}^^^CAMP4^MR||Test{n}^Given{n}^^^^^L||198{}0615|{}\r\
+         ORC|RE|P{order}^REG|F{order}^LAB||CM\r\
+         OBR|1|P{order}^REG|F{order}^LAB|58410-2^CBC panel^LN|||20261020093000+0000|||||||||||||||20261020100000+0000||LAB|F\r",
+        n % 10,
+        if n.is_multiple_of(2) { "F" } else { "M" },
+    );
+    for (i, code) in ["718-7", "4544-3", "6690-2", "777-3", "789-8", "786-4", "785-6", "787-2", "788-0", "770-8"]
+        .iter()
+        .enumerate()
+        .take(results as usize)
+    {
+        message.push_str(&format!("OBX|{}|NM|{code}^Test {code}^LN||{}.5|g/L^g/L^UCUM|1-99|N|||F|||20261020093000+0000\r", i + 1, 10 + i));
+    }
+    message
+}
+
+/// An order for the n-th patient.
+pub fn orm(control_id: &str, n: u32, order: &str) -> String {
+    format!(
+        "MSH|^~\\&|REG|CAMP4|LAB|CAMP4|20261020090000+0000||ORM^O01^ORM_O01|{control_id}|P|2.5.1|||||||UNICODE UTF-8\r\
+         PID|1||M{n:05}^^^CAMP4^MR||Test{n}^Given{n}^^^^^L||198{}0615|{}\r\
+         ORC|NW|P{order}^REG|||SC||||20261020090000+0000\r\
+         OBR|1|P{order}^REG||58410-2^CBC panel^LN|||20261020090000+0000\r",
+        n % 10,
+        if n.is_multiple_of(2) { "F" } else { "M" },
+    )
+}
