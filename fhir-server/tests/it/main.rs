@@ -4,7 +4,6 @@
 
 mod bad_input;
 mod bundles;
-mod child;
 mod conditional;
 mod crash;
 mod crud;

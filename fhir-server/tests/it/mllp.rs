@@ -10,12 +10,16 @@ pub struct Sender {
 
 impl Sender {
     pub async fn connect(address: SocketAddr) -> std::io::Result<Sender> {
-        Ok(Sender { stream: TcpStream::connect(address).await? })
+        Ok(Sender {
+            stream: TcpStream::connect(address).await?,
+        })
     }
 
     /// Sends one message and waits for its acknowledgement.
     pub async fn send(&mut self, message: &str) -> std::io::Result<String> {
-        self.stream.write_all(format!("\x0b{message}\x1c\r").as_bytes()).await?;
+        self.stream
+            .write_all(format!("\x0b{message}\x1c\r").as_bytes())
+            .await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\x1c\r") {
             if self.stream.read_buf(&mut answer).await? == 0 {
@@ -28,15 +32,29 @@ impl Sender {
 
 /// MSA-1 and MSA-2 of an acknowledgement.
 pub fn msa(acknowledgement: &str) -> (&str, &str) {
-    let line = acknowledgement.split('\r').find(|line| line.starts_with("MSA|")).unwrap_or_default();
+    let line = acknowledgement
+        .split('\r')
+        .find(|line| line.starts_with("MSA|"))
+        .unwrap_or_default();
     let mut fields = line.split('|').skip(1);
-    (fields.next().unwrap_or_default(), fields.next().unwrap_or_default())
+    (
+        fields.next().unwrap_or_default(),
+        fields.next().unwrap_or_default(),
+    )
 }
 
 /// An ADT message about the n-th patient and its visit.
 pub fn adt(event: &str, control_id: &str, n: u32) -> String {
-    let structure = if matches!(event, "A04" | "A08") { "A01" } else { event };
-    let discharge = if event == "A03" { "20261020110000+0000" } else { "" };
+    let structure = if matches!(event, "A04" | "A08") {
+        "A01"
+    } else {
+        event
+    };
+    let discharge = if event == "A03" {
+        "20261020110000+0000"
+    } else {
+        ""
+    };
     format!(
         "MSH|^~\\&|REG|CAMP4|FHIR|CAMP4|20261020080000+0000||ADT^{event}^ADT_{structure}|{control_id}|P|2.5.1|||||||UNICODE UTF-8\r\
          EVN|{event}|20261020080000+0000\r\
@@ -57,12 +75,18 @@ pub fn oru(control_id: &str, n: u32, order: &str, results: u32) -> String {
         n % 10,
         if n.is_multiple_of(2) { "F" } else { "M" },
     );
-    for (i, code) in ["718-7", "4544-3", "6690-2", "777-3", "789-8", "786-4", "785-6", "787-2", "788-0", "770-8"]
-        .iter()
-        .enumerate()
-        .take(results as usize)
+    for (i, code) in [
+        "718-7", "4544-3", "6690-2", "777-3", "789-8", "786-4", "785-6", "787-2", "788-0", "770-8",
+    ]
+    .iter()
+    .enumerate()
+    .take(results as usize)
     {
-        message.push_str(&format!("OBX|{}|NM|{code}^Test {code}^LN||{}.5|g/L^g/L^UCUM|1-99|N|||F|||20261020093000+0000\r", i + 1, 10 + i));
+        message.push_str(&format!(
+            "OBX|{}|NM|{code}^Test {code}^LN||{}.5|g/L^g/L^UCUM|1-99|N|||F|||20261020093000+0000\r",
+            i + 1,
+            10 + i
+        ));
     }
     message
 }

@@ -1,89 +1,97 @@
-//! Many clients at once on one identity: exactly one resource, never an error that is ours (design invariant 9).
+//! Many clients at once on one identity: exactly one resource, never an error that is ours, no lost update (design invariant 9).
 
-use crate::child::Server;
-use serde_json::{Value, json};
-use std::sync::Arc;
+use crate::site::{self, Site, id_of};
+use tokio::task::JoinSet;
 
-const SYSTEM: &str = "http://it.example.org/race";
+const SYSTEM: &str = "http://races.example.org";
 
-fn patient(value: &str) -> Value {
-    json!({"resourceType": "Patient", "identifier": [{"system": SYSTEM, "value": value}]})
+fn patient(value: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Patient","identifier":[{{"system":"{SYSTEM}","value":"{value}"}}]}}"#
+    )
 }
 
-fn transaction(value: &str, with: &str) -> Value {
+/// A conditional create and an observation that points at whoever won it.
+fn transaction(value: &str, text: &str) -> String {
     let url = "urn:uuid:5a1f0a52-0000-4000-8000-000000000001";
-    let condition = format!("identifier={SYSTEM}|{value}");
-    json!({"resourceType": "Bundle", "type": "transaction", "entry": [
-        {"fullUrl": url, "resource": patient(value), "request": {"method": "POST", "url": "Patient", "ifNoneExist": condition}},
-        {"resource": {"resourceType": "Observation", "status": "final", "code": {"text": with}, "subject": {"reference": url}},
-         "request": {"method": "POST", "url": "Observation"}},
-    ]})
+    format!(
+        r#"{{"resourceType":"Bundle","type":"transaction","entry":[
+        {{"fullUrl":"{url}","resource":{},"request":{{"method":"POST","url":"Patient","ifNoneExist":"identifier={SYSTEM}|{value}"}}}},
+        {{"resource":{{"resourceType":"Observation","status":"final","code":{{"text":"{text}"}},"subject":{{"reference":"{url}"}}}},
+          "request":{{"method":"POST","url":"Observation"}}}}]}}"#,
+        patient(value)
+    )
+}
+
+/// A third each: conditional creates, conditional updates, conditional creates inside transactions.
+async fn ask(site: Site, value: String, number: usize) -> u16 {
+    let answer = match number % 3 {
+        0 => {
+            let bundle = transaction(&value, &format!("n{number}"));
+            site.send("POST ", &bundle).await
+        }
+        1 => {
+            let request = format!("PUT Patient?identifier={SYSTEM}|{value}");
+            site.send(&request, &patient(&value)).await
+        }
+        _ => {
+            let request = format!("POST Patient\nIf-None-Exist: identifier={SYSTEM}|{value}");
+            site.send(&request, &patient(&value)).await
+        }
+    };
+    answer.status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_conditional_creates_make_one_resource() {
-    let server = Arc::new(Server::start(&[]).await);
-    let mut tasks = Vec::new();
-    for n in 0..200 {
-        let server = server.clone();
-        tasks.push(tokio::spawn(async move {
-            match n % 3 {
-                // A transaction that also points at the one that won.
-                0 => server.try_post("", &transaction("one", &format!("n{n}"))).await.expect("an answer").0,
-                // A conditional update of the same identity.
-                1 => {
-                    let url = format!("{}/Patient?identifier={SYSTEM}|one", server.base);
-                    let body = patient("one").to_string();
-                    server.client.put(url).header("content-type", "application/fhir+json").body(body).send().await.expect("an answer").status().as_u16()
-                }
-                _ => {
-                    let request = server.client.post(format!("{}/Patient", server.base)).header("content-type", "application/fhir+json");
-                    let request = request.header("if-none-exist", format!("identifier={SYSTEM}|one")).body(patient("one").to_string());
-                    request.send().await.expect("an answer").status().as_u16()
-                }
-            }
-        }));
+async fn two_hundred_conditional_writes_of_one_identity_make_one_resource() {
+    let site = site::shared();
+    let value = uuid::Uuid::new_v4().to_string();
+    let mut asked = JoinSet::new();
+    for number in 0..200 {
+        asked.spawn(ask(site.clone(), value.clone(), number));
     }
-    for task in tasks {
-        let status = task.await.expect("no panic");
+    for status in asked.join_all().await {
         assert!(matches!(status, 200 | 201), "{status}");
     }
-    assert_eq!(server.count(&format!("Patient?identifier={SYSTEM}|one")).await, 1);
-    assert_eq!(server.count("Patient").await, 1);
-    // Every transaction's observation points at that patient.
-    let (_, bundle) = server.get(&format!("Patient?identifier={SYSTEM}|one")).await;
-    let id = bundle["entry"][0]["resource"]["id"].as_str().expect("an id");
-    assert_eq!(server.count(&format!("Observation?subject=Patient/{id}")).await, 67);
+    let search = format!("GET Patient?identifier={SYSTEM}|{value}");
+    let found = site.check(&search, "", "200 ; /total = 1").await.json();
+    let id = found["entry"][0]["resource"]["id"].as_str().unwrap();
+    // Each transaction's observation points at the one that won.
+    let search = format!("GET Observation?subject=Patient/{id}&_summary=count");
+    site.check(&search, "", "200 ; /total = 67").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_update_is_lost_under_if_match() {
-    let server = Arc::new(Server::start(&[]).await);
-    let (_, created) = server.try_post("Basic", &json!({"resourceType": "Basic", "code": {"text": "0"}})).await.expect("an answer");
-    let id = created["id"].as_str().expect("an id").to_owned();
-    let mut tasks = Vec::new();
-    for _ in 0..8 {
-        let (server, id) = (server.clone(), id.clone());
-        tasks.push(tokio::spawn(async move {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 10;
+    let site = site::shared();
+    let body = r#"{"resourceType":"Basic","code":{"text":"0"}}"#;
+    let id = id_of(&site.check("POST Basic", body, "201").await);
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (site, id) = (site.clone(), id.clone());
+        clients.spawn(async move {
             let mut done = 0;
-            while done < 10 {
-                let (_, mut resource) = server.get(&format!("Basic/{id}")).await;
-                let version = resource["meta"]["versionId"].as_str().expect("a version").to_owned();
-                let count: u32 = resource["code"]["text"].as_str().expect("a text").parse().expect("a count");
-                resource["code"]["text"] = json!((count + 1).to_string());
-                let request = server.client.put(format!("{}/Basic/{id}", server.base)).header("content-type", "application/fhir+json");
-                let answer = request.header("if-match", format!("W/\"{version}\"")).body(resource.to_string()).send().await.expect("an answer");
-                match answer.status().as_u16() {
+            while done < EACH {
+                let read = site.check(&format!("GET Basic/{id}"), "", "200").await;
+                let mut resource = read.json();
+                let count: usize = resource["code"]["text"].as_str().unwrap().parse().unwrap();
+                resource["code"]["text"] = (count + 1).to_string().into();
+                let request = format!("PUT Basic/{id}\nIf-Match: {}", read.header("etag"));
+                match site.send(&request, &resource.to_string()).await.status {
                     200 => done += 1,
                     412 => {}
                     status => panic!("{status}"),
                 }
             }
-        }));
+        });
     }
-    for task in tasks {
-        task.await.expect("no panic");
-    }
-    let (_, resource) = server.get(&format!("Basic/{id}")).await;
-    assert_eq!((resource["code"]["text"].as_str(), resource["meta"]["versionId"].as_str()), (Some("80"), Some("81")));
+    clients.join_all().await;
+    let expect = format!(
+        "200 ; /code/text = {} ; /meta/versionId = {}",
+        CLIENTS * EACH,
+        CLIENTS * EACH + 1
+    );
+    site.check(&format!("GET Basic/{id}"), "", &expect).await;
 }
