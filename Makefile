@@ -18,7 +18,7 @@ lint: toolchain
 	scripts/lint.sh
 
 es:
-	scripts/install-packages.sh java:openjdk-17-jre-headless mvn:maven unzip curl
+	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl
 	scripts/es-node.sh start
 
 es-stop:
@@ -32,7 +32,7 @@ definitions: packages
 
 # Without a Maven repository the tests that need the packages say that they were skipped.
 packages:
-	scripts/install-packages.sh java:openjdk-17-jre-headless mvn:maven unzip python3
+	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip python3
 	-scripts/fetch-fhir-packages.sh examples
 
 clients:
