@@ -93,9 +93,19 @@ impl Processor {
         Reply::to(&frame, &answer)
     }
 
-    /// Runs a message again under its own journal entry, whose version is given.
-    pub(crate) async fn apply_again(&self, raw: &[u8], version: &str) -> Answer {
-        let key = MessageKey::read(&self.secret, raw);
+    /// Runs a message again under the journal entry it has, whose version is given. The entry may have been made under another secret.
+    pub(crate) async fn apply_again(
+        &self,
+        raw: &[u8],
+        task_id: &str,
+        binary_id: &str,
+        version: &str,
+    ) -> Answer {
+        let key = MessageKey {
+            task_id: task_id.to_owned(),
+            binary_id: binary_id.to_owned(),
+            ..MessageKey::read(&self.secret, raw)
+        };
         let sender = self.mappings.sender(raw);
         match self.apply(raw, &key, sender, Some(version)).await {
             Ok(answer)

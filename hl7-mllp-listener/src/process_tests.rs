@@ -357,7 +357,8 @@ async fn a_refused_message_is_applied_by_replay() {
     let server = FakeServer::default();
     let raw = adt("A01", "1", "");
     let processor = processor(&server);
-    let key = MessageKey::read(&SiteSecret::new([3; 32]).unwrap(), raw.as_bytes());
+    // Received by a listener with another secret.
+    let key = MessageKey::read(&SiteSecret::new([4; 32]).unwrap(), raw.as_bytes());
     let record = Record {
         ending: Ending::Unmapped,
         answer: &unmapped(AckCode::AA),

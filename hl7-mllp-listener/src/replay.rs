@@ -45,17 +45,18 @@ impl Processor {
         let version = task["meta"]["versionId"]
             .as_str()
             .ok_or_else(not_a_message)?;
-        let binary = task["input"][0]["valueReference"]["reference"]
+        let binary_id = task["input"][0]["valueReference"]["reference"]
             .as_str()
             .and_then(|reference| reference.strip_prefix("Binary/"))
             .ok_or_else(not_a_message)?;
         let binary = self
             .api
-            .read("Binary", binary)
+            .read("Binary", binary_id)
             .await?
             .ok_or(ReplayError::Pruned)?;
         let data = binary["data"].as_str().ok_or(ReplayError::Pruned)?;
         let raw = STANDARD.decode(data).map_err(|_| not_a_message())?;
-        Ok(self.apply_again(&raw, version).await)
+        let answer = self.apply_again(&raw, task_id, binary_id, version);
+        Ok(answer.await)
     }
 }
