@@ -69,6 +69,7 @@ settings! {
     connections_max: usize = "4096", "FHIR_CONNECTIONS_MAX", "connections", "Open HTTP connections; further ones wait to be accepted.";
     header_timeout_ms: u64 = "30000", "FHIR_HEADER_TIMEOUT_MS", "ms", "How long a connection may take to send a request's head, and stay idle.";
     body_timeout_ms: u64 = "30000", "FHIR_BODY_TIMEOUT_MS", "ms", "How long a request's body may take to arrive; longer is a 408.";
+    send_timeout_ms: u64 = "60000", "FHIR_SEND_TIMEOUT_MS", "ms", "How long a client may take nothing of an answer; longer closes the connection.";
     request_timeout_ms: u64 = "60000", "FHIR_REQUEST_TIMEOUT_MS", "ms", "How long a request may work; longer is a 503.";
     requests_max: usize = "128", "FHIR_REQUESTS_MAX", "requests", "Requests that work at one time; further ones wait.";
     requests_waiting_max: usize = "2048", "FHIR_REQUESTS_WAITING_MAX", "requests", "Requests that wait; more is a 429.";

@@ -1,14 +1,16 @@
 //! The accept loop: a cap on connections, a timeout for a request's head, and an end that lets running requests finish.
 
 use crate::app::App;
+use crate::send_timeout::SendTimeout;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use metrics::gauge;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(listener: TcpListener, service: Router, app: Arc<App>, stop: CancellationToken) {
     let config = &app.config;
     let places = Arc::new(Semaphore::new(config.connections_max));
+    let send_timeout = Duration::from_millis(config.send_timeout_ms);
     let running = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder
@@ -34,14 +37,17 @@ pub async fn serve(listener: TcpListener, service: Router, app: Arc<App>, stop: 
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let stream = SendTimeout::new(stream, send_timeout);
         let service = TowerToHyperService::new(service.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = running.watch(connection);
+        gauge!("fhir_connections_open").increment(1);
         tokio::spawn(async move {
             // A client that goes away or sends no HTTP is its own affair.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
+            gauge!("fhir_connections_open").decrement(1);
             drop(place);
         });
     }
@@ -55,7 +61,7 @@ pub async fn serve(listener: TcpListener, service: Router, app: Arc<App>, stop: 
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

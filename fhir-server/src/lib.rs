@@ -23,6 +23,7 @@ pub mod page_token;
 pub mod reply;
 pub mod request;
 pub mod router;
+pub mod send_timeout;
 pub mod serve;
 pub mod setting;
 pub mod telemetry;

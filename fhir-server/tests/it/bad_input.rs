@@ -189,3 +189,27 @@ async fn slow_clients_are_let_go() {
     .await;
     assert!(ended.is_ok(), "the connection must be closed");
 }
+
+#[tokio::test]
+async fn clients_that_do_not_read_are_let_go() {
+    let site = with_settings(&[("send_timeout_ms", "500")]);
+    let text = "x".repeat(900_000);
+    let body = format!(r#"{{"resourceType":"Basic","id":"large","code":{{"text":"{text}"}}}}"#);
+    site.check("PUT Basic/large", &body, "201").await;
+    let mut stream = TcpStream::connect(site.origin.strip_prefix("http://").unwrap())
+        .await
+        .unwrap();
+    let request = "GET /fhir/Basic/large HTTP/1.1\r\nHost: h\r\n\r\n";
+    stream
+        .write_all(request.repeat(30).as_bytes())
+        .await
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let mut taken = Vec::new();
+    let ended = stream.read_to_end(&mut taken).await;
+    assert!(
+        ended.is_err() || taken.len() < 30 * text.len(),
+        "all of {} bytes were kept",
+        taken.len()
+    );
+}
