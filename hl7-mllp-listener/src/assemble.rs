@@ -2,7 +2,7 @@
 //! what refers to them, and everything a decision was read from stands there under the version that was read.
 
 use crate::ack::{AnswerError, ErrorCode};
-use crate::mapping::program::Write;
+use crate::mapping::program::{Map, Write};
 use crate::mapping::{Draft, Mappings, draft_index};
 use crate::merge::{Merged, create, merge};
 use crate::state::{Resolved, State};
@@ -57,12 +57,7 @@ pub fn assemble(
                     _ => {}
                 }
                 if state.ambiguous.contains(&index) {
-                    out.ambiguous(
-                        map.write
-                            .iter()
-                            .find(|(code, _)| code == message_type || code == "*"),
-                        kind,
-                    )?;
+                    out.ambiguous(map, message_type)?;
                 }
                 let draft = references.finished(&united(drafts, index, again.get(&index)));
                 out.resource(map, message_type, &draft, state, &key, source);
@@ -88,27 +83,22 @@ pub fn assemble(
 }
 
 impl Assembled {
-    /// Identifiers of one thing that belong to different resources: an order or visit cannot be changed on a guess; one that is only
-    /// referred to is taken by its best identifier.
-    fn ambiguous(
-        &mut self,
-        write: Option<&(String, Write)>,
-        kind: &str,
-    ) -> Result<(), AnswerError> {
+    /// Identifiers of one thing that belong to different resources: an order cannot be changed on a guess; what is only referred to, and
+    /// a patient whose duplicates are known under one number, is taken by its best identifier.
+    fn ambiguous(&mut self, map: &Map, message_type: &str) -> Result<(), AnswerError> {
+        let kind = &map.resource_type;
         let reason = format!("the identifiers of a {kind} belong to different resources");
-        match write {
-            Some((_, Write::Create)) => {
-                let notice = AnswerError::warning(ErrorCode::DuplicateKey, None, reason);
-                self.notices.push(notice);
-                Ok(())
-            }
-            _ => Err(AnswerError::error(ErrorCode::DuplicateKey, None, reason)),
+        if !map.best_match && map.write(message_type) == Write::Upsert {
+            return Err(AnswerError::error(ErrorCode::DuplicateKey, None, reason));
         }
+        let notice = AnswerError::warning(ErrorCode::DuplicateKey, None, reason);
+        self.notices.push(notice);
+        Ok(())
     }
 
     fn resource(
         &mut self,
-        map: &crate::mapping::program::Map,
+        map: &Map,
         message_type: &str,
         draft: &Draft,
         state: &State,

@@ -33,12 +33,7 @@ pub fn merge(
     draft: &Draft,
     current: &Object<String, Json>,
 ) -> Merged {
-    let write = map
-        .write
-        .iter()
-        .find(|(code, _)| code == message_type || code == "*")
-        .map_or(Write::Upsert, |(_, write)| *write);
-    if write == Write::Create {
+    if map.write(message_type) == Write::Create {
         return Merged::Kept;
     }
     let mut keep_status = false;

@@ -29,6 +29,7 @@ fn map() -> Map {
             newer: Some("issued".into()),
         }),
         snapshot: vec!["flag".into(), "value".into()],
+        best_match: false,
         contained: false,
         numbered: false,
         frame: Frame::default(),

@@ -252,6 +252,40 @@ async fn null_deletes_and_absent_keeps() {
 }
 
 #[tokio::test]
+async fn identifiers_of_two_patients() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let with = |control: &str, ids: &str| {
+        adt("A08", control, "").replace("100001^^^GH&1.2.3.4&ISO^MR", ids)
+    };
+    let both = "7^^^N&1.9&ISO^NI~1^^^GH&1.2.3.4&ISO^MR~1^^^GH&1.2.3.4&ISO^MR";
+    send(
+        &processor,
+        &[
+            with("1", "1^^^GH&1.2.3.4&ISO^MR"),
+            with("2", "7^^^N&1.9&ISO^NI"),
+        ],
+    )
+    .await;
+    let answer = processor
+        .answer(with("3", both).replace("ALICE", "ALICIA").as_bytes())
+        .await;
+    assert_eq!(
+        (answer.code, answer.errors[0].code),
+        (AckCode::AA, ErrorCode::DuplicateKey)
+    );
+    let changed: Vec<Json> = server
+        .all("Patient")
+        .into_iter()
+        .filter(|patient| patient["name"][0]["given"][0] == "ALICIA")
+        .collect();
+    // The record number of the hospital is preferred; the same number twice is one.
+    assert_eq!(changed.len(), 1);
+    assert_eq!(changed[0]["identifier"][0]["value"], "1");
+    assert_eq!(changed[0]["identifier"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn an_update_activates_nobody() {
     let server = FakeServer::default();
     let processor = processor(&server);

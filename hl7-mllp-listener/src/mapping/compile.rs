@@ -175,6 +175,7 @@ impl Compiler {
             } else {
                 Vec::new()
             },
+            best_match: source.best_match,
             contained: source.contained,
             numbered: source.numbered,
             frame,

@@ -81,6 +81,7 @@ pub(super) struct MapSource {
     pub union: Vec<String>,
     pub order: Option<Order>,
     pub snapshot: bool,
+    pub best_match: bool,
     pub contained: bool,
     pub numbered: bool,
     pub rules: Vec<(usize, Rule)>,
@@ -256,6 +257,7 @@ impl Read {
             union: Vec::new(),
             order: None,
             snapshot: false,
+            best_match: false,
             contained: false,
             numbered: false,
             rules: Vec::new(),
@@ -299,6 +301,13 @@ impl Read {
                         "contained" => true,
                         "left out" => false,
                         _ => return Err(Fault::new(node.line, "otherwise: contained or left out")),
+                    }
+                }
+                ("ambiguous", true) => {
+                    map.best_match = match node.text()? {
+                        "best" => true,
+                        "refuse" => false,
+                        _ => return Err(Fault::new(node.line, "ambiguous: best or refuse")),
                     }
                 }
                 ("absent", true) => {

@@ -19,6 +19,8 @@ pub struct Map {
     pub order: Option<Order>,
     /// Elements that a message which does not say them deletes: the rules' own, when the map says `absent: delete`.
     pub snapshot: Vec<String>,
+    /// When its identifiers belong to different resources, the best one decides and the sender is warned; else an upsert is refused.
+    pub best_match: bool,
     /// Without identity it is contained in what refers to it; else left out.
     pub contained: bool,
     /// A key that comes again in one message means another thing of the same kind; else the same thing again.
@@ -27,6 +29,15 @@ pub struct Map {
     pub ops: Vec<Op>,
     /// Run for a resource that does not exist yet.
     pub new: Vec<Op>,
+}
+
+impl Map {
+    /// What a message of this type (MSH-9.1) may do to a resource that exists.
+    pub fn write(&self, message_type: &str) -> Write {
+        let mut entries = self.write.iter();
+        let entry = entries.find(|(code, _)| code == message_type || code == "*");
+        entry.map_or(Write::Upsert, |(_, write)| *write)
+    }
 }
 
 /// A compiled element map: a converter made of rules.

@@ -251,6 +251,17 @@ impl<'m> Runner<'m> {
             }
             draft.new = std::mem::replace(&mut draft.body, body);
         }
+        for name in &map.union {
+            if let Some(Json::Array(items)) = draft.body.get_mut(name) {
+                // The same number in PID-2 and PID-3 is one identifier.
+                let mut seen: Vec<Json> = Vec::new();
+                items.retain(|item| {
+                    let is_new = !seen.contains(item);
+                    seen.push(item.clone());
+                    is_new
+                });
+            }
+        }
         let present = |path: &String| {
             draft
                 .body
