@@ -92,7 +92,7 @@ impl Store {
         let resolved = self
             .resolved(&mut transaction, definitions, plan, &matches)
             .await?;
-        let ground = lookup::lock_rows(&mut transaction, definitions, &resolved.rows(plan)).await?;
+        let ground = lookup::lock_rows(&mut transaction, definitions, resolved.rows(plan)).await?;
         self.check_epoch(&mut transaction, definitions, ground.epoch)
             .await?;
         let prepared = prepare::prepare(

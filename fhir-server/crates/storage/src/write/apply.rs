@@ -253,7 +253,8 @@ macro_rules! new_versions {
 }
 
 /// Index rows of replaced and deleted resources (their pks in `$replaced`) are compared, those of new ones simply inserted: what is
-/// there already is left alone, what is not wanted any more is deleted.
+/// there already is left alone, what is not wanted any more is deleted. Every table is read by `= ANY` of the pks concerned: whatever
+/// the planner believes of the tables, it has nothing larger to read.
 macro_rules! replace_rows {
     ($replaced:literal) => {
         concat!(
@@ -262,15 +263,15 @@ macro_rules! replace_rows {
             "d_date AS (DELETE FROM sp_date s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_date n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.lo = s.lo AND n.hi = s.hi)), ",
             "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT n.* FROM n_date n WHERE NOT EXISTS (SELECT FROM sp_date s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
+            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
             "d_quantity AS (DELETE FROM sp_quantity s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_quantity n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.unit = s.unit AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
             "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM sp_quantity s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
             "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",
             "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM sp_string s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
+            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
         )
     };
 }
@@ -297,7 +298,7 @@ const CHANGE: &str = concat!(
     "h AS (INSERT INTO resource_history (pk, version, last_updated, content, source) ",
     "SELECT pk, version, last_updated, content, source FROM resource WHERE pk = ANY ($29::bigint[])), ",
     "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source ",
-    "FROM n WHERE r.pk = n.pk AND NOT n.fresh), ",
+    "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($21::bigint[]) AND NOT n.fresh), ",
     "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
     "SELECT pk, type, id, version, last_updated, content, source FROM n WHERE fresh), ",
     "d_entry AS (DELETE FROM entry WHERE pk = ANY ($30::bigint[])), ",

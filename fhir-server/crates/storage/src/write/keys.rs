@@ -98,7 +98,7 @@ impl Keys {
 }
 
 const SELECT: &str = "SELECT k.place, r.pk FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) \
-     JOIN resource r ON r.type = k.type AND r.id = k.id";
+     CROSS JOIN LATERAL (SELECT pk FROM resource r WHERE r.type = k.type AND r.id = k.id LIMIT 1) r";
 
 /// In sorted order, as every insert; what another one inserts meanwhile is found by the select that follows.
 const INSERT: &str = "WITH k AS (SELECT * FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place)), \

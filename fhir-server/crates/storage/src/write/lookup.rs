@@ -92,7 +92,7 @@ impl Store {
                SELECT place, ($1::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens \
                FROM unnest($2::int[]) WITH ORDINALITY AS c(t_end, place)) c \
              CROSS JOIN LATERAL (SELECT pk FROM entry WHERE tokens @> c.tokens LIMIT $3) e \
-             JOIN resource r ON r.pk = e.pk",
+             CROSS JOIN LATERAL (SELECT * FROM resource WHERE pk = e.pk LIMIT 1) r",
         )
         .bind(tokens)
         .bind(ends)
@@ -315,15 +315,17 @@ type Row = (
 pub(super) async fn lock_rows(
     connection: &mut PgConnection,
     definitions: &Definitions,
-    keys: &[(i16, &str)],
+    mut keys: Vec<(i16, &str)>,
 ) -> Result<Ground, sqlx::Error> {
+    keys.sort_unstable();
+    keys.dedup();
     let types: Vec<i16> = keys.iter().map(|key| key.0).collect();
     let ids: Vec<&str> = keys.iter().map(|key| key.1).collect();
-    // The clock is read as each row leaves the inner part, so after the last lock in the last row.
+    // One row after the other in the order given: nothing is left to the planner. The clock is read as each row leaves the inner part, so after the last lock in the last row.
     let rows: Vec<Row> = sqlx::query_as(
-        "WITH l AS MATERIALIZED (SELECT r.* FROM resource r \
-           JOIN unnest($1::smallint[], $2::text[]) k(type, id) ON r.type = k.type AND r.id = k.id \
-           ORDER BY r.type, r.id FOR UPDATE OF r) \
+        "WITH l AS MATERIALIZED (SELECT l.* \
+           FROM (SELECT * FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) ORDER BY place) k \
+           CROSS JOIN LATERAL (SELECT r.* FROM resource r WHERE r.type = k.type AND r.id = k.id FOR UPDATE) l) \
          SELECT l.type, l.id, l.pk, l.version, (extract(epoch FROM l.last_updated) * 1000)::bigint, \
            coalesce(l.source, l.content::text), s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint \
          FROM site s LEFT JOIN l ON true",

@@ -60,6 +60,7 @@ async fn measure() {
         ("warm up", 30, 100),
         ("single create", 3000, 1),
         ("create, 100 a commit", 100, 100),
+        ("update-as-create", 2000, 1),
         ("single update", 2000, 1),
         ("no-op update", 2000, 1),
         ("read", 5000, 1),
@@ -70,7 +71,7 @@ async fn measure() {
             cpu(children(postmaster).into_iter()),
         );
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..4 {
+        for task in 0..4 {
             let store = store.clone();
             let start = number;
             let of_task = commits / 4;
@@ -81,13 +82,13 @@ async fn measure() {
                     match name {
                         "read" => drop(
                             store
-                                .read(&key(&format!("Observation/o{}", commit % 500)))
+                                .read(&key(&format!("Observation/u{}", commit % 500)))
                                 .await
                                 .unwrap(),
                         ),
-                        "single update" | "no-op update" => {
-                            let shift = usize::from(name == "single update") * (start + 7);
-                            let at = format!("Observation/o{}", (start + commit) % 500);
+                        "update-as-create" | "single update" | "no-op update" => {
+                            let shift = usize::from(name != "update-as-create") * 7;
+                            let at = format!("Observation/u{}", task * 500 + commit);
                             let body = observation(commit % 500 + shift);
                             store.commit(vec![put(&at, Any, &body)]).await.unwrap();
                         }
