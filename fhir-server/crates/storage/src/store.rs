@@ -75,6 +75,8 @@ impl Store {
             ("default_transaction_isolation", "read committed".into()),
             // Every statement has an index. While the statistics are of an empty table, the planner would not use it.
             ("enable_seqscan", "off".into()),
+            // Planning the one large statement each time costs more than running it, and its plan does not depend on the values.
+            ("plan_cache_mode", "force_generic_plan".into()),
             ("timezone", "UTC".into()),
         ]);
         let search_options = options.options([

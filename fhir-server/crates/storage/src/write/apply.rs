@@ -260,18 +260,21 @@ macro_rules! replace_rows {
         concat!(
             "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry ",
             "ON CONFLICT (pk) DO UPDATE SET last_updated = excluded.last_updated, tokens = excluded.tokens, refs = excluded.refs), ",
+            "o_date AS MATERIALIZED (SELECT * FROM sp_date WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_date AS (DELETE FROM sp_date s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_date n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.lo = s.lo AND n.hi = s.hi)), ",
-            "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT n.* FROM n_date n WHERE NOT EXISTS (SELECT FROM sp_date s ",
-            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
+            "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT n.* FROM n_date n WHERE NOT EXISTS (SELECT FROM o_date s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
+            "o_quantity AS MATERIALIZED (SELECT * FROM sp_quantity WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_quantity AS (DELETE FROM sp_quantity s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_quantity n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.unit = s.unit AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
-            "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM sp_quantity s ",
-            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM o_quantity s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "o_string AS MATERIALIZED (SELECT * FROM sp_string WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",
-            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM sp_string s ",
-            "WHERE s.pk = ANY (", $replaced, "::bigint[]) AND s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
+            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM o_string s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
         )
     };
 }
