@@ -437,3 +437,71 @@ async fn percent_encoded_and_representation() {
     site.check("POST \nPrefer: return=OperationOutcome", &bundle("transaction", &[entry("PUT", "Basic/enc-2", basic("enc-2"))]),
         "200 ; /entry/0/resource absent ; /entry/0/response/outcome/resourceType = OperationOutcome").await;
 }
+
+#[tokio::test]
+async fn deletions_come_before_creates() {
+    let site = shared();
+    let patient = json!({ "resourceType": "Patient", "id": "old-one",
+        "identifier": [{ "system": "http://order.example.org", "value": "1" }] });
+    site.check("PUT Patient/old-one", &patient.to_string(), "201")
+        .await;
+    let condition = "identifier=http://order.example.org|1";
+    let answer = transact(
+        &site,
+        &[
+            with(entry("POST", "Patient", patient), "ifNoneExist", condition),
+            entry("DELETE", "Patient/old-one", Value::Null),
+        ],
+        "200",
+    )
+    .await;
+    assert_eq!(statuses(&answer), ["201", "204"]);
+    site.check("GET Patient/old-one", "", "410").await;
+    site.check(&format!("GET Patient?{condition}"), "", "200 ; /total = 1")
+        .await;
+}
+
+#[tokio::test]
+async fn a_reference_can_ask_for_the_version_made() {
+    let site = shared();
+    site.check("PUT Basic/pinned", &basic("pinned").to_string(), "201")
+        .await;
+    let specific = json!([{ "url": "http://hl7.org/fhir/StructureDefinition/resolve-as-version-specific", "valueBoolean": true }]);
+    let url = "urn:uuid:7d2d7f40-0000-4000-8000-000000000001";
+    let provenance = json!({ "resourceType": "Provenance", "id": "pins", "recorded": "2026-01-01T00:00:00Z",
+        "agent": [{ "who": { "display": "x" } }],
+        "target": [
+            { "reference": url, "extension": specific },
+            { "reference": "Basic/pinned", "extension": specific, "display": "d" },
+            { "reference": "Basic/elsewhere", "extension": specific },
+            { "reference": "Basic/pinned" },
+        ] });
+    let mut changed = basic("pinned");
+    changed["language"] = json!("en");
+    let answer = transact(
+        &site,
+        &[
+            entry("PUT", "Provenance/pins", provenance),
+            at(entry("POST", "Basic", basic("x")), url),
+            entry("PUT", "Basic/pinned", changed),
+        ],
+        "200",
+    )
+    .await;
+    assert_eq!(statuses(&answer), ["201", "201", "200"]);
+    let targets = site.check("GET Provenance/pins", "", "200").await.json()["target"].clone();
+    let first = targets[0]["reference"].as_str().unwrap();
+    assert!(
+        first.starts_with("Basic/") && first.ends_with("/_history/1"),
+        "{targets}"
+    );
+    assert_eq!(targets[0].get("extension"), None);
+    assert_eq!(
+        targets[1],
+        json!({ "reference": "Basic/pinned/_history/2", "display": "d" })
+    );
+    assert_eq!(targets[2]["extension"], specific);
+    assert_eq!(targets[3]["reference"], "Basic/pinned");
+    site.check("GET Provenance?target=Basic/pinned", "", "200 ; /total = 1")
+        .await;
+}

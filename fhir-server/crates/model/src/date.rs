@@ -253,6 +253,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn instants() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_799_999, "2000-02-29T23:59:59.999Z"),
+            (1_735_689_599_001, "2024-12-31T23:59:59.001Z"),
+        ] {
+            assert_eq!(instant_text(millis), text);
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,30}") { let _ = PartialDate::parse(&text); }

@@ -175,9 +175,14 @@ impl Store {
             matched: HashMap::new(),
             conditional: HashMap::new(),
         };
+        let deleted = plan.deleted();
         for (index, change) in plan.changes.iter().enumerate() {
-            let found = matches.get(&index).map(Vec::as_slice).unwrap_or_default();
-            let key = match (found, &change.identity, &change.action) {
+            let mut found = matches.get(&index).cloned().unwrap_or_default();
+            if matches!(change.action, Action::Write { create: true, .. }) {
+                // Deletions come before creates.
+                found.retain(|found| !deleted.contains(&found.key));
+            }
+            let key = match (&found[..], &change.identity, &change.action) {
                 ([one], Identity::Match { fresh, given, .. }, _) => {
                     if *given && *fresh != one.key.id {
                         let text = "the id in the resource is not that of the resource matched";

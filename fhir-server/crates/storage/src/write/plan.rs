@@ -43,6 +43,8 @@ pub(super) enum Action {
         document: SearchDocument,
         /// References that only the database can resolve: those to conditional changes of this commit, and conditional ones.
         late: bool,
+        /// Some reference asks for the version that this commit makes of its target.
+        versioned: bool,
     },
     Delete,
 }
@@ -83,11 +85,13 @@ impl Plan {
                 resource,
                 document,
                 late,
+                versioned,
                 ..
             } = &mut change.action
             {
                 let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
                 *late = rewriting.known(resource);
+                *versioned = references::ask_for_versions(resource);
                 for (text, resource_type, query) in rewriting.conditional(resource) {
                     let query = condition(definitions, base, &resource_type, &query);
                     let query = query.map_err(at(index))?;
@@ -116,6 +120,18 @@ impl Plan {
         plan.locks.sort_unstable();
         plan.locks.dedup();
         Ok(plan)
+    }
+
+    /// What the commit deletes by id.
+    pub(super) fn deleted(&self) -> HashSet<ResourceKey> {
+        let deletes = self.changes.iter();
+        let deletes = deletes.filter(|change| matches!(change.action, Action::Delete));
+        deletes
+            .filter_map(|change| match &change.identity {
+                Identity::Id(id) => Some(change.key(id)),
+                _ => None,
+            })
+            .collect()
     }
 
     /// What the commit writes itself needs no row made for it beforehand.
@@ -198,6 +214,7 @@ impl Planned {
                 resource: checked(resource, &resource_type, id)?,
                 document: SearchDocument::default(),
                 late: false,
+                versioned: false,
             },
         };
         Ok(Planned {

@@ -52,25 +52,43 @@ pub(super) fn prepare(
     for matched in resolved.conditional.values() {
         targets.entry(matched.key.clone()).or_insert(matched.pk);
     }
-    let preparing = Preparing {
+    let mut preparing = Preparing {
         definitions,
         base,
         urls: references::full_urls(&plan.changes),
         resolved: &resolved,
         ground: &ground,
         targets: &targets,
+        versions: HashMap::new(),
     };
-    let mut prepared = Prepared {
-        outcomes: Vec::with_capacity(plan.changes.len()),
-        writes: Vec::new(),
-        unused_keys: fresh,
-    };
-    for (index, change) in plan.changes.iter().enumerate() {
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; plan.changes.len()];
+    let mut writes = Vec::new();
+    // Who names versions of others comes after them.
+    let (last, first): (Vec<_>, Vec<_>) =
+        plan.changes.iter().enumerate().partition(|(_, change)| {
+            matches!(
+                change.action,
+                Action::Write {
+                    versioned: true,
+                    ..
+                }
+            )
+        });
+    for (index, change) in first.into_iter().chain(last) {
         let (outcome, write) = preparing.change(index, change).map_err(at(index))?;
-        prepared.outcomes.push(outcome);
-        prepared.writes.extend(write);
+        if let (Some(key), Effect::Created | Effect::Updated | Effect::Unchanged) =
+            (&outcome.key, outcome.effect)
+        {
+            preparing.versions.insert(key.clone(), outcome.version);
+        }
+        outcomes[index] = Some(outcome);
+        writes.extend(write);
     }
-    Ok(prepared)
+    Ok(Prepared {
+        outcomes: outcomes.into_iter().flatten().collect(),
+        writes,
+        unused_keys: fresh,
+    })
 }
 
 struct Preparing<'a> {
@@ -80,6 +98,8 @@ struct Preparing<'a> {
     resolved: &'a Resolved,
     ground: &'a Ground,
     targets: &'a HashMap<ResourceKey, i64>,
+    /// What has been prepared so far, with its version.
+    versions: HashMap<ResourceKey, i32>,
 }
 
 impl Preparing<'_> {
@@ -111,12 +131,13 @@ impl Preparing<'_> {
             resource,
             document,
             late,
+            versioned,
             ..
         } = &change.action
         else {
             return Ok(self.deletion(change, key, row));
         };
-        let (resource, document) = match *late || key.id != change.identity.id() {
+        let (resource, document) = match *late || *versioned || key.id != change.identity.id() {
             true => self.rewritten(change, key, resource),
             false => (Cow::Borrowed(resource), document.clone()),
         };
@@ -211,6 +232,7 @@ impl Preparing<'_> {
             &keys,
             &conditional,
         );
+        references::set_versions(&mut resource, self.base, &self.versions);
         let whole = Value::Object(resource);
         let document = search_document(self.definitions, &whole, self.base);
         let Value::Object(resource) = whole else {

@@ -154,6 +154,67 @@ fn walk<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>, see: &mut dy
     }
 }
 
+/// <http://hl7.org/fhir/StructureDefinition/resolve-as-version-specific>: on a Reference to a resource that the same transaction creates
+/// or updates.
+const VERSION_SPECIFIC: &str =
+    "http://hl7.org/fhir/StructureDefinition/resolve-as-version-specific";
+
+fn is_version_specific(extension: &Value) -> bool {
+    extension.get("url").and_then(Value::as_str) == Some(VERSION_SPECIFIC)
+        && extension.get("valueBoolean") == Some(&Value::Bool(true))
+}
+
+/// Whether some reference wants to name the version.
+pub(super) fn ask_for_versions(resource: &Map<String, Value>) -> bool {
+    resource.iter().any(|(name, value)| match value {
+        Value::Array(items) if name == "extension" && items.iter().any(is_version_specific) => true,
+        Value::Array(items) => {
+            let mut objects = items.iter().filter_map(Value::as_object);
+            objects.any(ask_for_versions)
+        }
+        Value::Object(map) => ask_for_versions(map),
+        _ => false,
+    })
+}
+
+/// Sets these references to the versions given and takes the extension away. One to a resource that is not among them stays as it is.
+pub(super) fn set_versions(
+    resource: &mut Map<String, Value>,
+    base: Option<&str>,
+    versions: &HashMap<ResourceKey, i32>,
+) {
+    for value in resource.values_mut() {
+        match value {
+            Value::Object(map) => set_versions(map, base, versions),
+            Value::Array(items) => {
+                let objects = items.iter_mut().filter_map(Value::as_object_mut);
+                objects.for_each(|map| set_versions(map, base, versions));
+            }
+            _ => {}
+        }
+    }
+    let asked = resource.get("extension").and_then(Value::as_array);
+    if !asked.is_some_and(|extensions| extensions.iter().any(is_version_specific)) {
+        return;
+    }
+    let text = resource.get("reference").and_then(Value::as_str);
+    let versioned = text.and_then(|text| match Reference::parse(text, base) {
+        Reference::Local { key, version: None } => {
+            let version = versions.get(&key)?;
+            Some(format!("{key}/_history/{version}"))
+        }
+        _ => None,
+    });
+    let Some(versioned) = versioned else { return };
+    resource.insert("reference".into(), versioned.into());
+    if let Some(Value::Array(extensions)) = resource.get_mut("extension") {
+        extensions.retain(|extension| !is_version_specific(extension));
+        if extensions.is_empty() {
+            resource.shift_remove("extension");
+        }
+    }
+}
+
 /// A stable 64-bit hash (FNV-1a) for lock numbers.
 pub(super) fn hash(parts: &[&[u8]]) -> i64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
