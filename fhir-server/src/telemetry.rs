@@ -20,7 +20,9 @@ pub fn start_metrics() {
 
 /// Starts logging to standard error. Once per process.
 pub fn start_logs(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The driver's lines quote SQL and notices; who wants them asks for them by name.
+    let filter = EnvFilter::try_new(format!("sqlx=error,{}", config.log_level))
+        .unwrap_or_else(|_| EnvFilter::new("sqlx=error,info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -59,7 +59,7 @@ pub fn adt(event: &str, control_id: &str, n: u32) -> String {
         "MSH|^~\\&|REG|CAMP4|FHIR|CAMP4|20261020080000+0000||ADT^{event}^ADT_{structure}|{control_id}|P|2.5.1|||||||UNICODE UTF-8\r\
          EVN|{event}|20261020080000+0000\r\
          PID|1||M{n:05}^^^CAMP4^MR||Test{n}^Given{n}^^^^^L||198{}0615|{}|||Block {n}^^Camp 4^^^ET||+2519000{n:05}\r\
-         PV1|1|I|WARD^1^{n}^CAMP4|||||||||||||||||V{n:05}^^^CAMP4^VN|||||||||||||||||||||||||20261020080000+0000|{discharge}\r",
+         PV1|1|I|WARD^1^{n}^CAMP4||||||||||||||||V{n:05}^^^CAMP4^VN|||||||||||||||||||||||||20261020080000+0000|{discharge}\r",
         n % 10,
         if n.is_multiple_of(2) { "F" } else { "M" },
     )

@@ -1,15 +1,19 @@
 //! The program itself: start, stop, two on one directory, a wrong setting, a wrong data file.
 
 use crate::site::Site;
+use hl7_mllp_listener::client::Client;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fhir-server");
 
 pub struct Running {
     pub child: Child,
     pub site: Site,
+    /// What it has logged since it was ready.
+    pub logs: Arc<Mutex<String>>,
     /// `off`, or where the embedded listener listens.
     pub mllp_addr: String,
 }
@@ -57,9 +61,16 @@ pub fn serve(directory: &Path, arguments: &[String]) -> Running {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
         .find(|line| line["http_addr"].is_string())
         .expect("the server says where it listens");
-    std::thread::spawn(move || lines.for_each(drop));
+    let logs = Arc::new(Mutex::new(String::new()));
+    let into = logs.clone();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            into.lock().unwrap().push_str(&line);
+        }
+    });
     Running {
         child,
+        logs,
         site: Site::new(&format!("http://{}", ready["http_addr"].as_str().unwrap())),
         mllp_addr: ready["mllp_addr"].as_str().unwrap().to_string(),
     }
@@ -178,4 +189,39 @@ fn wrong_settings_and_files_stop_the_start() {
     }
     let settings = command(directory.path()).arg("settings").output().unwrap();
     assert!(String::from_utf8_lossy(&settings.stdout).contains("`FHIR_HTTP_ADDR`"));
+}
+
+#[tokio::test]
+async fn logs_hold_no_patient_data() {
+    let (_kept, directory) = directory();
+    let mut arguments = mappings();
+    arguments.extend(["--log-level", "debug"].map(str::to_string));
+    let mut running = serve(&directory, &arguments);
+    let site = &running.site;
+    let patient = r#"{"resourceType":"Patient","name":[{"family":"Zzyzx"}]}"#;
+    let wrong = r#"{"resourceType":"Patient","name":{"family":"Zzyzx"},"zzyzx":1}"#;
+    site.table(&[
+        ("POST Patient\nIf-None-Exist: family=Zzyzx", patient, "201"),
+        ("POST Patient", wrong, "422"),
+        ("POST Patient", "{\"Zzyzx", "400"),
+        ("GET Patient?family=Zzyzx", "", "200 ; /total = 1"),
+        ("GET Patient?zzyzx=Zzyzx", "", "400"),
+        ("GET Zzyzx/Zzyzx", "", "404"),
+    ])
+    .await;
+    let message = "MSH|^~\\&|A|B|C|D|20261001120000||ADT^A04^ADT_A01|1|P|2.5\r\
+                   PID|1||7^^^A^MR||Zzyzx^Ann||Zzyzx|F\rPV1|1|O\r";
+    let timeout = std::time::Duration::from_secs(20);
+    let mut client = Client::connect(&running.mllp_addr, timeout).await.unwrap();
+    client.exchange(message.into()).await.unwrap();
+    terminate(&running.child);
+    running.child.wait().unwrap();
+    // Its last line may still be on the way.
+    let logs = || running.logs.lock().unwrap().to_lowercase();
+    while !logs().contains("\"stopped\"") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let logs = logs();
+    assert!(logs.contains("search-type"), "{logs}");
+    assert!(!logs.contains("zzyzx"), "{logs}");
 }

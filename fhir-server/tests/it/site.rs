@@ -179,9 +179,12 @@ impl Answer {
         }
         if part.starts_with('/') {
             let (pointer, expect) = part.split_once(" = ").unwrap();
-            let expect: Value =
-                serde_json::from_str(expect).unwrap_or_else(|_| Value::from(expect));
-            return self.json().pointer(pointer) == Some(&expect);
+            let answer = self.json();
+            let Some(found) = answer.pointer(pointer) else {
+                return false;
+            };
+            return found.as_str() == Some(expect)
+                || serde_json::from_str(expect).is_ok_and(|expect: Value| expect == *found);
         }
         let (name, text) = part.split_once(": ").unwrap();
         self.headers.contains_key(name) && self.header(name).contains(text)
