@@ -159,6 +159,10 @@ fn wrong_settings_and_files_stop_the_start() {
             vec!["FHIR_COUNT_MAX", "whole number"],
         ),
         (
+            vec!["serve", "--mllp-spool-dir", "x"],
+            vec!["FHIR_MLLP_SPOOL_DIR", "not in this version"],
+        ),
+        (
             vec!["check", "--profiles-dir", path("nowhere").to_str().unwrap()],
             vec!["nowhere", "no such folder"],
         ),
