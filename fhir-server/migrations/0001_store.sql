@@ -61,12 +61,14 @@ CREATE TABLE sp_date (                        -- microseconds since 1970 UTC, ha
 CREATE INDEX sp_date_pk ON sp_date (pk, key) INCLUDE (lo, hi);
 CREATE INDEX sp_date_lo ON sp_date (key, lo, pk) INCLUDE (hi);
 
-CREATE TABLE sp_quantity (                    -- unit 0: a plain number; lo or hi null: a comparator leaves that side open
-    pk  bigint NOT NULL, key smallint NOT NULL, unit bigint NOT NULL, lo numeric, hi numeric
+CREATE TABLE sp_quantity (                    -- lo or hi null: a comparator leaves that side open
+    pk     bigint   NOT NULL, key smallint NOT NULL, marker bigint NOT NULL DEFAULT 0,  -- in a composite the hash of its other components
+    units  bigint[] NOT NULL,                 -- hashes of every way to ask for its unit; empty for a plain number
+    lo     numeric, hi numeric
 );
-CREATE INDEX sp_quantity_pk ON sp_quantity (pk, key) INCLUDE (unit, lo, hi);
-CREATE INDEX sp_quantity_lo ON sp_quantity (key, unit, lo, pk) INCLUDE (hi);
-CREATE INDEX sp_quantity_range ON sp_quantity (key, unit, pk) WHERE lo IS DISTINCT FROM hi;
+CREATE INDEX sp_quantity_pk ON sp_quantity (pk, key);
+CREATE INDEX sp_quantity_lo ON sp_quantity (key, marker, lo, pk) INCLUDE (hi);
+CREATE INDEX sp_quantity_range ON sp_quantity (key, marker, pk) WHERE lo IS DISTINCT FROM hi;
 
 CREATE TABLE sp_string (                      -- normalised, at most 256 characters
     pk  bigint NOT NULL, key smallint NOT NULL, value text COLLATE "C" NOT NULL

@@ -1,7 +1,7 @@
 //! Composites (<https://hl7.org/fhir/R5/search.html#composite>): several values of one element.
 //!
 //! Components that are matched whole (token, uri, reference) become one hash of all of them. One component may be ordered (quantity, number,
-//! date, string): its entry then carries the hash of the others, of a quantity also of the unit. Two ordered components (the ratios of
+//! date, string): its entry then carries the hash of the others. Two ordered components (the ratios of
 //! Ingredient) are not indexed, and `system|` alone is not offered inside a composite.
 
 use crate::document::{Extraction, Ordered};

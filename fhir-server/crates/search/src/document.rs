@@ -1,7 +1,7 @@
 //! The search document: what a resource can be found by. A pure function of the definitions and the resource.
 
 use crate::coding::{self, System};
-use crate::number::{self, Measured};
+use crate::number;
 use crate::reference::{self, Target};
 use crate::string::{self, normalise};
 use crate::token::{Hashes, STORED};
@@ -44,13 +44,14 @@ pub struct DateEntry {
 /// A number or quantity. `lo` and `hi` are equal unless it is a Range, or a comparator (`<`, `>=`, …) leaves a side open; `None` is no
 /// bound.
 ///
-/// A quantity has one entry per way to ask for it, so that one index serves all: `unit` is 0 (any unit, also of plain numbers), the
-/// hash of system and code, of the code, and of the written unit where that differs ([`crate::token::Hashes::unit_match`]). In a composite
-/// it is the hash of the other components and of one of these units: `composite(key, [others…, unit])`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QuantityEntry {
     pub key: ParameterKey,
-    pub unit: i64,
+    /// 0; in a composite the hash of the other components ([`crate::token::Hashes::composite`]).
+    pub marker: i64,
+    /// Hashes of every way to ask for its unit: system and code, code, written unit ([`crate::token::Hashes::unit_match`]). Sorted; empty
+    /// for a plain number.
+    pub units: Vec<i64>,
     pub lo: Option<Decimal>,
     pub hi: Option<Decimal>,
 }
@@ -164,7 +165,7 @@ pub(crate) enum Ordered {
     Number {
         lo: Option<Decimal>,
         hi: Option<Decimal>,
-        /// Hashes; without the 0 for any.
+        /// As in [`QuantityEntry::units`].
         units: Vec<i64>,
     },
     String(String),
@@ -216,24 +217,15 @@ impl<'a> Extraction<'a> {
                     });
                 }
             }
-            ParameterType::Number => {
-                if let Some(Measured { lo, hi, .. }) = number::measured(node) {
-                    let unit = 0;
-                    self.document
-                        .quantities
-                        .push(QuantityEntry { key, unit, lo, hi });
-                }
-            }
-            ParameterType::Quantity => {
-                for value in self.ordered(ParameterType::Quantity, node) {
-                    if let Ordered::Number { lo, hi, units } = value {
-                        for unit in std::iter::once(0).chain(units) {
-                            let (lo, hi) = (lo.clone(), hi.clone());
-                            self.document
-                                .quantities
-                                .push(QuantityEntry { key, unit, lo, hi });
-                        }
-                    }
+            ParameterType::Number | ParameterType::Quantity => {
+                if let Some(measured) = number::measured(node) {
+                    self.document.quantities.push(QuantityEntry {
+                        key,
+                        marker: 0,
+                        units: measured.units(self.hashes),
+                        lo: measured.lo,
+                        hi: measured.hi,
+                    });
                 }
             }
             ParameterType::Composite => composite::extract(self, parameter, node),
@@ -384,15 +376,13 @@ impl<'a> Extraction<'a> {
                 });
             }
             Ordered::Number { lo, hi, units } => {
-                for unit in std::iter::once(&0).chain(units) {
-                    let parts: Vec<i64> = others.iter().chain([unit]).copied().collect();
-                    self.document.quantities.push(QuantityEntry {
-                        key,
-                        unit: self.hashes.composite(key, &parts),
-                        lo: lo.clone(),
-                        hi: hi.clone(),
-                    });
-                }
+                self.document.quantities.push(QuantityEntry {
+                    key,
+                    marker,
+                    units: units.clone(),
+                    lo: lo.clone(),
+                    hi: hi.clone(),
+                });
             }
             Ordered::String(text) => {
                 let value = marked(marker, text);

@@ -136,31 +136,31 @@ impl Candidate {
 
     /// A date, number or quantity; in a composite beside `others`.
     fn ordered(&self, key: ParameterKey, others: &[i64], value: &ValueMatch) -> Option<bool> {
-        let marker = |parts: &[i64]| match others {
-            [] => parts.first().copied().unwrap_or_default(),
-            _ => self.hashes.composite(key, &[others, parts].concat()),
+        let marker = match others {
+            [] => 0,
+            _ => self.hashes.composite(key, others),
         };
         let (number, unit) = match value {
             ValueMatch::Date(date) => {
-                let marker = marker(&[]);
                 let mut entries = self.document.dates.iter();
                 return Some(entries.any(|entry| {
                     entry.key == key && entry.marker == marker && date.matches(entry.lo, entry.hi)
                 }));
             }
             ValueMatch::String(text) => {
-                let start = marked(marker(&[]), text);
+                let start = marked(marker, text);
                 return Some(self.string(key, |value| value.starts_with(&start)));
             }
             ValueMatch::Number(number) => (number, &UnitMatch::Any),
             ValueMatch::Quantity { number, unit } => (number, unit),
             _ => return None,
         };
-        let unit = marker(&[self.hashes.unit_match(unit)]);
+        let unit = self.hashes.unit_match(unit);
         let mut entries = self.document.quantities.iter();
         Some(entries.any(|entry| {
             entry.key == key
-                && entry.unit == unit
+                && entry.marker == marker
+                && unit.is_none_or(|unit| entry.units.contains(&unit))
                 && number.matches(entry.lo.as_ref(), entry.hi.as_ref())
         }))
     }

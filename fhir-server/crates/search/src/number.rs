@@ -65,14 +65,15 @@ pub(crate) struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// The hashes of the units by which it can be asked for, without "any".
+    /// The hashes of the units by which it can be asked for, sorted.
     pub(crate) fn units(&self, hashes: Hashes) -> Vec<i64> {
         let both = self.system.zip(self.code).map(|(s, c)| hashes.unit(s, c));
         let text = self.unit.filter(|unit| Some(*unit) != self.code);
         let texts = [self.code, text].into_iter().flatten();
-        both.into_iter()
-            .chain(texts.map(|text| hashes.unit_code_or_text(text)))
-            .collect()
+        let texts = texts.map(|text| hashes.unit_code_or_text(text));
+        let mut units: Vec<i64> = both.into_iter().chain(texts).collect();
+        units.sort_unstable();
+        units
     }
 }
 

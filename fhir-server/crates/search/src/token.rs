@@ -104,14 +104,14 @@ impl Hashes {
         xxh3_64_with_seed(&buffer, self.seed).cast_signed()
     }
 
-    /// `|system|code` of a quantity. Never 0, which stands for any unit.
+    /// `|system|code` of a quantity.
     pub fn unit(self, system: &str, code: &str) -> i64 {
-        nonzero(self.hash(Form::UnitSystemAndCode, ParameterKey(0), &[system, code]))
+        self.hash(Form::UnitSystemAndCode, ParameterKey(0), &[system, code])
     }
 
-    /// `||code` of a quantity: its code or its written unit. Never 0.
+    /// `||code` of a quantity: its code or its written unit.
     pub fn unit_code_or_text(self, text: &str) -> i64 {
-        nonzero(self.hash(Form::UnitCodeOrText, ParameterKey(0), &[text]))
+        self.hash(Form::UnitCodeOrText, ParameterKey(0), &[text])
     }
 
     /// The hash that a resource has if and only if it has this token.
@@ -136,12 +136,12 @@ impl Hashes {
         }
     }
 
-    /// The `unit` of the [`crate::document::QuantityEntry`] rows to look at; 0 for any.
-    pub fn unit_match(self, unit: &UnitMatch) -> i64 {
+    /// What [`crate::document::QuantityEntry::units`] must hold; `None` for any.
+    pub fn unit_match(self, unit: &UnitMatch) -> Option<i64> {
         match unit {
-            UnitMatch::Any => 0,
-            UnitMatch::CodeOrUnit(text) => self.unit_code_or_text(text),
-            UnitMatch::SystemAndCode(system, code) => self.unit(system, code),
+            UnitMatch::Any => None,
+            UnitMatch::CodeOrUnit(text) => Some(self.unit_code_or_text(text)),
+            UnitMatch::SystemAndCode(system, code) => Some(self.unit(system, code)),
         }
     }
 
@@ -172,10 +172,6 @@ impl Hashes {
         }
         xxh3_64_with_seed(buffer, self.seed).cast_signed()
     }
-}
-
-fn nonzero(hash: i64) -> i64 {
-    if hash == 0 { 1 } else { hash }
 }
 
 #[cfg(test)]

@@ -382,6 +382,28 @@ fn documents() {
 }
 
 /// Each atom of a condition on an identifier is one that the matching resource locks.
+/// One row for each quantity and parameter, in a composite one for each form of the code; never one for each form of the unit.
+#[test]
+fn quantity_rows() {
+    for (codings, rows) in [
+        (json!([]), 2),
+        (json!([{"system": "http://loinc.org", "code": "718-7"}]), 6),
+        (
+            json!([{"system": "http://loinc.org", "code": "718-7"}, {"system": "http://l.org", "code": "HB"}]),
+            10,
+        ),
+    ] {
+        let resource = json!({
+            "resourceType": "Observation",
+            "code": {"coding": codings},
+            "valueQuantity": {"value": 12.5, "unit": "gram", "system": "http://unitsofmeasure.org", "code": "g"}
+        });
+        let quantities = search_document(&DEFINITIONS, &resource, None).quantities;
+        assert_eq!(quantities.len(), rows, "{quantities:?}");
+        assert!(quantities.iter().all(|entry| entry.units.len() == 3));
+    }
+}
+
 #[test]
 fn identities() {
     let atoms = identity_atoms(&DEFINITIONS, &patient(), BASE);

@@ -48,11 +48,13 @@ pub(super) struct DateTest {
     pub date: DateMatch,
 }
 
-/// A number in a unit: a hash as in [`fhir_search::document::QuantityEntry`], 0 for any.
+/// A number in a unit (one of the hashes in [`fhir_search::document::QuantityEntry::units`]; `None` for any). In a composite `marker` is
+/// the hash of the other components; else 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QuantityTest {
+    pub marker: i64,
     pub number: NumberMatch,
-    pub unit: i64,
+    pub unit: Option<i64>,
 }
 
 /// Text is normalised.

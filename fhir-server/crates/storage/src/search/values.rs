@@ -59,15 +59,11 @@ pub(super) fn param(
                     date: *date,
                 });
             }
-            (ValueMatch::Number(number), Modifier::None) => quantities.push(QuantityTest {
-                number: number.clone(),
-                unit: STORED.unit_match(&UnitMatch::Any),
-            }),
+            (ValueMatch::Number(number), Modifier::None) => {
+                quantities.push(quantity(0, number, &UnitMatch::Any));
+            }
             (ValueMatch::Quantity { number, unit }, Modifier::None) => {
-                quantities.push(QuantityTest {
-                    number: number.clone(),
-                    unit: STORED.unit_match(unit),
-                });
+                quantities.push(quantity(0, number, unit));
             }
             (ValueMatch::Reference(ReferenceMatch::Local(keys)), Modifier::None) => references
                 .extend(
@@ -164,7 +160,7 @@ fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
     }
 }
 
-/// Components that are hashes stand in one hash; one that is ordered carries the hash of the others, of a quantity also of the unit.
+/// Components that are hashes stand in one hash; one that is ordered carries the hash of the others.
 fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, Issue> {
     let key = parameter.key;
     let mut hashes = Vec::new();
@@ -183,12 +179,6 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
         }
     }
     let marker = STORED.composite(key, &hashes);
-    let quantity = |number: &NumberMatch, unit: &UnitMatch| {
-        let number = number.clone();
-        let parts = [hashes.as_slice(), &[STORED.unit_match(unit)]].concat();
-        let unit = STORED.composite(key, &parts);
-        Test::Quantities(key.0, vec![QuantityTest { number, unit }])
-    };
     Ok(match ordered {
         None => Test::Tokens(vec![marker]),
         Some(ValueMatch::Date(date)) => Test::Dates(
@@ -202,8 +192,20 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
             let text = marked(marker, &bounded(parameter, text)?);
             Test::Strings(key.0, vec![StringTest::StartsWith(text)])
         }
-        Some(ValueMatch::Number(number)) => quantity(number, &UnitMatch::Any),
-        Some(ValueMatch::Quantity { number, unit }) => quantity(number, unit),
+        Some(ValueMatch::Number(number)) => {
+            Test::Quantities(key.0, vec![quantity(marker, number, &UnitMatch::Any)])
+        }
+        Some(ValueMatch::Quantity { number, unit }) => {
+            Test::Quantities(key.0, vec![quantity(marker, number, unit)])
+        }
         Some(_) => return Err(not_supported(parameter, Modifier::None)),
     })
+}
+
+fn quantity(marker: i64, number: &NumberMatch, unit: &UnitMatch) -> QuantityTest {
+    QuantityTest {
+        marker,
+        number: number.clone(),
+        unit: STORED.unit_match(unit),
+    }
 }

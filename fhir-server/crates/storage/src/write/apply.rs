@@ -87,7 +87,7 @@ pub(super) async fn index(
     query.bind(replaced).execute(connection).await.map(drop)
 }
 
-/// $21 to $30: the versions as columns.
+/// $22 to $31: the versions as columns.
 #[derive(Default)]
 struct Rows {
     entries: Entries,
@@ -127,7 +127,7 @@ impl Rows {
     }
 }
 
-/// $1 to $20: the index rows as columns. Arrays of all entries lie behind each other, each entry knows its slice.
+/// $1 to $21: the index rows as columns. Arrays of all entries lie behind each other, each entry knows its slice.
 #[derive(Default)]
 struct Entries {
     pk: Vec<i64>,
@@ -144,7 +144,9 @@ struct Entries {
     date_hi: Vec<i64>,
     quantity_pk: Vec<i64>,
     quantity_key: Vec<i16>,
-    quantity_unit: Vec<i64>,
+    quantity_marker: Vec<i64>,
+    /// Array literals.
+    quantity_units: Vec<String>,
     quantity_lo: Vec<Option<String>>,
     quantity_hi: Vec<Option<String>>,
     string_pk: Vec<i64>,
@@ -172,7 +174,8 @@ impl Entries {
         for quantity in document.quantities {
             self.quantity_pk.push(pk);
             self.quantity_key.push(quantity.key.0);
-            self.quantity_unit.push(quantity.unit);
+            self.quantity_marker.push(quantity.marker);
+            self.quantity_units.push(array_literal(&quantity.units));
             self.quantity_lo.push(quantity.lo.map(|lo| lo.to_plain()));
             self.quantity_hi.push(quantity.hi.map(|hi| hi.to_plain()));
         }
@@ -203,13 +206,20 @@ impl Entries {
             .bind(it.date_hi)
             .bind(it.quantity_pk)
             .bind(it.quantity_key)
-            .bind(it.quantity_unit)
+            .bind(it.quantity_marker)
+            .bind(it.quantity_units)
             .bind(it.quantity_lo)
             .bind(it.quantity_hi)
             .bind(it.string_pk)
             .bind(it.string_key)
             .bind(it.string_value)
     }
+}
+
+/// Postgres has no arrays of arrays of different lengths: what would be one travels as text.
+fn array_literal(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
 }
 
 /// Exact where a double of seconds would not be.
@@ -233,9 +243,9 @@ macro_rules! new_rows {
             "FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $5::int[], $7::int[]) ",
             "WITH ORDINALITY AS n(pk, type, ms, t_end, r_end, place)), ",
             "n_date AS (SELECT * FROM unnest($8::bigint[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[]) AS n(pk, key, marker, lo, hi)), ",
-            "n_quantity AS (SELECT pk, key, unit, lo::numeric, hi::numeric ",
-            "FROM unnest($13::bigint[], $14::smallint[], $15::bigint[], $16::text[], $17::text[]) AS n(pk, key, unit, lo, hi)), ",
-            "n_string AS (SELECT * FROM unnest($18::bigint[], $19::smallint[], $20::text[]) AS n(pk, key, value)), ",
+            "n_quantity AS (SELECT pk, key, marker, units::bigint[], lo::numeric, hi::numeric ",
+            "FROM unnest($13::bigint[], $14::smallint[], $15::bigint[], $16::text[], $17::text[], $18::text[]) AS n(pk, key, marker, units, lo, hi)), ",
+            "n_string AS (SELECT * FROM unnest($19::bigint[], $20::smallint[], $21::text[]) AS n(pk, key, value)), ",
         )
     };
 }
@@ -246,7 +256,7 @@ macro_rules! new_versions {
         concat!(
             "n AS (SELECT pk, type, id, version, ", timestamp!("ms"), " AS last_updated, content::jsonb AS content, ",
             "CASE WHEN keep THEN content END AS source", $more_columns,
-            " FROM unnest($21::bigint[], $22::smallint[], $23::text[], $24::int[], $25::bigint[], $26::text[], $27::bool[]",
+            " FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[]",
             $more_parameters, ") AS n(pk, type, id, version, ms, content, keep", $more_columns, ")), ",
         )
     };
@@ -267,9 +277,9 @@ macro_rules! replace_rows {
             "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
             "o_quantity AS MATERIALIZED (SELECT * FROM sp_quantity WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_quantity AS (DELETE FROM sp_quantity s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_quantity n ",
-            "WHERE n.pk = s.pk AND n.key = s.key AND n.unit = s.unit AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
-            "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM o_quantity s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.unit = n.unit AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.units = s.units AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
+            "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM o_quantity s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.units = n.units AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
             "o_string AS MATERIALIZED (SELECT * FROM sp_string WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",
@@ -288,26 +298,26 @@ const CREATE: &str = concat!(
     "SELECT pk, type, id, version, last_updated, content, source FROM n), ",
     "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
     "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
-    "w_quantity AS (INSERT INTO sp_quantity (pk, key, unit, lo, hi) SELECT * FROM n_quantity), ",
+    "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT * FROM n_quantity), ",
     "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT * FROM n_string) ",
     "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
 );
 
-/// Any mixture. $29: pks that had a version before; $30: pks of deletions.
+/// Any mixture. $30: pks that had a version before; $31: pks of deletions.
 const CHANGE: &str = concat!(
     "WITH ",
     new_rows!(),
-    new_versions!(", $28::bool[]", ", fresh"),
+    new_versions!(", $29::bool[]", ", fresh"),
     "h AS (INSERT INTO resource_history (pk, version, last_updated, content, source) ",
-    "SELECT pk, version, last_updated, content, source FROM resource WHERE pk = ANY ($29::bigint[])), ",
+    "SELECT pk, version, last_updated, content, source FROM resource WHERE pk = ANY ($30::bigint[])), ",
     "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source ",
-    "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($21::bigint[]) AND NOT n.fresh), ",
+    "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($22::bigint[]) AND NOT n.fresh), ",
     "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
     "SELECT pk, type, id, version, last_updated, content, source FROM n WHERE fresh), ",
-    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($30::bigint[])), ",
-    replace_rows!("$29"),
+    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($31::bigint[])), ",
+    replace_rows!("$30"),
     "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
 );
 
-/// Index rows of resources that stay as they are. $21: their pks.
-const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$21"), "SELECT");
+/// Index rows of resources that stay as they are. $22: their pks.
+const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$22"), "SELECT");

@@ -251,10 +251,17 @@ impl Sql {
     /// The stored closed range against the number, <https://hl7.org/fhir/R5/search.html#number>: the written precision counts for
     /// eq, ne and ap only.
     pub(super) fn quantity(&mut self, alias: &str, test: &QuantityTest) {
+        // Always the marker, even 0: the indexes have it in front of the number.
         self.push(alias)
-            .push(".unit = ")
-            .bind(test.unit)
+            .push(".marker = ")
+            .bind(test.marker)
             .push(" AND ");
+        if let Some(unit) = test.unit {
+            self.push(alias)
+                .push(".units @> ")
+                .bind(vec![unit])
+                .push(" AND ");
+        }
         let number = &test.number;
         let (low, high) = number.implicit();
         let lo = format!("coalesce({alias}.lo, '-infinity'::numeric)");

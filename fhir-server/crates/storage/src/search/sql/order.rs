@@ -124,16 +124,15 @@ impl Sql {
     }
 
     pub(super) fn key_join(&mut self, index: usize, order: Order) {
-        let (table, value, which) = match order.by {
+        let (table, value) = match order.by {
             Column::Updated => return,
             Column::Id => {
                 self.push(&format!(" JOIN resource k{index} ON k{index}.pk = m.pk"));
                 return;
             }
-            // Unit 0: each number once, whatever its unit.
-            Column::Number { .. } => ("sp_quantity", "coalesce(v.lo, v.hi)", " AND v.unit = 0"),
-            Column::Date { .. } => ("sp_date", "v.lo", ""),
-            Column::String { .. } => ("sp_string", "v.value", ""),
+            Column::Number { .. } => ("sp_quantity", "coalesce(v.lo, v.hi)"),
+            Column::Date { .. } => ("sp_date", "v.lo"),
+            Column::String { .. } => ("sp_string", "v.value"),
         };
         let (Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key }) =
             order.by
@@ -144,7 +143,7 @@ impl Sql {
         self.push(&format!(
             " LEFT JOIN LATERAL (SELECT {pick}({value}) AS value FROM {table} v WHERE v.pk = m.pk AND v.key = "
         ));
-        self.bind(key).push(&format!("{which}) k{index} ON true"));
+        self.bind(key).push(&format!(") k{index} ON true"));
     }
 
     pub(super) fn order_by(&mut self, order: &[Order]) {

@@ -6,7 +6,7 @@ use fhir_model::ResourceKey;
 use fhir_search::document::{
     DateEntry, QuantityEntry, ReferenceEntry, SearchDocument, StringEntry,
 };
-use fhir_search::query::{TokenMatch, UnitMatch};
+use fhir_search::query::TokenMatch;
 use fhir_search::token::STORED;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,7 +65,8 @@ impl Indexed {
         let number = fhir_model::Decimal::parse(number);
         self.document.quantities.push(QuantityEntry {
             key: parameter.key,
-            unit: STORED.unit_match(&UnitMatch::Any),
+            marker: 0,
+            units: Vec::new(),
             lo: number.clone(),
             hi: number,
         });
@@ -170,11 +171,12 @@ pub async fn add(store: &Store, resources: &[Indexed]) {
         }
         for quantity in &resource.document.quantities {
             sqlx::query(
-                "INSERT INTO sp_quantity (pk, key, unit, lo, hi) VALUES ($1, $2, $3, $4::text::numeric, $5::text::numeric)",
+                "INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) VALUES ($1, $2, $3, $4, $5::text::numeric, $6::text::numeric)",
             )
             .bind(pk)
             .bind(quantity.key.0)
-            .bind(quantity.unit)
+            .bind(quantity.marker)
+            .bind(&quantity.units)
             .bind(quantity.lo.as_ref().map(|number| number.to_plain()))
             .bind(quantity.hi.as_ref().map(|number| number.to_plain()))
             .execute(&mut *transaction)

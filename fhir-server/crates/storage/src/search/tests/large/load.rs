@@ -145,7 +145,7 @@ pub async fn loaded() -> Store {
     )
     .await;
     let sql = format!(
-        "INSERT INTO sp_quantity SELECT {PATIENTS} + i, $1, 0, i % 1000, i % 1000 FROM generate_series(1, {OBSERVATIONS}) i WHERE i % 5 <> 0"
+        "INSERT INTO sp_quantity (pk, key, units, lo, hi) SELECT {PATIENTS} + i, $1, '{{}}', i % 1000, i % 1000 FROM generate_series(1, {OBSERVATIONS}) i WHERE i % 5 <> 0"
     );
     execute(
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(p("value-quantity").key.0),
