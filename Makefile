@@ -7,6 +7,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
+.PHONY: run test lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -37,13 +38,6 @@ packages:
 
 clients:
 	scripts/install-clients.sh
-
-# The official FHIR packages: definitions for the generator, examples for a test.
-packages: .cache/r5-examples/package
-
-.cache/r5-examples/package:
-	scripts/install-packages.sh mvn:maven unzip
-	scripts/fetch-fhir-packages.sh examples
 
 postgres:
 	scripts/install-postgres.sh
