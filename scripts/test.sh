@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/lint.sh
 
+# A folder of messages of others, where one lies beside the project; it is not part of it.
+corpus=$PWD/../shared/data/hl7v2/corpus
+[ -n "${HL7V2_CORPUS:-}" ] || [ ! -d "$corpus" ] || export HL7V2_CORPUS=$corpus
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
