@@ -10,6 +10,7 @@ mod crash;
 mod crud;
 mod dhis2;
 mod limits;
+mod listeners;
 mod mllp;
 mod process;
 mod races;

@@ -1,6 +1,5 @@
 //! A small MLLP client and synthetic messages. Written apart from the listener's own code, so that both can be wrong only separately.
 
-use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -9,17 +8,16 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub async fn connect(address: SocketAddr) -> std::io::Result<Sender> {
+    pub async fn connect(address: &str) -> std::io::Result<Sender> {
         Ok(Sender {
             stream: TcpStream::connect(address).await?,
         })
     }
 
     /// Sends one message and waits for its acknowledgement.
-    pub async fn send(&mut self, message: &str) -> std::io::Result<String> {
-        self.stream
-            .write_all(format!("\x0b{message}\x1c\r").as_bytes())
-            .await?;
+    pub async fn send(&mut self, message: impl AsRef<[u8]>) -> std::io::Result<String> {
+        let frame = [b"\x0b", message.as_ref(), b"\x1c\r"].concat();
+        self.stream.write_all(&frame).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\x1c\r") {
             if self.stream.read_buf(&mut answer).await? == 0 {
@@ -41,6 +39,15 @@ pub fn msa(acknowledgement: &str) -> (&str, &str) {
         fields.next().unwrap_or_default(),
         fields.next().unwrap_or_default(),
     )
+}
+
+/// A message from its lines; `kind` is MSH-9.
+pub fn message(kind: &str, control_id: &str, lines: &str) -> String {
+    let lines = lines.trim().lines().map(|line| line.trim_start());
+    let header =
+        format!("MSH|^~\\&|DESK|CAMP4|FHIR|CAMP4|20261020080000||{kind}|{control_id}|P|2.5.1");
+    let lines = std::iter::once(header.as_str()).chain(lines);
+    lines.map(|line| format!("{line}\r")).collect()
 }
 
 /// An ADT message about the n-th patient and its visit.

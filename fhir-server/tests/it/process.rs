@@ -35,7 +35,7 @@ pub fn mappings() -> Vec<String> {
     arguments.map(str::to_string).to_vec()
 }
 
-fn command(directory: &Path) -> Command {
+pub fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .env_remove("DATABASE_URL")

@@ -4,7 +4,7 @@ use fhir_server::config::{Config, SETTINGS};
 use fhir_server::serve::Server;
 use fhir_server::setting;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// A server and a client of it.
@@ -146,6 +146,28 @@ impl Site {
             assert!(outcome["issue"][0]["diagnostics"].is_string(), "{}", said());
         }
         answer
+    }
+
+    /// Every resource of every type, by `Type/id`.
+    pub async fn resources(&self) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        let statement = self.check("GET metadata", "", "200").await.json();
+        for kind in statement["rest"][0]["resource"].as_array().unwrap() {
+            let kind = kind["type"].as_str().unwrap();
+            let mut request = Some(format!("GET {kind}?_count=1000"));
+            while let Some(url) = request.take() {
+                let page = self.check(&url, "", "200").await.json();
+                for entry in page["entry"].as_array().into_iter().flatten() {
+                    let resource = entry["resource"].clone();
+                    let key = format!("{kind}/{}", resource["id"].as_str().unwrap());
+                    all.insert(key, resource);
+                }
+                let mut links = page["link"].as_array().into_iter().flatten();
+                let next = links.find(|link| link["relation"] == "next");
+                request = next.map(|next| format!("GET {}", next["url"].as_str().unwrap()));
+            }
+        }
+        all
     }
 
     /// Checks the lines in order.

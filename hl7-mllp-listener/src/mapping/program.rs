@@ -213,14 +213,17 @@ pub enum Store {
 pub enum Bind {
     /// The segment of a surrounding `for`, counted from the outermost.
     Loop(usize),
-    /// Up so many groups, down through these items, then all segments of an item.
-    Path {
-        up: usize,
-        down: Vec<usize>,
-        item: usize,
-    },
+    /// Up so many groups, then all segments of these places.
+    Places { up: usize, places: Vec<Place> },
     /// The structure has no such segment in reach.
     Nowhere,
+}
+
+/// An item of a structure as seen from a group above: the items that lead down to its group, and its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub down: Vec<usize>,
+    pub item: usize,
 }
 
 pub struct Event {

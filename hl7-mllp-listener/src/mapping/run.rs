@@ -301,28 +301,28 @@ struct Sink<'s> {
 impl State<'_> {
     /// The segments a name leads to from a group.
     fn find(&self, bind: &Bind, group: usize) -> Vec<usize> {
-        let (up, down, item) = match bind {
+        let (up, places) = match bind {
             Bind::Loop(index) => return vec![self.loops[*index]],
             Bind::Nowhere => return Vec::new(),
-            Bind::Path { up, down, item } => (*up, down, *item),
+            Bind::Places { up, places } => (*up, places),
         };
         let mut group = group;
         for _ in 0..up {
             group = self.tree.groups[group].parent;
         }
-        for step in down {
-            match self.groups(group, std::slice::from_ref(step)).first() {
-                Some(inner) => group = *inner,
-                None => return Vec::new(),
-            }
-        }
-        let members = self.tree.groups[group].members.iter();
-        members
-            .filter_map(|(own, member)| match member {
-                Member::Segment(segment) if *own == item => Some(*segment),
+        let mut found = Vec::new();
+        for place in places {
+            // Groups on the way down do not repeat.
+            let Some(inner) = self.groups(group, &place.down).first().copied() else {
+                continue;
+            };
+            let members = self.tree.groups[inner].members.iter();
+            found.extend(members.filter_map(|(own, member)| match member {
+                Member::Segment(segment) if *own == place.item => Some(*segment),
                 _ => None,
-            })
-            .collect()
+            }));
+        }
+        found
     }
 
     /// The groups at the end of a way down.

@@ -114,6 +114,44 @@ fn load_errors(path: &str, text: &str) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
+/// The lines of a message, by number, that went into its resources.
+fn mapped(text: &str) -> Vec<usize> {
+    let converted = convert(&real(), text).unwrap();
+    let mut lines: Vec<usize> = converted
+        .drafts
+        .iter()
+        .flat_map(|draft| draft.lines.clone())
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}
+
+#[test]
+fn notes_of_an_order_stand_in_two_places() {
+    let text = format!(
+        "{MSH}ORM^O01^ORM_O01|1|P|2.5.1\rPID|1||1^^^A^MR\rORC|NW|P1^H\rNTE|1||of the order\r\
+         OBR|1|P1^H||1-1^a^LN\rNTE|1||of its detail\rZZZ|1"
+    );
+    let order = drafts(&convert(&real(), &text).unwrap(), "ServiceRequest").remove(0);
+    let notes = json!([{"text": "of the order"}, {"text": "of its detail"}]);
+    assert_eq!(order["note"], notes);
+    assert_eq!(mapped(&text), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_document_between_order_and_request_is_no_result() {
+    let text = format!(
+        "{MSH}ORU^R01^ORU_R01|1|P|2.8\rPID|1||1^^^A^MR\rORC|NW||F1^L\rPRT|1||AD\rOBX|1|ED|1-1^doc^LN||^TEXT^plain^A^x\r\
+         TXA|1|DIS\rOBR|1||F1^L|2-2^a^LN\rOBX|1|NM|2-2^a^LN||1"
+    );
+    let converted = convert(&real(), &text).unwrap();
+    assert_eq!(drafts(&converted, "Observation").len(), 1);
+    assert!(converted.unplaced.is_empty());
+    // Kept, not mapped: PRT, the document's OBX, TXA.
+    assert_eq!(mapped(&text), [1, 2, 6, 7]);
+}
+
 #[test]
 fn mistakes_are_named_by_file_and_line() {
     for (path, text, expect) in [

@@ -203,9 +203,10 @@ impl Compiler {
         let structure = &self.program.structures[scope.structure];
         let (mut group, mut up) = (scope.group, 0);
         loop {
-            if let Some((mut down, item)) = route_to_segment(structure, group, name) {
-                down.reverse();
-                return Bind::Path { up, down, item };
+            let mut places = Vec::new();
+            add_places(structure, group, name, &[], &mut places);
+            if !places.is_empty() {
+                return Bind::Places { up, places };
             }
             if group == 0 {
                 return Bind::Nowhere;
@@ -244,30 +245,26 @@ impl MessageScope<'_> {
     }
 }
 
-/// A segment directly in a group, or in groups inside it that do not repeat. The way down comes last step first.
-fn route_to_segment(
+/// Where a segment stands directly in a group and in the groups inside it that do not repeat.
+fn add_places(
     structure: &Structure,
     group: usize,
     name: &str,
-) -> Option<(Vec<usize>, usize)> {
-    let items = &structure.groups[group].items;
-    let direct = items
-        .iter()
-        .position(|item| matches!(&item.kind, ItemKind::Segment(own) if own == name));
-    if let Some(item) = direct {
-        return Some((Vec::new(), item));
-    }
-    items
-        .iter()
-        .enumerate()
-        .find_map(|(index, item)| match item.kind {
+    down: &[usize],
+    places: &mut Vec<Place>,
+) {
+    for (index, item) in structure.groups[group].items.iter().enumerate() {
+        match &item.kind {
+            ItemKind::Segment(own) if own == name => places.push(Place {
+                down: down.to_vec(),
+                item: index,
+            }),
             ItemKind::Group(inner) if !item.repeats => {
-                let (mut down, item) = route_to_segment(structure, inner, name)?;
-                down.push(index);
-                Some((down, item))
+                add_places(structure, *inner, name, &[down, &[index]].concat(), places);
             }
-            _ => None,
-        })
+            _ => {}
+        }
+    }
 }
 
 /// A group below another, through groups that do not repeat: the items to walk, and the group.
