@@ -2,6 +2,7 @@
 #   make run            serve, with a private PostgreSQL in ./data
 #   make test           everything CI checks
 #   make lint           formatting, lints, documentation, purity of the pure crates
+#   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
 #   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
@@ -17,6 +18,9 @@ test: toolchain postgres clients packages
 
 lint: toolchain
 	scripts/lint.sh
+
+bench: toolchain postgres
+	scripts/bench.sh
 
 es:
 	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl

@@ -7,8 +7,10 @@ use crate::app::App;
 use crate::bundle::entry::{Entry, Turn};
 use crate::bundle::response;
 use crate::failure::Failure;
+use crate::interaction::search;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::router::Interaction;
 use crate::write;
 use fhir_storage::Change;
 use serde_json::Value;
@@ -36,9 +38,23 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
         }
     }
     write_all(app, writes, &mut replies).await;
+    let mut state = None;
     for read in reads {
         let index = read.index;
-        replies[index] = read.answer(app).await;
+        replies[index] = match read.request.route.interaction {
+            Interaction::SearchType => {
+                read.tell(search::search_within(app, &mut state, &read.request).await)
+            }
+            _ => {
+                // It takes a connection of its own: nobody waits for a second one while holding the first.
+                state = None;
+                read.answer(app).await
+            }
+        };
+    }
+    if let Some(state) = state {
+        // The answers are there; a connection that broke now is replaced by the next that needs one.
+        let _ = state.close().await;
     }
     let text = response::write("batch-response", &outer.base, &replies);
     Ok(Reply::document(text))

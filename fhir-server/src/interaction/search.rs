@@ -9,12 +9,29 @@ use crate::request::Request;
 use crate::url;
 use fhir_model::IssueKind;
 use fhir_search::{Handling, Query, parse};
-use fhir_storage::{Page, SearchPage};
+use fhir_storage::{Page, SearchPage, Snapshot};
 
 pub async fn search(app: &App, request: Request) -> Result<Reply, Failure> {
     let asked = Asked::read(app, &request)?;
     let found = app.store.search(&asked.query, asked.page.clone()).await?;
     Ok(asked.reply(app, &request, &found))
+}
+
+/// One of several searches that follow each other: they read one state on one connection, which saves beginning and ending a
+/// transaction for each. A search that fails gives its state up.
+pub async fn search_within(
+    app: &App,
+    state: &mut Option<Snapshot>,
+    request: &Request,
+) -> Result<Reply, Failure> {
+    let asked = Asked::read(app, request)?;
+    let mut snapshot = match state.take() {
+        Some(snapshot) => snapshot,
+        None => app.store.snapshot().await?,
+    };
+    let found = snapshot.search(&asked.query, asked.page.clone()).await?;
+    *state = Some(snapshot);
+    Ok(asked.reply(app, request, &found))
 }
 
 /// A search, understood: a first page, or the one a `next` link leads to.

@@ -127,7 +127,8 @@ pub struct Person {
 pub fn person(seed: u64, n: u64) -> Person {
     let mut random = Random::new(seed, n);
     Person {
-        identifier: format!("MRN{n:08}"),
+        // Of another seed another patient: a server may be loaded more than once.
+        identifier: format!("MRN{seed}-{n:08}"),
         family: random.pick(FAMILIES),
         given: random.pick(GIVENS),
         birth_date: format!(

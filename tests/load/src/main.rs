@@ -37,6 +37,7 @@ struct Arguments {
     requests: u64,
     #[arg(long, default_value_t = 4)]
     connections: u64,
+    /// Patients and their identifiers follow from it: one that was loaded before cannot be loaded into the same server again.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// All where none is named.

@@ -269,9 +269,11 @@ impl Worker {
                 let ack = self
                     .send(target.mllp.as_deref().ok_or("no --mllp address")?, &message)
                     .await?;
+                // A message without a map is accepted as well, with a warning.
+                let is_clean = !ack.contains("\rERR|");
                 match ack.split('\r').find(|line| line.starts_with("MSA")) {
-                    Some(msa) if msa.starts_with("MSA|AA|") => Ok(()),
-                    _ => Err(format!("not accepted: {ack}")),
+                    Some(msa) if msa.starts_with("MSA|AA|") && is_clean => Ok(()),
+                    _ => Err(format!("not accepted without a warning: {ack}")),
                 }
             }
         }
