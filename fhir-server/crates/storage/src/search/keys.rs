@@ -44,6 +44,7 @@ pub(super) async fn keys(
         want: limit + 1,
         counted: None,
         many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
+        led: plan::led(&query.filter, statistics),
     };
     let short_at = match plan {
         Plan::Filter => {
@@ -75,6 +76,7 @@ struct Run<'a> {
     want: usize,
     counted: Option<u64>,
     many: bool,
+    led: bool,
 }
 
 impl Run<'_> {
@@ -169,6 +171,7 @@ impl Run<'_> {
             after: self.after.as_ref(),
             limit: (self.want - self.found.len()) as i64,
             many: self.many,
+            led: self.led,
         }
     }
 

@@ -23,6 +23,8 @@ const WINDOW_MAX_REFERENCES: i64 = 15_000;
 const WINDOW_MAX_LOOKUPS: i64 = 250;
 /// More rows than this are not asked for one by one in the index.
 pub(super) const LOOKUPS_MAX: f64 = 1_000.0;
+/// Up to so many rows, testing a range on each costs less than reading the range.
+const LED_MAX: f64 = 5_000.0;
 /// More matches than this are not collected to be sorted when their order can be walked.
 pub(super) const FILTER_MAX: f64 = 300_000.0;
 
@@ -107,6 +109,13 @@ pub(super) fn known_hits(test: &Test, statistics: &Statistics) -> f64 {
             .unwrap_or(0.0),
         _ => 0.0,
     }
+}
+
+/// Whether tokens, references or row keys lead to at most [`LED_MAX`] rows.
+pub(super) fn led(filter: &[Test], statistics: &Statistics) -> bool {
+    let hits = filter.iter().map(|test| known_hits(test, statistics));
+    let least = hits.filter(|hits| *hits > 0.0).reduce(f64::min);
+    least.is_some_and(|hits| hits <= LED_MAX)
 }
 
 /// Matches, if the conditions are independent. An estimate.

@@ -141,6 +141,10 @@ impl Sql {
         ));
         self.bind(key).push(" AND ");
         self.any(any, |sql, value| write(sql, &inner, value));
+        if self.led {
+            // The planner would make a join of it, and begin with the range: it takes ranges for small.
+            self.push(" OFFSET 0");
+        }
         self.push(")");
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Selection<'a> {
     pub limit: i64,
     /// Whether so many rows are tested that `_has` is better read once as a whole than asked row by row.
     pub many: bool,
+    /// Whether tokens, references or row keys lead to so few rows that ranges are better tested on each of them.
+    pub led: bool,
 }
 
 /// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
@@ -39,6 +41,7 @@ pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgre
     let mut sql =
         Sql::new("WITH m AS MATERIALIZED (SELECT e.pk, e.last_updated FROM entry e WHERE ");
     sql.many = selection.many;
+    sql.led = selection.led;
     sql.all(selection.filter, selection.types, "e");
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
@@ -181,6 +184,8 @@ struct Sql {
     aliases: usize,
     /// [`Selection::many`].
     many: bool,
+    /// [`Selection::led`].
+    led: bool,
 }
 
 impl Sql {
@@ -189,6 +194,7 @@ impl Sql {
             builder: QueryBuilder::new(start),
             aliases: 0,
             many: false,
+            led: false,
         }
     }
 
