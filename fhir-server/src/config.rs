@@ -49,7 +49,7 @@ settings! {
     elasticsearch_url: Option<String> = "", "ELASTICSEARCH_URL", "URL", "A search cluster. Not used yet: this version answers every search from Postgres, and says so when it starts.";
     base_url: Option<String> = "", "FHIR_BASE_URL", "URL", "The public FHIR base behind a proxy, for Location, fullUrl, links and own-base references; empty: from the request.";
     trust_forwarded: bool = "false", "FHIR_TRUST_FORWARDED", "", "Take the public base from `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both.";
-    mappings_dir: Option<PathBuf> = "", "FHIR_MAPPINGS_DIR", "path", "The mappings; empty: `mappings` in the working directory, else beside or above the executable.";
+    mappings_dir: Option<PathBuf> = "", "FHIR_MAPPINGS_DIR", "path", "The mappings; empty: `mappings` in the working directory, else beside or above the executable. One must be there.";
     profiles_dir: Option<PathBuf> = "", "FHIR_PROFILES_DIR", "path", "Profiles, search parameters and operations; empty: `profiles`, found like the mappings.";
     terminology_dir: Option<PathBuf> = "", "FHIR_TERMINOLOGY_DIR", "path", "Code systems, value sets and concept maps; empty: `terminology`, found like the mappings.";
     site_secret_file: Option<PathBuf> = "", "FHIR_SITE_SECRET_FILE", "path", "A file with the secret that ids derived from v2 messages are made with, where stand-alone listeners share it; empty: the secret in the database.";

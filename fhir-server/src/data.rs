@@ -32,11 +32,8 @@ pub fn load(config: &Config) -> Result<Data, Vec<DataError>> {
     let mut read = |setting: &Option<PathBuf>, name, below, extensions: &[&str]| {
         let mut files = Vec::new();
         match folder(setting.as_deref(), name) {
-            Ok(Some(folder)) => {
-                let folder = folder.join(below);
-                read_folder(&folder, extensions, &mut files, &mut errors);
-            }
-            Ok(None) => {}
+            Ok(folder) => read_folder(&folder.join(below), extensions, &mut files, &mut errors),
+            Err(error) if errors.contains(&error) => {}
             Err(error) => errors.push(error),
         }
         files
@@ -99,25 +96,23 @@ fn hl7v2(files: Vec<DataFile>, definitions: &Definitions) -> Result<Mappings, Ve
     })
 }
 
-/// The folder that was set, which must be there; else `name` in the working directory, beside the executable or above it, if anywhere.
+/// The folder that was set; else `name` in the working directory, beside the executable or above it. It must be somewhere: a server that
+/// starts without its maps would keep every message unmapped, one without its search parameters would index everything anew.
 ///
 /// # Errors
-/// A folder that was set and is not there.
-pub fn folder(setting: Option<&Path>, name: &str) -> Result<Option<PathBuf>, DataError> {
-    if let Some(folder) = setting {
-        return match folder.is_dir() {
-            true => Ok(Some(folder.to_path_buf())),
-            false => Err(error(folder, "no such folder")),
-        };
+/// There is no such folder.
+pub fn folder(setting: Option<&Path>, name: &str) -> Result<PathBuf, DataError> {
+    match setting {
+        Some(folder) if folder.is_dir() => Ok(folder.to_path_buf()),
+        Some(folder) => Err(error(folder, "no such folder")),
+        None => mapping::find_folder(name).ok_or_else(|| {
+            let variable = name.to_uppercase();
+            let reason = format!(
+                "no such folder in the working directory, nor beside or above the program; FHIR_{variable}_DIR says where it is"
+            );
+            error(Path::new(name), reason)
+        }),
     }
-    let working = std::env::current_dir().ok();
-    let executable = std::env::current_exe().ok();
-    let places = working.iter().map(PathBuf::as_path);
-    let above = executable.iter().flat_map(|path| path.ancestors().skip(1));
-    Ok(places
-        .chain(above)
-        .map(|place| place.join(name))
-        .find(|folder| folder.is_dir()))
 }
 
 /// Reads the files with these extensions, in the order of their paths, whatever the file system gives.

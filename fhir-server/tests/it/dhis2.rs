@@ -1,5 +1,6 @@
 //! The DHIS2 exporter against the double of `tests/doubles/dhis2`, which a client of other people has checked first.
 
+use crate::process::ROOT;
 use fhir_definitions::{DataFile, Definitions};
 use fhir_model::ResourceKey;
 use fhir_server::dhis2::Content;
@@ -15,7 +16,6 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const TOKEN: &str = "d2pat_abcdefghijklmnopqrstuvwxyzABCDEF0123456789";
 
 /// The double, for as long as this value lives.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+/// The repository: the data folders are there.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fhir-server");
 
 pub struct Running {
@@ -39,6 +41,7 @@ pub fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .env_remove("DATABASE_URL")
+        .current_dir(ROOT)
         .args(["--http-addr", "127.0.0.1:0", "--log-format", "json"])
         .arg("--data-dir")
         .arg(directory)

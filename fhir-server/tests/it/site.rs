@@ -1,5 +1,6 @@
 //! A server in this process, over real HTTP and a real Postgres, shared by all tests of a run; and the language of the tables.
 
+use crate::process::ROOT;
 use fhir_server::config::{Config, SETTINGS};
 use fhir_server::serve::Server;
 use fhir_server::setting;
@@ -62,6 +63,9 @@ async fn config(settings: HashMap<&'static str, String>) -> Config {
     let mut all = HashMap::from([
         ("http_addr", "127.0.0.1:0".to_string()),
         ("mllp_addr", "off".to_string()),
+        ("mappings_dir", format!("{ROOT}/mappings")),
+        ("profiles_dir", format!("{ROOT}/profiles")),
+        ("terminology_dir", format!("{ROOT}/terminology")),
         ("log_level", "warn".to_string()),
         (
             "database_url",
