@@ -13,7 +13,7 @@
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
-test: toolchain postgres clients packages
+test: toolchain postgres second-postgres clients packages
 	scripts/test.sh
 
 lint: toolchain
@@ -45,6 +45,11 @@ clients:
 
 postgres:
 	scripts/install-postgres.sh
+
+# What the test of `fhir-server upgrade` moves data to. Without a Maven repository it says that it was skipped.
+second-postgres:
+	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip xz:xz-utils
+	-scripts/fetch-postgres-18.sh
 
 toolchain:
 	@scripts/install-packages.sh cc:build-essential

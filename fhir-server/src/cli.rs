@@ -8,6 +8,7 @@ use crate::serve::{self, Opened, Server, StartError};
 use crate::setting::{self, SettingError};
 use crate::{data, dhis2, embed, http, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use fhir_storage::{Copied, PrivatePostgres, Upgraded};
 use hl7_mllp_listener::replay::ReplayError;
 use hl7_mllp_listener::server::raise_open_file_limit;
 use std::io::Write;
@@ -38,6 +39,12 @@ enum Command {
     Migrate,
     /// Index every resource again.
     Reindex,
+    /// Write the whole store into a new file, beside a running server or without one. The file holds patients and the site secret.
+    Backup { file: PathBuf },
+    /// Fill an empty store from a file of `backup`.
+    Restore { file: PathBuf },
+    /// Move the private Postgres to the newest PostgreSQL that is installed.
+    Upgrade,
     /// Check the data folders and print every problem.
     Check,
     /// HL7 v2 messages that came in.
@@ -107,6 +114,9 @@ fn try_run() -> Result<ExitCode, Failed> {
                 })
                 .await
             }
+            Command::Backup { file } => backup(&config, &file).await,
+            Command::Restore { file } => restore(&config, &file).await,
+            Command::Upgrade => upgrade(&config).await,
             Command::Dhis2(command) => {
                 beside(config, async |app, data| report(app, data, &command).await).await
             }
@@ -120,6 +130,49 @@ fn try_run() -> Result<ExitCode, Failed> {
             Command::Settings => Ok(ExitCode::SUCCESS),
         }
     })
+}
+
+async fn backup(config: &Config, file: &Path) -> Result<ExitCode, Failed> {
+    let (url, database) = serve::database_beside(config).await?;
+    let copied = fhir_storage::backup(&url, file).await;
+    if let Some(database) = database {
+        database.stop().await;
+    }
+    let Copied { rows, bytes } = copied?;
+    let file = file.display();
+    say(&format!("{file}: {rows} rows, {bytes} bytes\n"))
+}
+
+async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Failed> {
+    let (url, database) = serve::database(config).await?;
+    let copied = fhir_storage::restore(&url, file).await;
+    if let Some(database) = database {
+        database.stop().await;
+    }
+    say(&format!("{} rows restored\n", copied?.rows))
+}
+
+async fn upgrade(config: &Config) -> Result<ExitCode, Failed> {
+    if config.database_url.is_some() {
+        return Err(fhir_storage::Error::Backup(
+            "DATABASE_URL is set: `upgrade` is for the private Postgres; a database of your own is upgraded with its own tools".into(),
+        )
+        .into());
+    }
+    let data_dir = &config.data_dir;
+    match PrivatePostgres::upgrade(data_dir).await? {
+        None => say("the data are of the newest PostgreSQL that is installed: nothing to do\n"),
+        Some(Upgraded {
+            from,
+            to,
+            kept,
+            kept_bytes,
+        }) => say(&format!(
+            "the data are now of PostgreSQL {to}. Those of PostgreSQL {from} are kept in {} ({} MB); delete them once the server has run well\n",
+            kept.display(),
+            kept_bytes >> 20
+        )),
+    }
 }
 
 async fn replay(app: &Arc<App>, data: &Data, task_id: &str) -> Result<ExitCode, Failed> {

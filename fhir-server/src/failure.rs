@@ -200,7 +200,7 @@ impl From<Error> for Failure {
                     "an error inside the server; its log has the detail under this request's X-Request-Id",
                 )
             }
-            Error::Start(reason) => {
+            Error::Start(reason) | Error::Backup(reason) => {
                 tracing::error!(reason, "the database could not be started");
                 Failure::new(
                     IssueKind::Transient,

@@ -54,13 +54,7 @@ pub struct Opened {
 /// # Errors
 /// What the database says; a data directory that another server uses is refused.
 pub async fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
-    let (url, database) = match &config.database_url {
-        Some(url) => (url.clone(), None),
-        None => {
-            let database = PrivatePostgres::start(&config.data_dir).await?;
-            (database.url().to_string(), Some(database))
-        }
-    };
+    let (url, database) = database(config).await?;
     open_at(url, database, config, data).await
 }
 
@@ -69,12 +63,30 @@ pub async fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
 /// # Errors
 /// As [`open`].
 pub async fn open_beside(config: &Config, data: &Data) -> Result<Opened, StartError> {
-    match (
-        &config.database_url,
-        PrivatePostgres::running(&config.data_dir),
-    ) {
-        (None, Some(url)) => open_at(url, None, config, data).await,
-        _ => open(config, data).await,
+    let (url, database) = database_beside(config).await?;
+    open_at(url, database, config, data).await
+}
+
+/// The URL of the configured database, or a private Postgres that is started for it.
+///
+/// # Errors
+/// [`Error::Start`] with what to do.
+pub async fn database(config: &Config) -> Result<(String, Option<PrivatePostgres>), Error> {
+    if let Some(url) = &config.database_url {
+        return Ok((url.clone(), None));
+    }
+    let database = PrivatePostgres::start(&config.data_dir).await?;
+    Ok((database.url().to_string(), Some(database)))
+}
+
+/// As [`database`], but a private Postgres that runs already is used.
+///
+/// # Errors
+/// As [`database`].
+pub async fn database_beside(config: &Config) -> Result<(String, Option<PrivatePostgres>), Error> {
+    match PrivatePostgres::running(&config.data_dir) {
+        Some(url) if config.database_url.is_none() => Ok((url, None)),
+        _ => database(config).await,
     }
 }
 

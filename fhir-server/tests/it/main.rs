@@ -16,3 +16,4 @@ mod process;
 mod races;
 mod searching;
 mod site;
+mod upgrade;

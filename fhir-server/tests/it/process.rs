@@ -37,6 +37,7 @@ pub fn mappings() -> Vec<String> {
     arguments.map(str::to_string).to_vec()
 }
 
+/// The program on a data directory, without its command.
 pub fn command(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
@@ -52,11 +53,14 @@ pub fn command(directory: &Path) -> Command {
 
 /// Starts `serve` and waits for the line that says where it listens.
 pub fn serve(directory: &Path, arguments: &[String]) -> Running {
-    let mut child = command(directory)
-        .arg("serve")
-        .args(arguments)
-        .spawn()
-        .unwrap();
+    let mut command = command(directory);
+    command.arg("serve").args(arguments);
+    start(command)
+}
+
+/// Starts a command that serves, and waits for the line that says where it listens.
+pub fn start(mut command: Command) -> Running {
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let ready = lines
         .by_ref()
@@ -88,7 +92,7 @@ pub fn terminate(child: &Child) {
     assert!(status.success());
 }
 
-fn off() -> Vec<String> {
+pub fn off() -> Vec<String> {
     ["--mllp-addr", "off"].map(str::to_string).to_vec()
 }
 

@@ -16,6 +16,9 @@ pub enum Error {
     /// The private Postgres could not be started; the text says what to do.
     #[error("{0}")]
     Start(String),
+    /// A backup, restore or upgrade that did not happen; the text says why.
+    #[error("{0}")]
+    Backup(String),
 }
 
 /// A commit that did not happen. Nothing of it was written.

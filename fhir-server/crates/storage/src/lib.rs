@@ -2,6 +2,7 @@
 //!
 //! [`Store::commit`] is the only road to a committed change, [`Store::search`] the only one to a search result.
 
+pub mod backup;
 pub mod change;
 pub mod error;
 pub mod private_postgres;
@@ -12,9 +13,10 @@ mod store;
 pub mod testing;
 pub mod write;
 
+pub use backup::{Copied, backup, restore};
 pub use change::{Answer, Change, Effect, Outcome, Read, Target, VersionMatch};
 pub use error::{CommitError, Error};
-pub use private_postgres::PrivatePostgres;
+pub use private_postgres::{PrivatePostgres, Upgraded};
 pub use read::{InstanceHistory, StoredResource, Version};
 pub use search::{Page, SearchPage, Snapshot};
 pub use store::{PoolUse, Store, StoreSettings};

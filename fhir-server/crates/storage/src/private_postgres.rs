@@ -5,6 +5,7 @@
 
 mod binaries;
 mod directory;
+mod upgrade;
 
 use crate::error::Error;
 use binaries::Binaries;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+pub use upgrade::Upgraded;
 
 /// Longest wait for a start (crash recovery included) and for an orderly stop.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
@@ -53,12 +55,18 @@ impl PrivatePostgres {
     /// or what Postgres itself said.
     pub async fn start(data_dir: &Path) -> Result<PrivatePostgres, Error> {
         let data_dir = data_dir.to_path_buf();
+        PrivatePostgres::launch(move || prepare(&data_dir)).await
+    }
+
+    async fn launch(
+        prepare: impl FnOnce() -> Result<(Binaries, Directory), Error> + Send + 'static,
+    ) -> Result<PrivatePostgres, Error> {
         let state = Arc::new(Shared::default());
         let (started, answer) = oneshot::channel();
         let shared = Arc::clone(&state);
         let supervisor = std::thread::Builder::new()
             .name("private-postgres".into())
-            .spawn(move || supervise(&data_dir, &shared, started))
+            .spawn(move || supervise(prepare, &shared, started))
             .map_err(|error| Error::Start(format!("no thread for Postgres: {error}")))?;
         let mut postgres = PrivatePostgres {
             url: String::new(),
@@ -145,8 +153,12 @@ impl Shared {
 type Started = oneshot::Sender<Result<(String, PathBuf), Error>>;
 
 /// The life of the supervisor thread.
-fn supervise(data_dir: &Path, shared: &Shared, started: Started) {
-    let (binaries, directory) = match prepare(data_dir) {
+fn supervise(
+    prepare: impl FnOnce() -> Result<(Binaries, Directory), Error>,
+    shared: &Shared,
+    started: Started,
+) {
+    let (binaries, directory) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
             // The caller may have given up; then there is no one to tell.
@@ -267,8 +279,9 @@ fn spawn(binaries: &Binaries, directory: &Directory) -> std::io::Result<Child> {
         .arg("-D")
         .arg(directory.pgdata())
         .arg("-k")
-        .arg(directory.socket());
-    for (name, value) in settings(memory_mb()) {
+        .arg(directory.socket())
+        .args(["-p", &directory.port().to_string()]);
+    for (name, value) in settings(memory_mb(), compression(binaries, directory)) {
         command.arg("-c").arg(format!("{name}={value}"));
     }
     command.stdout(log.try_clone()?).stderr(log);
@@ -304,8 +317,21 @@ fn command(binaries: &Binaries, directory: &Directory, program: &str) -> Command
     command
 }
 
+/// The best compression that this Postgres was built with.
+fn compression(binaries: &Binaries, directory: &Directory) -> &'static str {
+    let asked = command(binaries, directory, "postgres")
+        .arg("-D")
+        .arg(directory.pgdata())
+        .args(["-C", "wal_compression", "-c", "wal_compression=lz4"])
+        .output();
+    match asked {
+        Ok(answer) if answer.status.success() => "lz4",
+        _ => "pglz",
+    }
+}
+
 /// Server settings, for a machine with this much memory. Measured for this store; the reasons stand in docs/adr/0002-postgres-layout.md.
-fn settings(memory_mb: u64) -> Vec<(&'static str, String)> {
+fn settings(memory_mb: u64, compression: &str) -> Vec<(&'static str, String)> {
     let mb = |part: u64, least: u64, most: u64| format!("{}MB", part.clamp(least, most));
     [
         // Who can reach it, and what it may write down: no statement, parameter or key value in its log.
@@ -326,10 +352,10 @@ fn settings(memory_mb: u64) -> Vec<(&'static str, String)> {
         ("fsync", "on".into()),
         ("synchronous_commit", "on".into()),
         ("wal_level", "replica".into()),
-        ("wal_compression", "lz4".into()),
+        ("wal_compression", compression.into()),
         ("checkpoint_timeout", "15min".into()),
         ("max_wal_size", "4GB".into()),
-        ("default_toast_compression", "lz4".into()),
+        ("default_toast_compression", compression.into()),
         // Plans.
         ("jit", "off".into()),
         ("random_page_cost", "1.1".into()),

@@ -3,8 +3,9 @@
 use crate::error::Error;
 use arc_swap::ArcSwap;
 use fhir_definitions::Definitions;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -206,14 +207,26 @@ async fn check_server(pool: &PgPool) -> Result<(), Error> {
 }
 
 async fn migrate(pool: &PgPool) -> Result<(), Error> {
-    use sqlx::migrate::MigrateError;
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    MIGRATIONS.run(pool).await.map_err(migrate_error)
+}
+
+/// Makes the tables as they were at migration `target`.
+pub(crate) async fn migrate_to(connection: &mut PgConnection, target: i64) -> Result<(), Error> {
+    let done = match MIGRATIONS.version_exists(target) {
+        true => MIGRATIONS.run_to(target, connection).await,
+        false => Err(MigrateError::VersionMissing(target)),
+    };
+    done.map_err(migrate_error)
+}
+
+fn migrate_error(error: MigrateError) -> Error {
+    match error {
         MigrateError::Execute(error) => Error::from(error),
         MigrateError::VersionMissing(version) => Error::Start(format!(
             "the database has migration {version}, which this version of the server does not know: use the later version"
         )),
         error => Error::Start(format!("migrating the database: {error}")),
-    })
+    }
 }
 
 async fn site_secret(pool: &PgPool) -> Result<[u8; 32], Error> {

@@ -36,8 +36,9 @@ fn choose(installed: &[Binaries], data: Option<u32>) -> Result<Binaries, String>
     let same = installed.iter().rfind(|found| found.major == major);
     same.cloned().ok_or_else(|| {
         format!(
-            "the data were made by PostgreSQL {major}, but {} is installed: install PostgreSQL {major} beside it and start again, \
-             then `fhir-server upgrade` moves the data to {}",
+            "the data were made by PostgreSQL {major}, but {} is installed: install PostgreSQL {major} beside it \
+             (Debian: `apt-get install postgresql-{major}`, from apt.postgresql.org where the release has it no more); \
+             the server then starts, and `fhir-server upgrade` moves the data to {}",
             newest.major, newest.major
         )
     })

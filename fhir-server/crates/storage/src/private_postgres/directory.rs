@@ -7,8 +7,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Part of the socket's name.
+const PORT: u16 = 5432;
 /// A socket's whole path may have 107 bytes on Linux; the file name needs 19.
 const SOCKET_DIR_MAX: usize = 107 - "/.s.PGSQL.5432".len();
 /// The log is begun anew past this size, in bytes; one older one is kept.
@@ -20,9 +23,10 @@ pub(super) struct Directory {
     root: PathBuf,
     pgdata: PathBuf,
     socket: PathBuf,
+    port: u16,
     user: Option<User>,
     /// Held by flock; the kernel gives it back however the server ends.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 /// Whom Postgres runs as when the server is root, which Postgres refuses to be.
@@ -48,9 +52,29 @@ impl Directory {
             root,
             pgdata,
             socket,
+            port: PORT,
             user,
-            _lock: lock,
+            _lock: Arc::new(lock),
         })
+    }
+
+    /// Another cluster below the same lock: `pgdata.<suffix>`.
+    pub(super) fn beside(&self, suffix: &str, port: u16) -> Directory {
+        let mut other = self.at_port(port);
+        other.pgdata.set_extension(suffix);
+        other
+    }
+
+    /// The same cluster, where nobody looks for a serving one.
+    pub(super) fn at_port(&self, port: u16) -> Directory {
+        Directory {
+            root: self.root.clone(),
+            pgdata: self.pgdata.clone(),
+            socket: self.socket.clone(),
+            port,
+            user: self.user,
+            _lock: Arc::clone(&self._lock),
+        }
     }
 
     pub(super) fn pgdata(&self) -> &Path {
@@ -59,6 +83,11 @@ impl Directory {
 
     pub(super) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// TCP is off; it is part of the name of the socket.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn user(&self) -> Option<User> {
@@ -71,7 +100,7 @@ impl Directory {
 
     /// The URL with the socket's directory as the host, percent-encoded.
     pub(super) fn url(&self) -> String {
-        url(&self.socket)
+        url(&self.socket, self.port)
     }
 
     /// The major version that made the data; `None` before the first start.
@@ -90,10 +119,8 @@ impl Directory {
         }
         let failed = |error: io::Error| Error::Start(format!("{}: {error}", self.pgdata.display()));
         let unfinished = self.pgdata.with_extension("new");
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => private_dir(&unfinished, self.user).map_err(failed)?,
-        }
+        remove_all(&unfinished).map_err(failed)?;
+        private_dir(&unfinished, self.user).map_err(failed)?;
         let output = super::command(binaries, self, "initdb")
             .args(["--username=fhir", "--encoding=UTF8", "--locale=C"])
             .args(["--auth-local=trust", "--auth-host=reject", "--pgdata"])
@@ -105,10 +132,7 @@ impl Directory {
             return Err(Error::Start(format!("initdb failed: {}", said.trim())));
         }
         fs::rename(&unfinished, &self.pgdata).map_err(failed)?;
-        let parent = self.pgdata.parent().unwrap_or(&self.root);
-        File::open(parent)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        sync_dir(&self.pgdata).map_err(failed)
     }
 
     /// Whether the postmaster with this number accepts connections. Line 1 of its file is its number, line 8 its state.
@@ -195,10 +219,10 @@ pub(super) fn running(data_dir: &Path) -> Option<String> {
     }
     let lock = File::open(data_dir.join("lock")).ok()?;
     // Shared, so that several who ask do not take each other for the server.
-    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| url(&socket))
+    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| url(&socket, PORT))
 }
 
-fn url(socket: &Path) -> String {
+fn url(socket: &Path, port: u16) -> String {
     let mut host = String::new();
     for byte in socket.to_string_lossy().bytes() {
         match byte {
@@ -206,7 +230,7 @@ fn url(socket: &Path) -> String {
             _ => host.push_str(&format!("%{byte:02X}")),
         }
     }
-    format!("postgres://fhir@{host}/postgres")
+    format!("postgres://fhir@{host}:{port}/postgres")
 }
 
 /// Takes the lock on the directory, or names the process that holds it.
@@ -316,6 +340,19 @@ fn socket(root: &Path, user: Option<User>) -> io::Result<PathBuf> {
     private_dir(&short, user)?;
     std::os::unix::fs::symlink(&short, &place)?;
     Ok(short)
+}
+
+/// Removes a folder, if there is one.
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// Makes the renaming of `path` last.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 fn private_dir(path: &Path, user: Option<User>) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The store against a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
 mod commit;
 mod concurrency;
 mod definitions;
