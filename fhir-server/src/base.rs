@@ -13,6 +13,11 @@ pub fn of(app: &App, headers: &HeaderMap) -> Result<String, Failure> {
     if app.config.base_url.is_some() {
         return Ok(app.config.own_base());
     }
+    // RFC 9112 3.2: what a proxy and we would read differently.
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        let reason = "there are two Host headers";
+        return Err(Failure::new(IssueKind::Syntax, reason));
+    }
     let text = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
         // Proxies append: the first one is the client's.

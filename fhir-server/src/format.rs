@@ -64,6 +64,13 @@ pub fn without_format(parameters: Parameters) -> Parameters {
 /// # Errors
 /// UnsupportedMediaType (415).
 pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(), Failure> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::new(
+            IssueKind::UnsupportedMediaType,
+            "a body with a Content-Encoding cannot be read; send it as it is",
+        ));
+    }
     let text = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -178,6 +185,16 @@ mod tests {
                 (expect, 0),
                 "{accept} {format:?}"
             );
+        }
+    }
+
+    #[test]
+    fn content_encodings() {
+        for (encoding, ok) in [("identity", true), ("gzip", false), ("br", false)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, FHIR_JSON.parse().unwrap());
+            headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
+            assert_eq!(check_content_type(&headers, None).is_ok(), ok, "{encoding}");
         }
     }
 

@@ -144,11 +144,12 @@ impl Request {
                 IssueKind::Syntax,
                 "If-Match and If-None-Match exclude each other",
             )),
+            (Some("*"), false) => Ok(VersionMatch::Present),
             (Some(tag), false) => match version_of(tag) {
                 Some(version) => Ok(VersionMatch::Is(version)),
                 None => Err(Failure::new(
                     IssueKind::Syntax,
-                    "If-Match must be one version, as W/\"3\"",
+                    "If-Match must be * or one version, as W/\"3\"",
                 )),
             },
         }
@@ -193,15 +194,17 @@ impl Request {
 pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// The number in `W/"3"`, `"3"` or `3`.
+/// The number in `W/"3"`, `"3"` or `3`; 0, which no version has, for a tag that is well formed and none of ours. `None`: no entity tag.
 pub fn version_of(tag: &str) -> Option<i32> {
     let tag = tag.trim();
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
-    let tag = match tag.strip_prefix('"') {
-        Some(quoted) => quoted.strip_suffix('"')?,
-        None => tag,
+    let digits = match tag.strip_prefix('"') {
+        Some(quoted) => quoted
+            .strip_suffix('"')
+            .filter(|opaque| !opaque.contains('"'))?,
+        None => Some(tag).filter(|tag| tag.starts_with(|c: char| c.is_ascii_digit()))?,
     };
-    tag.parse().ok().filter(|version| *version > 0)
+    Some(digits.parse().unwrap_or(0).max(0))
 }
 
 /// `return` and `handling` of the Prefer headers; unknown preferences are ignored, as RFC 7240 asks.
@@ -261,11 +264,13 @@ mod tests {
             ("3", Some(3)),
             (" W/\"3\" ", Some(3)),
             ("W/\"3", None),
-            ("W/\"x\"", None),
-            ("W/\"0\"", None),
+            ("W/\"x\"", Some(0)),
+            ("\"-1\"", Some(0)),
+            ("x", None),
+            ("W/\"0\"", Some(0)),
             ("*", None),
             ("W/\"1\", W/\"2\"", None),
-            ("99999999999", None),
+            ("99999999999", Some(0)),
         ] {
             assert_eq!(version_of(tag), expect, "{tag}");
         }

@@ -123,6 +123,11 @@ impl Server {
         // First the port: a second server on one address must not touch the database.
         let http = listen("FHIR_HTTP_ADDR", config.http_addr).await?;
         let http_addr = http.local_addr().unwrap_or(config.http_addr);
+        // With port 0 the own base is known only now.
+        let config = Config {
+            http_addr,
+            ..config
+        };
         let mllp = match config.mllp_addr {
             Some(addr) => Some(listen("FHIR_MLLP_ADDR", addr).await?),
             None => None,

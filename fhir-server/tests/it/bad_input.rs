@@ -132,6 +132,7 @@ async fn sockets() {
         (&b"\x00\x01\x02garbage\r\n\r\n"[..], "400"),
         (b"GET /fhir/Patient/none HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n", "400"),
         (b"GET /fhir/Patient/none HTTP/1.1\r\nHost: x<script>\r\nConnection: close\r\n\r\n", "400"),
+        (b"GET /fhir/Patient/none HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n", "400"),
         (b"GET /fhir/Patient/none HTTP/1.0\r\n\r\n", "404"),
         (b"POST /fhir/Patient HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{", "413"),
         (b"POST /fhir/Patient HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n", "400"),

@@ -382,7 +382,7 @@ async fn refusals() {
             "400 ; ~Bundle.entry[0]",
         ),
         (
-            vec![with(put("nm"), "ifMatch", "W/\"x\"")],
+            vec![with(put("nm"), "ifMatch", "W/\"x")],
             "400 ; ~Bundle.entry[0]",
         ),
     ] {

@@ -6,6 +6,7 @@ mod bad_input;
 mod bridge;
 mod bundles;
 mod conditional;
+mod conformance;
 mod crash;
 mod crud;
 mod dhis2;

@@ -52,7 +52,7 @@ async fn run_step(
     if let Some(message) = &step.mllp {
         let message = replace(message, variables)?.trim_end().replace('\n', "\r");
         let control_id = message
-            .split(['\r', '|'])
+            .split(['\r', separator(&message)])
             .nth(9)
             .unwrap_or_default()
             .to_owned();
@@ -61,7 +61,7 @@ async fn run_step(
             .split('\r')
             .find(|l| l.starts_with("MSA"))
             .unwrap_or_default()
-            .split('|')
+            .split(separator(&answer))
             .collect();
         if msa.get(2).copied() != Some(control_id.as_str()) {
             return Err(format!("MSA-2 is {:?}, not {control_id}", msa.get(2)));
@@ -107,7 +107,9 @@ async fn run_step(
     let answer = request.send().await.map_err(|e| e.to_string())?;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let text = answer.text().await.map_err(|e| e.to_string())?;
-    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    // `body: $absent` expects no content at all.
+    let body: Option<Value> =
+        (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap_or(Value::Null));
     let header = |name: &str| {
         headers
             .get(name)
@@ -133,7 +135,7 @@ async fn run_step(
         }
     }
     if let Some(expect) = &step.expect.body
-        && let Some(why) = difference(&replace_all(expect, variables)?, Some(&body), "body")
+        && let Some(why) = difference(&replace_all(expect, variables)?, body.as_ref(), "body")
     {
         return Err(tell(why));
     }
@@ -147,7 +149,7 @@ async fn run_step(
             Some(("header", header_name)) => header(header_name),
             Some(("body", path)) => path
                 .split('.')
-                .try_fold(&body, |at, part| {
+                .try_fold(body.as_ref().unwrap_or(&Value::Null), |at, part| {
                     part.parse::<usize>()
                         .ok()
                         .and_then(|i| at.get(i))
@@ -165,6 +167,12 @@ async fn run_step(
         );
     }
     Ok(())
+}
+
+/// MSH-1.
+fn separator(message: &str) -> char {
+    let message = message.trim_start_matches('\x0b');
+    message.chars().nth(3).unwrap_or('|')
 }
 
 fn replace(text: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {

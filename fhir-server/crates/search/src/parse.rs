@@ -130,6 +130,11 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
             "a search parameter is longer than {VALUE_BYTES_MAX} bytes"
         )));
     }
+    // What only one of them could decide, and the specification says nothing of which.
+    let once = ["_sort", "_count", "_total", "_summary"];
+    if once.contains(&name) && query.applied.iter().any(|(given, _)| given == name) {
+        return Err(Refusal::invalid(format!("{name} may be given once only")));
+    }
     match name {
         "_sort" => query.sort = sort(context, &query.types, text)?,
         "_count" => {

@@ -107,6 +107,12 @@ impl Parser<'_> {
         }
         if modifier == Some("missing") {
             allowed(&parameter, "missing")?;
+            // "For all parameters (except combinations)".
+            if parameter.kind == ParameterType::Composite {
+                return Err(Refusal::unknown(format!(
+                    "the modifier :missing cannot be used on {code}, a composite"
+                )));
+            }
             let missing = match text {
                 "true" => true,
                 "false" => false,

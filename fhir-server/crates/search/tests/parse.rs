@@ -394,6 +394,15 @@ fn refused() {
             "the search parameter code-value-quantity cannot have a system without a code in a part",
         ),
         (
+            "Observation?code-value-quantity:missing=true",
+            "the modifier :missing cannot be used on code-value-quantity, a composite",
+        ),
+        ("Patient?_count=1&_count=2", "_count may be given once only"),
+        (
+            "Patient?_sort=_id&_sort=-_id",
+            "_sort may be given once only",
+        ),
+        (
             "Patient?gender:missing=maybe",
             "gender:missing must be true or false",
         ),

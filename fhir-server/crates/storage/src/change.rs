@@ -50,6 +50,8 @@ pub enum VersionMatch {
     Any,
     /// `If-Match: W/"n"`: the current version must be this one.
     Is(i32),
+    /// `If-Match: *`: there must be a current version.
+    Present,
     /// `If-None-Match: *`: there must be no current version.
     Absent,
 }

@@ -6,6 +6,7 @@
 mod apply;
 mod body;
 mod keys;
+mod links;
 mod lookup;
 mod plan;
 mod prepare;

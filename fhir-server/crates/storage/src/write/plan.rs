@@ -90,7 +90,7 @@ impl Plan {
             } = &mut change.action
             {
                 let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
-                *late = rewriting.known(resource);
+                *late = rewriting.known(definitions, resource);
                 *versioned = references::ask_for_versions(resource);
                 for (text, resource_type, query) in rewriting.conditional(resource) {
                     let query = condition(definitions, base, &resource_type, &query);

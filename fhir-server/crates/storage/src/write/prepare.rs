@@ -228,6 +228,7 @@ impl Preparing<'_> {
             .map(|(text, found)| (text.clone(), found.key.clone()))
             .collect();
         Rewriting::new(&self.urls, change.full_url.as_deref(), self.base).rest(
+            self.definitions,
             &mut resource,
             &keys,
             &conditional,
@@ -247,6 +248,10 @@ fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error
         (VersionMatch::Is(wanted), current) if current != Some(wanted) => Err(refuse(
             IssueKind::VersionConflict,
             "the current version is not the one that If-Match names",
+        )),
+        (VersionMatch::Present, None) => Err(refuse(
+            IssueKind::VersionConflict,
+            "there is no current version, and If-Match asks for one",
         )),
         (VersionMatch::Absent, Some(_)) => Err(refuse(
             IssueKind::VersionConflict,

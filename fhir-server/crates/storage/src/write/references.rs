@@ -1,6 +1,8 @@
 //! References within a commit (<https://hl7.org/fhir/R5/http.html#trules>): to the fullUrls of other changes, and conditional ones.
 
+use super::links::rewrite_links;
 use super::plan::{Action, Identity, Planned};
+use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_model::reference::{Reference, rewrite_references};
 use serde_json::{Map, Value};
@@ -51,8 +53,19 @@ impl<'a> Rewriting<'a> {
     }
 
     /// Rewrites what is known already; tells whether something is left that only the database knows.
-    pub(super) fn known(&self, resource: &mut Map<String, Value>) -> bool {
+    pub(super) fn known(
+        &self,
+        definitions: &Definitions,
+        resource: &mut Map<String, Value>,
+    ) -> bool {
         let mut late = false;
+        self.links(definitions, resource, &mut |place| match place {
+            Place::Known(key) => Some(key.clone()),
+            Place::Change(_) => {
+                late = true;
+                None
+            }
+        });
         visit(resource, &mut |text| match self.place(text) {
             Some((Place::Known(key), fragment)) => Some(format!("{key}{fragment}")),
             Some((Place::Change(_), _)) => {
@@ -73,10 +86,15 @@ impl<'a> Rewriting<'a> {
     /// Rewrites the rest: `changes` are the keys of the changes by condition, `conditional` those of the conditional references.
     pub(super) fn rest(
         &self,
+        definitions: &Definitions,
         resource: &mut Map<String, Value>,
         changes: &HashMap<usize, ResourceKey>,
         conditional: &HashMap<String, ResourceKey>,
     ) {
+        self.links(definitions, resource, &mut |place| match place {
+            Place::Change(index) => changes.get(index).cloned(),
+            Place::Known(_) => None,
+        });
         visit(resource, &mut |text| match self.place(text) {
             Some((Place::Change(index), fragment)) => {
                 changes.get(index).map(|key| format!("{key}{fragment}"))
@@ -101,6 +119,22 @@ impl<'a> Rewriting<'a> {
             }
         });
         found
+    }
+
+    /// Rewrites the links that are no references. They are whole URLs: nothing is relative to the entry, and nothing a condition.
+    fn links(
+        &self,
+        definitions: &Definitions,
+        resource: &mut Map<String, Value>,
+        key: &mut dyn FnMut(&Place) -> Option<ResourceKey>,
+    ) {
+        if self.urls.is_empty() {
+            return;
+        }
+        rewrite_links(definitions, resource, &mut |text| {
+            let key = key(self.urls.get(&normal(text))?)?;
+            Some(key.to_string())
+        });
     }
 
     /// Where the reference leads within the commit, and its `#fragment`.
