@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that there is a PostgreSQL >= 15 the server can start for itself. Nothing to do where DATABASE_URL or PG_BIN names one.
+# Makes sure that there is a PostgreSQL >= 15 the server can start for itself. Nothing to do where DATABASE_URL names one.
 set -euo pipefail
-[ -z "${DATABASE_URL:-}" ] && [ -z "${PG_BIN:-}" ] || exit 0
+[ -z "${DATABASE_URL:-}" ] || exit 0
 for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb "$(command -v initdb || true)"; do
   [ -x "$initdb" ] || continue
   major=$("$initdb" --version | sed -E 's/.* ([0-9]+).*/\1/')
