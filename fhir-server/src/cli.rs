@@ -9,12 +9,14 @@ use crate::setting::{self, SettingError};
 use crate::{data, dhis2, embed, http, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fhir_storage::{Copied, PrivatePostgres, Upgraded};
+use hl7_mllp_listener::client::send_files;
 use hl7_mllp_listener::replay::ReplayError;
 use hl7_mllp_listener::server::raise_open_file_limit;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -61,6 +63,16 @@ enum Command {
 enum Hl7v2 {
     /// Run a message again that was refused or had no map, by the id of its Task in the journal.
     Replay { task_id: String },
+    /// Send the messages of files over MLLP and print the answers; fails if one is not accepted.
+    Send {
+        /// Host and port of any MLLP listener.
+        address: String,
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Longest wait for an answer, in seconds.
+        #[arg(long, default_value_t = 30)]
+        timeout_seconds: u64,
+    },
 }
 
 /// What goes wrong outside a running server; the text is for the person at the terminal.
@@ -122,6 +134,18 @@ fn try_run() -> Result<ExitCode, Failed> {
             }
             Command::Hl7v2(Hl7v2::Replay { task_id }) => {
                 beside(config, async |app, data| replay(app, data, &task_id).await).await
+            }
+            Command::Hl7v2(Hl7v2::Send {
+                address,
+                files,
+                timeout_seconds,
+            }) => {
+                let timeout = Duration::from_secs(timeout_seconds);
+                let refused = send_files(&address, &files, timeout, &mut std::io::stdout()).await?;
+                Ok(match refused {
+                    0 => ExitCode::SUCCESS,
+                    _ => ExitCode::FAILURE,
+                })
             }
             Command::Check => {
                 let data = data::load(&config).map_err(StartError::Data)?;

@@ -119,6 +119,11 @@ impl Server {
                 "ELASTICSEARCH_URL is set but not used by this version: Postgres answers every search"
             );
         }
+        if config.base_url.is_none() && config.http_addr.ip().is_unspecified() {
+            tracing::warn!(
+                "FHIR_BASE_URL is not set: absolute references to this server under the name that clients use are taken for references elsewhere"
+            );
+        }
         let data = data::load(&config).map_err(StartError::Data)?;
         // First the port: a second server on one address must not touch the database.
         let http = listen("FHIR_HTTP_ADDR", config.http_addr).await?;

@@ -4,7 +4,8 @@
 use crate::codec::{Frame, MllpCodec};
 use crate::header::Header;
 use bytes::{Bytes, BytesMut};
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
@@ -31,6 +32,47 @@ pub struct Acknowledgment {
     pub control_id: String,
     /// The ERR segments, as sent.
     pub errors: Vec<String>,
+}
+
+/// Sends the message of each file, framed or not, over one connection, and writes a line for each: file, MSA-1, MSA-2, ERR segments.
+/// Gives the number of messages that were not accepted.
+///
+/// # Errors
+/// A file that cannot be read, or a message without an answer; the text names the file.
+pub async fn send_files(
+    address: &str,
+    files: &[PathBuf],
+    timeout: Duration,
+    out: &mut (dyn Write + Send),
+) -> Result<usize> {
+    let mut client = Client::connect(address, timeout).await?;
+    let mut refused = 0;
+    for file in files {
+        let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
+        let answer = client.exchange(read_unframed(file).map_err(named)?).await;
+        let answer = answer.map_err(named)?;
+        refused += usize::from(!matches!(answer.code.as_str(), "AA" | "CA"));
+        let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
+        writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
+    }
+    Ok(refused)
+}
+
+/// The message of a file. Files are often saved with their MLLP frame.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_unframed(file: &Path) -> Result<Bytes> {
+    let bytes = std::fs::read(file)?;
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, 0x0B))
+        .unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0x1C)
+        .unwrap_or(bytes.len());
+    Ok(Bytes::from(bytes).slice(start.min(end)..end))
 }
 
 impl Client {

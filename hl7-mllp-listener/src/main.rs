@@ -1,8 +1,7 @@
 //! The listener alone: MLLP in, transactions over HTTP to a FHIR server.
 
-use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use hl7_mllp_listener::client::Client;
+use hl7_mllp_listener::client::{read_unframed, send_files};
 use hl7_mllp_listener::explain::Explanation;
 use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::mapping::Mappings;
@@ -203,47 +202,17 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 }
 
 fn explain(file: &Path) -> Result<ExitCode, Failure> {
-    let message = Message::parse(&read_unframed(file)?, &TextOptions::default())?;
+    let raw = read_unframed(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let message = Message::parse(&raw, &TextOptions::default())?;
     write!(std::io::stdout(), "{}", Explanation(&message))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Fails if any message was not accepted.
 async fn send(address: &str, files: &[PathBuf], timeout: Duration) -> Result<ExitCode, Failure> {
-    let mut client = Client::connect(address, timeout).await?;
-    let mut refused = 0;
-    for file in files {
-        let answer = match client.exchange(read_unframed(file)?).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(format!("{}: {error}", file.display()).into()),
-        };
-        refused += usize::from(!matches!(answer.code.as_str(), "AA" | "CA"));
-        let errors = answer.errors.join(" ");
-        writeln!(
-            std::io::stdout(),
-            "{}\t{}\t{}\t{errors}",
-            file.display(),
-            answer.code,
-            answer.control_id
-        )?;
-    }
-    Ok(if refused == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let refused = send_files(address, files, timeout, &mut std::io::stdout()).await?;
+    Ok(match refused {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
-}
-
-/// Files are often saved with their MLLP frame.
-fn read_unframed(file: &Path) -> Result<Bytes, Failure> {
-    let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let start = bytes
-        .iter()
-        .position(|byte| !matches!(byte, 0x0B))
-        .unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0x1C)
-        .unwrap_or(bytes.len());
-    Ok(Bytes::from(bytes).slice(start.min(end)..end))
 }

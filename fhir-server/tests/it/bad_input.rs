@@ -32,7 +32,7 @@ async fn bodies() {
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[{"family":"a\u0000b"}]}"#,
-            "422 ; /issue/0/expression/0 = name[0].family",
+            "422 ; /issue/0/expression/0 = Patient.name[0].family",
         ),
         (
             "POST Patient",

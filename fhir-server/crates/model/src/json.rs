@@ -29,7 +29,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Issue> {
                 format!("{what} at line {}, column {}", error.line(), error.column()),
             )
         })?;
-    check(&value, &mut String::new(), 0)?;
+    let mut place = resource_type(&value).unwrap_or_default().to_owned();
+    check(&value, &mut place, 0)?;
     restore_exponents(&mut value, bytes);
     Ok(value)
 }
@@ -226,6 +227,11 @@ mod tests {
                 Some("a[0].b"),
             ),
             (r#"{"a":1e999999}"#, IssueKind::Value, Some("a")),
+            (
+                r#"{"resourceType":"Basic","a":["\u0000"]}"#,
+                IssueKind::Value,
+                Some("Basic.a[0]"),
+            ),
             (r#"{"a":1,"b":{"c":1,"c":2}}"#, IssueKind::Syntax, None),
             (
                 r#"{"$serde_json::private::Number":{}}"#,

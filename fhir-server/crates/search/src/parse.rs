@@ -1,7 +1,7 @@
 //! A search URL's parameters to a [`Query`] (<https://hl7.org/fhir/R5/search.html>).
 //!
-//! Parameters of the result's shape (`_format`, `_pretty`, `_elements`, `_contained`, `_containedType`, and `_summary` other than `count` and
-//! `false`) are the caller's: they are taken into `applied`, and change nothing here. Values are never repeated in an issue.
+//! `_format` and `_pretty` are the caller's. `_elements` and `_summary` other than `count` and `false` may be answered with whole resources;
+//! then they are not among what was `applied`. Values are never repeated in an issue.
 //!
 //! A parameter without a value (`name=`) is ignored, as the specification says. What is unknown is an error, or a warning under
 //! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
@@ -18,6 +18,11 @@ pub enum Handling {
     Strict,
     /// It is ignored, and a warning says so.
     Lenient,
+}
+
+/// A client that asks for a part of each resource must expect the whole (<https://hl7.org/fhir/R5/search.html#elements>).
+fn whole_instead(name: &str, value: &str) -> bool {
+    name == "_elements" || name == "_summary" && matches!(value, "true" | "text" | "data")
 }
 
 /// What the parser must know besides the parameters.
@@ -100,6 +105,7 @@ pub fn parse(
             continue;
         }
         match one(context, &mut query, name, value) {
+            Ok(()) if whole_instead(name, value) => {}
             Ok(()) => query.applied.push((name.clone(), value.clone())),
             Err(Refusal::Unknown(issue)) if context.handling == Handling::Lenient => {
                 query.issues.push(Issue {
@@ -165,7 +171,13 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
                 ));
             }
         },
-        "_format" | "_pretty" | "_elements" | "_contained" | "_containedType" => {}
+        "_format" | "_pretty" | "_elements" => {}
+        "_contained" if text == "false" => {}
+        "_contained" | "_containedType" => {
+            return Err(Refusal::invalid(
+                "contained resources are not searched; _contained=false says so",
+            ));
+        }
         _ => match name.split_once(':').unwrap_or((name, "")) {
             ("_include", modifier) => include(context, query, false, modifier, text)?,
             ("_revinclude", modifier) => include(context, query, true, modifier, text)?,
