@@ -1,4 +1,4 @@
-//! Batch and transaction.
+//! Batch and transaction. Long because each case is a whole bundle.
 
 use crate::site::{Answer, Site, shared};
 use serde_json::{Value, json};

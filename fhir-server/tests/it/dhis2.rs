@@ -1,4 +1,5 @@
 //! The DHIS2 exporter against the double of `tests/doubles/dhis2`, which a client of other people has checked first.
+//! Long because each case has its resources, its plan and both families of answers beside it.
 
 use crate::process::ROOT;
 use fhir_definitions::{DataFile, Definitions};

@@ -1,4 +1,4 @@
-//! Validation as data: small resources, and for each what is wrong with it and where.
+//! Validation as data: small resources, and for each what is wrong with it and where. Long because it is one table.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

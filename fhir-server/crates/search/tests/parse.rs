@@ -1,4 +1,4 @@
-//! What search URLs mean, over the real definitions.
+//! What search URLs mean, over the real definitions. Long because it is tables of URLs.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
