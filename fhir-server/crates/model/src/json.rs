@@ -2,6 +2,7 @@
 
 use crate::decimal::Decimal;
 use crate::issue::{Issue, IssueKind};
+use crate::reference::is_type_name;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -29,7 +30,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Issue> {
                 format!("{what} at line {}, column {}", error.line(), error.column()),
             )
         })?;
-    let mut place = resource_type(&value).unwrap_or_default().to_owned();
+    let named = resource_type(&value).filter(|name| is_type_name(name));
+    let mut place = named.unwrap_or_default().to_owned();
     check(&value, &mut place, 0)?;
     restore_exponents(&mut value, bytes);
     Ok(value)

@@ -106,7 +106,7 @@ async fn measure() {
         let ms = |ns: u64| ns as f64 / 1e6 / resources;
         println!(
             "{name}: server {:.3} ms, database {:.3} ms CPU each; {:.0} a second",
-            ms(cpu([own].into_iter()) - own_before),
+            ms(cpu([own].into_iter()).saturating_sub(own_before)),
             ms(cpu(children(postmaster).into_iter()).saturating_sub(database_before)),
             resources / begun.elapsed().as_secs_f64()
         );
