@@ -11,9 +11,13 @@ use fhir_definitions::DataError;
 use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// Seconds between two rounds of looking after the database.
+const MAINTENANCE_SECONDS: u64 = 60;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +157,7 @@ impl Server {
         }
         let work = connections::serve(http, service, app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
+        tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
         app.set_listening(true);
         let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());
         tracing::info!(%http_addr, mllp_addr = listener, private_database = database.is_some(), files = data.files, "ready");
@@ -181,6 +186,23 @@ impl Server {
             database.stop().await;
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Looks after the database until the server stops.
+async fn maintain(app: Arc<App>, stop: CancellationToken) {
+    let mut outbox_seen = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(MAINTENANCE_SECONDS)) => {}
+        }
+        match app.store.maintain(outbox_seen).await {
+            Ok(end) => outbox_seen = end,
+            Err(error) => {
+                tracing::warn!(%error, "the database was not looked after; tried again in {MAINTENANCE_SECONDS} s")
+            }
+        }
     }
 }
 

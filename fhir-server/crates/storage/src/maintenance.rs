@@ -1,0 +1,77 @@
+//! What the database wants done now and then. Cheap; several servers may do it at once, and none may for a while.
+
+use crate::error::Error;
+use crate::store::Store;
+
+/// Outbox rows removed by one statement.
+const OUTBOX_BATCH: i64 = 10_000;
+
+impl Store {
+    /// Merges what recent writes left beside the token index, where every look-up has to read it. Removes the outbox rows up to
+    /// `outbox_seen`: nobody reads them yet (the search index and change feeds will claim them), and they must not pile up until then.
+    /// Gives the outbox's end, for the next time.
+    ///
+    /// # Errors
+    /// What the database says; nothing is lost by trying again later.
+    pub async fn maintain(&self, outbox_seen: i64) -> Result<i64, Error> {
+        let mut connection = self.inner.write_pool.acquire().await?;
+        sqlx::query("SELECT gin_clean_pending_list('entry_gin')")
+            .execute(&mut *connection)
+            .await?;
+        loop {
+            let removed = sqlx::query(
+                "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE seq <= $1 \
+                 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            )
+            .bind(outbox_seen)
+            .bind(OUTBOX_BATCH)
+            .execute(&mut *connection)
+            .await?;
+            if removed.rows_affected() < OUTBOX_BATCH as u64 {
+                break;
+            }
+        }
+        let end = sqlx::query_scalar("SELECT coalesce(max(seq), $1) FROM outbox")
+            .bind(outbox_seen)
+            .fetch_one(&mut *connection)
+            .await?;
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Change, Store, Target, testing};
+
+    async fn rows(store: &Store) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM outbox")
+            .fetch_one(&store.inner.write_pool)
+            .await
+            .unwrap()
+    }
+
+    async fn write(store: &Store, count: usize) {
+        let change = Change::Create {
+            target: Target::New {
+                resource_type: "Basic".into(),
+            },
+            resource: serde_json::json!({"resourceType": "Basic", "code": {"text": "x"}}),
+            full_url: None,
+        };
+        store.commit(vec![change; count]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn outbox_rows_live_for_one_round() {
+        let store = testing::store().await;
+        assert_eq!(store.maintain(0).await.unwrap(), 0);
+        write(&store, 3).await;
+        let seen = store.maintain(0).await.unwrap();
+        assert_eq!((seen, rows(&store).await), (3, 3));
+        write(&store, 2).await;
+        let seen = store.maintain(seen).await.unwrap();
+        assert_eq!((seen, rows(&store).await), (5, 2));
+        assert_eq!(store.maintain(seen).await.unwrap(), 5);
+        assert_eq!(rows(&store).await, 0);
+    }
+}
