@@ -1,10 +1,9 @@
 //! kill -9 of the server, and of its Postgres, during REST and MLLP writes: everything acknowledged is there, nothing is half there.
 
-use crate::process::{Running, directory, mappings, serve, terminate};
+use crate::process::{Running, directory, mappings, serve, signal, terminate};
 use crate::site::Site;
 use hl7_mllp_listener::client::Client;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -132,15 +131,6 @@ async fn check(site: &Site, done: &Acknowledged) {
     assert_eq!(halves, 0, "a transaction was written in part");
 }
 
-fn kill_9(process: u32) {
-    let status = Command::new("kill")
-        .arg("-KILL")
-        .arg(process.to_string())
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_server() {
     let (_kept, data_dir) = directory();
@@ -148,7 +138,7 @@ async fn killed_server() {
     let mut running = serve(&data_dir, &mappings());
     for number in 0..10 {
         let done = round(&running, &format!("s{number}"), async |running| {
-            kill_9(running.child.id())
+            signal(running.child.id(), libc::SIGKILL)
         })
         .await;
         running.child.wait().unwrap();
@@ -171,7 +161,7 @@ async fn killed_postgres() {
         let postmaster = postmaster(&data_dir);
         assert_ne!(postmaster, before);
         let done = round(&running, &format!("p{number}"), async |_| {
-            kill_9(postmaster);
+            signal(postmaster, libc::SIGKILL);
             tokio::time::sleep(Duration::from_millis(200)).await;
         })
         .await;
