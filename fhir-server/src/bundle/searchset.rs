@@ -33,10 +33,16 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
     bundle.end()
 }
 
-/// A history (<https://hl7.org/fhir/R5/bundle.html#history>), newest first.
-pub fn write_history(base: &str, links: &Links, total: u64, versions: &[Version]) -> String {
+/// A history (<https://hl7.org/fhir/R5/bundle.html#history>), newest first: `count` versions, and the one before them where there is one.
+pub fn write_history(
+    base: &str,
+    links: &Links,
+    total: u64,
+    versions: &[Version],
+    count: usize,
+) -> String {
     let mut bundle = Writer::start("history", Some(total), links, 0);
-    for version in versions {
+    for (index, version) in versions.iter().enumerate().take(count) {
         let (key, number, last_updated_ms) = match version {
             Version::Present(stored) => {
                 bundle.resource(base, stored);
@@ -56,10 +62,11 @@ pub fn write_history(base: &str, links: &Links, total: u64, versions: &[Version]
                 (key, *version, *last_updated_ms)
             }
         };
-        let (method, status) = match version {
-            Version::Deleted { .. } => ("DELETE", "204 No Content"),
-            Version::Present(_) if number == 1 => ("PUT", "201 Created"),
-            Version::Present(_) => ("PUT", "200 OK"),
+        let (method, status) = match (version, versions.get(index + 1)) {
+            (Version::Deleted { .. }, _) => ("DELETE", "204 No Content"),
+            (_, Some(Version::Present(_))) => ("PUT", "200 OK"),
+            // The first version, or one that brought it back.
+            (_, None | Some(Version::Deleted { .. })) => ("PUT", "201 Created"),
         };
         let _ = write!(
             bundle.text,

@@ -24,19 +24,15 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
         }
     };
     let count = count(app, &request, &parameters)?;
-    // One at least, to tell an empty page from a resource that never was.
-    let mut found = app
-        .store
-        .history_instance(&key, count.max(1), before)
-        .await?;
+    // One more, which tells an empty page from a resource that never was, and whether the last of the page created it.
+    let found = app.store.history_instance(&key, count + 1, before).await?;
     if found.versions.is_empty() {
         return Err(Failure::new(
             IssueKind::NotFound,
             format!("there never was a {key}"),
         ));
     }
-    found.versions.truncate(count);
-    let oldest = found.versions.last().map(version_number);
+    let oldest = found.versions.iter().take(count).last().map(version_number);
     let of_page = |token: &str| format!("{}/{path}?_page={token}", request.base);
     let self_query = url::query(&parameters);
     let links = Links {
@@ -58,6 +54,7 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
         &links,
         found.total,
         &found.versions,
+        count,
     )))
 }
 

@@ -156,6 +156,46 @@ async fn delete() {
     .await;
 }
 
+/// What a conditional create sent is not there when it found what it asked for: other entries must see what was found.
+#[tokio::test]
+async fn what_was_found_counts_not_what_was_sent() {
+    let site = shared();
+    let id = id_of(
+        &site
+            .check("POST Patient", &patient("found-1", ""), "201")
+            .await,
+    );
+    let once = |sent: &str, condition: &str| {
+        format!(
+            r#"{{"resource":{},"request":{{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:c|{condition}"}}}}"#,
+            patient(sent, "")
+        )
+    };
+    let transaction = |first: String, second: &str| {
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{first},{second}]}}"#)
+    };
+    let observation = r#"{"resource":{"resourceType":"Observation","status":"final","code":{"text":"x"},
+        "subject":{"reference":"Patient?identifier=urn:c|found-1"}},"request":{"method":"POST","url":"Observation"}}"#;
+    site.table(&[
+        (
+            "POST ",
+            &transaction(once("found-2", "found-1"), observation),
+            "200 ; /entry/0/response/status = 200 OK ; /entry/1/response/status = 201 Created",
+        ),
+        (
+            &format!("GET Observation?subject=Patient/{id}"),
+            "",
+            "200 ; /total = 1",
+        ),
+        (
+            "POST ",
+            &transaction(once("found-2", "found-1"), &once("found-2", "found-2")),
+            "200 ; /entry/0/response/status = 200 OK ; /entry/1/response/status = 201 Created",
+        ),
+    ])
+    .await;
+}
+
 #[tokio::test]
 async fn many_at_once_make_one() {
     let site = shared();

@@ -13,6 +13,7 @@ mod dhis2;
 mod limits;
 mod listeners;
 mod mllp;
+mod model;
 mod process;
 mod races;
 mod searching;

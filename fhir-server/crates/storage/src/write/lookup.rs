@@ -207,7 +207,7 @@ impl Store {
                 .await
                 .map_err(at(*index))?;
             // What the commit changes is judged by what it becomes.
-            found.retain(|found| !resolved.keys.contains(&Some(found.key.clone())));
+            found.retain(|found| !resolved.writes(plan, &found.key));
             found.extend(resolved.written_here(plan, query));
             let [one] = &found[..] else {
                 let (kind, diagnostics) = match found.is_empty() {
@@ -241,15 +241,10 @@ impl Resolved {
     /// Two changes of one resource; only two conditional creates may find the same one. A condition that would match what another
     /// change of the commit writes is such a pair too.
     fn refuse_overlap(&self, plan: &Plan) -> Result<(), CommitError> {
-        let is_found = |index: usize| {
-            let action = &plan.changes[index].action;
-            self.matched.contains_key(&index)
-                && matches!(action, Action::Write { create: true, .. })
-        };
         let mut seen: HashMap<&ResourceKey, bool> = HashMap::new();
         for (index, key) in self.keys.iter().enumerate() {
             let Some(key) = key else { continue };
-            let found = is_found(index);
+            let found = self.is_found(plan, index);
             if let Some(before) = seen.insert(key, found)
                 && !(before && found)
             {
@@ -267,6 +262,17 @@ impl Resolved {
         Ok(())
     }
 
+    /// A conditional create that finds its resource writes nothing.
+    fn is_found(&self, plan: &Plan, index: usize) -> bool {
+        let action = &plan.changes[index].action;
+        self.matched.contains_key(&index) && matches!(action, Action::Write { create: true, .. })
+    }
+
+    fn writes(&self, plan: &Plan, key: &ResourceKey) -> bool {
+        let mut keys = self.keys.iter().enumerate();
+        keys.any(|(index, written)| written.as_ref() == Some(key) && !self.is_found(plan, index))
+    }
+
     /// The resources of this commit that will match, where they can tell that themselves.
     fn written_here(&self, plan: &Plan, query: &Query) -> Vec<Matched> {
         let mut found = Vec::new();
@@ -275,7 +281,7 @@ impl Resolved {
             let (Action::Write { document, .. }, Some(key)) = (&change.action, key) else {
                 continue;
             };
-            if !query.types.contains(&change.resource_type) {
+            if self.is_found(plan, index) || !query.types.contains(&change.resource_type) {
                 continue;
             }
             let candidate = Candidate::stored(key.clone(), None, document.clone());
