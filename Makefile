@@ -3,18 +3,22 @@
 #   make test           everything CI checks
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
+#   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test model lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
 test: toolchain postgres second-postgres clients packages
 	scripts/test.sh
+
+model: toolchain postgres
+	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
 lint: toolchain
 	scripts/lint.sh

@@ -32,7 +32,12 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
             format!("there never was a {key}"),
         ));
     }
-    let oldest = found.versions.iter().take(count).last().map(version_number);
+    let oldest = found
+        .versions
+        .iter()
+        .take(count)
+        .next_back()
+        .map(version_number);
     let of_page = |token: &str| format!("{}/{path}?_page={token}", request.base);
     let self_query = url::query(&parameters);
     let links = Links {

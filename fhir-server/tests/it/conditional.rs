@@ -196,6 +196,54 @@ async fn what_was_found_counts_not_what_was_sent() {
     .await;
 }
 
+/// Deletions come before creates, whether by id or by condition, and however many there are.
+#[tokio::test]
+async fn a_conditional_create_does_not_find_what_is_deleted_with_it() {
+    let site = shared();
+    let create = |value: &str| {
+        format!(
+            r#"{{"resource":{},"request":{{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:c|{value}"}}}}"#,
+            patient(value, "")
+        )
+    };
+    let delete = |url: &str| format!(r#"{{"request":{{"method":"DELETE","url":"{url}"}}}}"#);
+    let transaction = |entries: &[String]| {
+        let entries = entries.join(",");
+        format!(r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#)
+    };
+    let tagged = r#","meta":{"tag":[{"system":"urn:c","code":"going"}]}"#;
+    site.check("POST Patient", &patient("gone-1", tagged), "201")
+        .await;
+    let entries = [create("gone-1"), delete("Patient?_tag=urn:c|going")];
+    site.check(
+        "POST ",
+        &transaction(&entries),
+        "200 ; /entry/0/response/status = 201 Created ; /entry/1/response/status = 204 No Content",
+    )
+    .await;
+    let mut entries = vec![create("gone-2")];
+    for number in 0..5 {
+        let body = patient("gone-2", "");
+        let id = id_of(&site.check("POST Patient", &body, "201").await);
+        if number < 4 {
+            entries.push(delete(&format!("Patient/{id}")));
+        }
+    }
+    site.table(&[
+        (
+            "POST ",
+            &transaction(&entries),
+            "200 ; /entry/0/response/status = 200 OK",
+        ),
+        (
+            "GET Patient?identifier=urn:c|gone-2",
+            "",
+            "200 ; /total = 1",
+        ),
+    ])
+    .await;
+}
+
 #[tokio::test]
 async fn many_at_once_make_one() {
     let site = shared();

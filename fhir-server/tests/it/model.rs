@@ -2,7 +2,7 @@
 //!
 //! Alone, a sequence must get exactly the answers of the model, and leave exactly its state. Several clients at once must leave
 //! whole histories that hold every acknowledged write, and one resource of each identity that is only used conditionally.
-//! `MODEL_OPERATIONS` is how many (`make model`: 200,000), `MODEL_SEED` repeats what a failure names.
+//! `MODEL_OPERATIONS` is how many of each (`make model`: 100,000), `MODEL_SEED` repeats what a failure names.
 
 mod answer;
 mod generator;
@@ -124,8 +124,8 @@ fn step(world: &mut World, operation: &Operation, answer: &site::Answer) -> Resu
             match world.transact(requests, &assigned) {
                 Err(refused) => Seen::alone(answer).check(&Expect::Refused(refused)),
                 Ok(expected) => {
-                    let pairs = entries?.into_iter().zip(&expected);
-                    pairs.map(|(seen, expect)| seen.check(expect)).collect()
+                    let mut pairs = entries?.into_iter().zip(&expected);
+                    pairs.try_for_each(|(seen, expect)| seen.check(expect))
                 }
             }
         }

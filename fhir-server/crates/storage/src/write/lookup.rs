@@ -12,7 +12,8 @@ use fhir_search::matching::Candidate;
 use sqlx::PgConnection;
 use std::collections::{HashMap, HashSet};
 
-/// Matches looked at per condition: one decides, two are too many, one more may turn out to be none.
+/// Matches looked at per condition: one decides, two are too many, one more may turn out to be none. Besides those that the commit itself
+/// takes away.
 const FOUND_MAX: usize = 3;
 
 /// A row of `resource`, locked.
@@ -52,6 +53,7 @@ impl Store {
         definitions: &Definitions,
         plan: &Plan,
     ) -> Result<HashMap<usize, Vec<Matched>>, (usize, Error)> {
+        let limit = FOUND_MAX + plan.replaced_max();
         let mut plain = Vec::new();
         let mut matches = HashMap::new();
         for (index, change) in plan.changes.iter().enumerate() {
@@ -61,14 +63,16 @@ impl Store {
             match plain_tokens(query) {
                 Some(tokens) => plain.push((index, query, tokens)),
                 None => {
-                    let found = self.matched(connection, definitions, query).await;
+                    let found = self.matched(connection, definitions, query, limit).await;
                     matches.insert(index, found.map_err(|error| (index, error))?);
                 }
             }
         }
         if let Some((first, ..)) = plain.first() {
             let first = *first;
-            let found = self.having_tokens(connection, definitions, plain).await;
+            let found = self
+                .having_tokens(connection, definitions, plain, limit)
+                .await;
             matches.extend(found.map_err(|error| (first, Error::from(error)))?);
         }
         Ok(matches)
@@ -80,6 +84,7 @@ impl Store {
         connection: &mut PgConnection,
         definitions: &Definitions,
         conditions: Vec<(usize, &Query, Vec<i64>)>,
+        limit: usize,
     ) -> Result<HashMap<usize, Vec<Matched>>, sqlx::Error> {
         let mut tokens: Vec<i64> = Vec::new();
         let mut ends: Vec<i32> = Vec::new();
@@ -96,7 +101,7 @@ impl Store {
         )
         .bind(tokens)
         .bind(ends)
-        .bind(FOUND_MAX as i64)
+        .bind(limit as i64)
         .fetch_all(connection)
         .await?;
         let mut matches: HashMap<usize, Vec<Matched>> = HashMap::new();
@@ -114,12 +119,13 @@ impl Store {
         Ok(matches)
     }
 
-    /// At most two matches of any condition.
+    /// At most `limit` matches of any condition.
     async fn matched(
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
         query: &Query,
+        limit: usize,
     ) -> Result<Vec<Matched>, Error> {
         // A generic plan would not know how rare the values are.
         sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan")
@@ -127,7 +133,7 @@ impl Store {
             .await?;
         let statistics = &self.inner.statistics;
         let mut found =
-            crate::search::match_in(connection, definitions, statistics, query, FOUND_MAX).await?;
+            crate::search::match_in(connection, definitions, statistics, query, limit).await?;
         let pks: Vec<i64> = found.iter().map(|found| found.pk).collect();
         let texts: Vec<(i64, Option<String>)> = sqlx::query_as(
             "SELECT pk, coalesce(source, content::text) FROM resource WHERE pk = ANY ($1)",
@@ -175,7 +181,8 @@ impl Store {
             matched: HashMap::new(),
             conditional: HashMap::new(),
         };
-        let deleted = plan.deleted();
+        let limit = FOUND_MAX + plan.replaced_max();
+        let deleted = deleted(plan, matches);
         for (index, change) in plan.changes.iter().enumerate() {
             let mut found = matches.get(&index).cloned().unwrap_or_default();
             if matches!(change.action, Action::Write { create: true, .. }) {
@@ -203,7 +210,7 @@ impl Store {
         resolved.refuse_overlap(plan)?;
         for (index, text, query) in &plan.conditional {
             let mut found = self
-                .matched(connection, definitions, query)
+                .matched(connection, definitions, query, limit)
                 .await
                 .map_err(at(*index))?;
             // What the commit changes is judged by what it becomes.
@@ -297,6 +304,24 @@ impl Resolved {
         }
         found
     }
+}
+
+/// What the commit deletes, by id or by condition.
+fn deleted(plan: &Plan, matches: &HashMap<usize, Vec<Matched>>) -> HashSet<ResourceKey> {
+    let mut deleted = HashSet::new();
+    for (index, change) in plan.changes.iter().enumerate() {
+        match (&change.action, &change.identity) {
+            (Action::Delete, Identity::Id(id)) => {
+                deleted.insert(change.key(id));
+            }
+            (Action::Delete, Identity::Match { .. }) => {
+                let found = matches.get(&index).into_iter().flatten();
+                deleted.extend(found.map(|found| found.key.clone()));
+            }
+            _ => {}
+        }
+    }
+    deleted
 }
 
 /// The stored tokens that decide the condition alone; `None` when it says more than "has these tokens".

@@ -122,16 +122,14 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What the commit deletes by id.
-    pub(super) fn deleted(&self) -> HashSet<ResourceKey> {
-        let deletes = self.changes.iter();
-        let deletes = deletes.filter(|change| matches!(change.action, Action::Delete));
-        deletes
-            .filter_map(|change| match &change.identity {
-                Identity::Id(id) => Some(change.key(id)),
-                _ => None,
-            })
-            .collect()
+    /// How many resources that are there the commit may change or delete.
+    pub(super) fn replaced_max(&self) -> usize {
+        let creates =
+            |change: &&Planned| matches!(change.action, Action::Write { create: true, .. });
+        self.changes
+            .iter()
+            .filter(|change| !creates(change))
+            .count()
     }
 
     /// What the commit writes itself needs no row made for it beforehand.
