@@ -124,19 +124,8 @@ impl Plan {
         if let Some(combo) = &self.data_set.attribute_option_combo {
             set.insert("attributeOptionCombo".into(), json!(combo));
         }
-        for (name, scheme) in [
-            ("dataSetIdScheme", &schemes.data_set),
-            ("dataElementIdScheme", &schemes.data_element),
-            ("orgUnitIdScheme", &schemes.org_unit),
-            (
-                "categoryOptionComboIdScheme",
-                &schemes.category_option_combo,
-            ),
-            (
-                "attributeOptionComboIdScheme",
-                &schemes.attribute_option_combo,
-            ),
-        ] {
+        set.insert("dataSetIdScheme".into(), json!(schemes.data_set));
+        for (name, scheme) in schemes.of_values() {
             set.insert(name.into(), json!(scheme));
         }
         set.insert("dataValues".into(), counted.chain(deleted).collect());

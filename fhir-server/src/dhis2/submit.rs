@@ -238,23 +238,14 @@ impl Client {
         slice: &Slice,
     ) -> Result<Vec<(String, String, String)>, Dhis2Error> {
         let schemes = &self.id_schemes;
-        let parameters = [
+        let mut parameters = vec![
             ("dataSet", plan.data_set.data_set.as_str()),
             ("period", &plan.period.id),
             ("orgUnit", &slice.org_unit),
             ("inputDataSetIdScheme", &schemes.data_set),
             ("inputOrgUnitIdScheme", &schemes.org_unit),
-            ("dataElementIdScheme", &schemes.data_element),
-            ("orgUnitIdScheme", &schemes.org_unit),
-            (
-                "categoryOptionComboIdScheme",
-                &schemes.category_option_combo,
-            ),
-            (
-                "attributeOptionComboIdScheme",
-                &schemes.attribute_option_combo,
-            ),
         ];
+        parameters.extend(schemes.of_values());
         let (status, body) = self.get("/api/dataValueSets", &parameters).await?;
         let set: Value = serde_json::from_slice(&body)
             .map_err(|_| Dhis2Error::Server("it answers with no JSON".into()))?;

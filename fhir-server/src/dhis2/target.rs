@@ -37,6 +37,18 @@ pub struct IdSchemes {
     pub attribute_option_combo: String,
 }
 
+impl IdSchemes {
+    /// DHIS2's parameters that say how a data value names things; the same in what is sent and what is asked for.
+    pub fn of_values(&self) -> [(&'static str, &str); 4] {
+        [
+            ("dataElementIdScheme", &self.data_element),
+            ("orgUnitIdScheme", &self.org_unit),
+            ("categoryOptionComboIdScheme", &self.category_option_combo),
+            ("attributeOptionComboIdScheme", &self.attribute_option_combo),
+        ]
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TargetFile {

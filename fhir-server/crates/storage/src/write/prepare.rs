@@ -74,10 +74,12 @@ pub(super) fn prepare(
                 }
             )
         });
+    let versions_asked = !last.is_empty();
     for (index, change) in first.into_iter().chain(last) {
         let (outcome, write) = preparing.change(index, change).map_err(at(index))?;
         if let (Some(key), Effect::Created | Effect::Updated | Effect::Unchanged) =
             (&outcome.key, outcome.effect)
+            && versions_asked
         {
             preparing.versions.insert(key.clone(), outcome.version);
         }
@@ -98,7 +100,7 @@ struct Preparing<'a> {
     resolved: &'a Resolved,
     ground: &'a Ground,
     targets: &'a HashMap<ResourceKey, i64>,
-    /// What has been prepared so far, with its version.
+    /// What has been prepared so far, with its version; kept only where some reference asks for it.
     versions: HashMap<ResourceKey, i32>,
 }
 
