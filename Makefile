@@ -3,13 +3,14 @@
 #   make test           everything CI checks
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
+#   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test model lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench overload model lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -25,6 +26,9 @@ lint: toolchain
 
 bench: toolchain postgres
 	scripts/bench.sh
+
+overload: toolchain postgres
+	scripts/bench.sh --load 10000 --overload
 
 es:
 	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl

@@ -19,4 +19,5 @@ until grep -q '"message":"ready"' "$directory/log"; do
     kill -0 "$server" 2>/dev/null || { cat "$directory/log" >&2; exit 1; }
     sleep 0.1
 done
-"$target/load-driver" --base "http://$http/fhir" --mllp "$mllp" --pid "$server" --data "$directory/data" "$@"
+"$target/load-driver" --base "http://$http/fhir" --mllp "$mllp" --pid "$server" --data "$directory/data" \
+    --health "http://$http/health/live,http://$http/health/ready" "$@"

@@ -55,6 +55,7 @@ settings! {
     site_secret_file: Option<PathBuf> = "", "FHIR_SITE_SECRET_FILE", "path", "A file with the secret that ids derived from v2 messages are made with, where stand-alone listeners share it; empty: the secret in the database.";
     mllp_message_max_bytes: usize = "10485760", "FHIR_MLLP_MAX_MESSAGE_BYTES", "bytes", "Longest v2 message; a longer one is answered AR.";
     mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections; further ones are closed at once.";
+    mllp_in_work_max: usize = "8", "FHIR_MLLP_MAX_IN_WORK", "messages", "v2 messages that are worked on at one time; further ones wait, and their senders for the answer.";
     mllp_idle_timeout_seconds: u64 = "86400", "FHIR_MLLP_IDLE_TIMEOUT_SECONDS", "s", "How long an MLLP connection may be silent between two messages.";
     mllp_read_timeout_seconds: u64 = "30", "FHIR_MLLP_READ_TIMEOUT_SECONDS", "s", "How long an MLLP connection may stop within a message.";
     mllp_write_timeout_seconds: u64 = "30", "FHIR_MLLP_WRITE_TIMEOUT_SECONDS", "s", "How long a peer may take to accept its acknowledgement.";
@@ -63,23 +64,24 @@ settings! {
     log_format: LogFormat = "json", "FHIR_LOG_FORMAT", "", "`json` or `pretty`.";
     log_level: String = "info", "FHIR_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` (one line per request), or filter directives.";
     body_max_bytes: usize = "33554432", "FHIR_BODY_MAX_BYTES", "bytes", "Longest request body; a longer one is a 413.";
-    bodies_max_bytes: usize = "268435456", "FHIR_BODIES_MAX_BYTES", "bytes", "Request bodies held at one time; more wait.";
+    bodies_max_bytes: usize = "67108864", "FHIR_BODIES_MAX_BYTES", "bytes", "Request bodies held at one time, together; more wait. Understood, a body takes some ten times its bytes.";
+    answers_max_bytes: usize = "67108864", "FHIR_ANSWERS_MAX_BYTES", "bytes", "Answers above 64 kB that wait to be taken by their clients, together; more wait.";
     url_max_bytes: usize = "32768", "FHIR_URL_MAX_BYTES", "bytes", "Longest path with query; a longer one is a 414.";
     bundle_entries_max: usize = "5000", "FHIR_BUNDLE_ENTRIES_MAX", "entries", "Most entries of a batch or transaction; more is a 422.";
-    connections_max: usize = "4096", "FHIR_CONNECTIONS_MAX", "connections", "Open HTTP connections; further ones wait to be accepted.";
+    connections_max: usize = "4096", "FHIR_CONNECTIONS_MAX", "connections", "Open HTTP connections; on some further ones only health is told, and all else is a 503.";
     header_timeout_ms: u64 = "30000", "FHIR_HEADER_TIMEOUT_MS", "ms", "How long a connection may take to send a request's head, and stay idle.";
     body_timeout_ms: u64 = "30000", "FHIR_BODY_TIMEOUT_MS", "ms", "How long a request's body may take to arrive; longer is a 408.";
     send_timeout_ms: u64 = "60000", "FHIR_SEND_TIMEOUT_MS", "ms", "How long a client may take nothing of an answer; longer closes the connection.";
     request_timeout_ms: u64 = "60000", "FHIR_REQUEST_TIMEOUT_MS", "ms", "How long a request may work; longer is a 503.";
-    requests_max: usize = "128", "FHIR_REQUESTS_MAX", "requests", "Requests that work at one time; further ones wait.";
-    requests_waiting_max: usize = "2048", "FHIR_REQUESTS_WAITING_MAX", "requests", "Requests that wait; more is a 429.";
-    requests_wait_ms: u64 = "15000", "FHIR_REQUESTS_WAIT_MS", "ms", "How long a request waits for its turn; longer is a 503.";
+    requests_max: usize = "32", "FHIR_REQUESTS_MAX", "requests", "Requests that work at one time; further ones wait.";
+    requests_waiting_max: usize = "256", "FHIR_REQUESTS_WAITING_MAX", "requests", "Requests that wait; more is a 429.";
+    requests_wait_ms: u64 = "2000", "FHIR_REQUESTS_WAIT_MS", "ms", "How long a request waits for its turn; longer is a 503.";
     shutdown_timeout_ms: u64 = "20000", "FHIR_SHUTDOWN_TIMEOUT_MS", "ms", "How long running requests may finish after SIGTERM or SIGINT.";
     count_default: usize = "20", "FHIR_COUNT_DEFAULT", "matches", "Matches on a page without `_count`.";
     count_max: usize = "1000", "FHIR_COUNT_MAX", "matches", "Most matches on a page; a larger `_count` gets this many.";
     page_lifetime_seconds: u64 = "86400", "FHIR_PAGE_LIFETIME_SECONDS", "s", "How long a `next` link is served; later is a 410.";
-    write_connections: u32 = "16", "FHIR_WRITE_CONNECTIONS", "connections", "Database connections for reads and writes.";
-    search_connections: u32 = "16", "FHIR_SEARCH_CONNECTIONS", "connections", "Database connections for searches.";
+    write_connections: u32 = "8", "FHIR_WRITE_CONNECTIONS", "connections", "Database connections for reads and writes.";
+    search_connections: u32 = "8", "FHIR_SEARCH_CONNECTIONS", "connections", "Database connections for searches.";
     statement_timeout_ms: u64 = "20000", "FHIR_STATEMENT_TIMEOUT_MS", "ms", "Longest a search statement may run; longer is a `too-costly`.";
 }
 
@@ -129,6 +131,7 @@ impl Config {
         ConnectionSettings {
             max_message_bytes: self.mllp_message_max_bytes,
             max_connections: self.mllp_connections_max,
+            max_messages_in_work: self.mllp_in_work_max.max(1),
             idle_timeout_ms: self.mllp_idle_timeout_seconds.saturating_mul(1000),
             read_timeout_ms: self.mllp_read_timeout_seconds.saturating_mul(1000),
             write_timeout_ms: self.mllp_write_timeout_seconds.saturating_mul(1000),

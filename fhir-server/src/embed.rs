@@ -1,6 +1,7 @@
 //! The embedded HL7 v2 listener's side: the server as a service in its own process, which is the same router without the socket.
 
 use crate::app::App;
+use crate::http::InProcess;
 use crate::serve::StartError;
 use axum::Router;
 use axum::body::Body;
@@ -38,17 +39,17 @@ pub fn processor(
         let least = SiteSecret::MIN_BYTES;
         StartError::Secret(format!("the site secret is shorter than {least} bytes"))
     })?;
-    let submit = Submit::service(InProcess { router });
+    let submit = Submit::service(ThisServer { router });
     Ok(Processor::new(submit, mappings, secret))
 }
 
 /// Requests with a URI below the FHIR base (`/` takes a transaction) and whole bodies, in and out.
 #[derive(Clone)]
-struct InProcess {
+struct ThisServer {
     router: Router,
 }
 
-impl Service<Request<Bytes>> for InProcess {
+impl Service<Request<Bytes>> for ThisServer {
     type Response = Response<Bytes>;
     type Error = axum::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, axum::Error>> + Send>>;
@@ -62,6 +63,7 @@ impl Service<Request<Bytes>> for InProcess {
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             parts.uri = below_base(&parts.uri)?;
+            parts.extensions.insert(InProcess);
             let request = Request::from_parts(parts, Body::from(body));
             let response = match router.oneshot(request).await {
                 Ok(response) => response,

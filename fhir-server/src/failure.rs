@@ -3,6 +3,7 @@
 use crate::reply::{Reply, etag};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_storage::{CommitError, Error};
+use hl7_mllp_listener::seldom::Seldom;
 use http::{Method, StatusCode};
 
 /// A request that is not done: what to tell the client. Nothing in it names a patient.
@@ -132,7 +133,9 @@ fn status(kind: IssueKind) -> StatusCode {
     use IssueKind::*;
     match kind {
         Informational => StatusCode::OK,
-        Syntax | SearchParameter | NotSupported | Duplicate => StatusCode::BAD_REQUEST,
+        Syntax | SearchParameter | SearchValueTooLong | NotSupported | Duplicate => {
+            StatusCode::BAD_REQUEST
+        }
         Forbidden => StatusCode::FORBIDDEN,
         UnknownType | UnknownEndpoint | NotFound => StatusCode::NOT_FOUND,
         MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -181,10 +184,14 @@ impl From<Error> for Failure {
         match error {
             Error::Refused(issues) => Failure::from(issues),
             Error::Unavailable(cause) => {
-                tracing::warn!(
-                    error = database_error(&cause),
-                    "the database is not available"
-                );
+                static UNAVAILABLE: Seldom = Seldom::new();
+                if let Some(times) = UNAVAILABLE.happened() {
+                    tracing::warn!(
+                        error = database_error(&cause),
+                        times,
+                        "the database is not available"
+                    );
+                }
                 Failure::new(
                     IssueKind::Transient,
                     "the database is not available or too busy; try again",

@@ -14,13 +14,17 @@ pub fn live() -> Response {
     said(StatusCode::OK, "live\n")
 }
 
-/// The database answers and the listeners listen.
+/// The database answers, its disk is not full as far as writes have seen, and the listeners listen.
 pub async fn ready(app: &App) -> Response {
     if !app.is_listening() {
         return said(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
     }
     match timeout(PROBE, app.store.ping()).await {
         Ok(Ok(())) => said(StatusCode::OK, "ready\n"),
+        Ok(Err(error)) if error.is_disk_full() => said(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the disk of the database is full: nothing can be written\n",
+        ),
         _ => said(
             StatusCode::SERVICE_UNAVAILABLE,
             "the database does not answer\n",

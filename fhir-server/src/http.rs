@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::gate::{Held, kept};
 use crate::reply::Reply;
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
@@ -14,13 +15,15 @@ use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fhir_model::IssueKind;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use metrics::counter;
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
@@ -33,6 +36,18 @@ pub fn service(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
 }
 
+/// What a connection beyond their limit is told: how the server is, and to come back.
+pub fn refusal(app: Arc<App>) -> Router {
+    Router::new().fallback(refuse).with_state(app)
+}
+
+/// Marks a request of the embedded listener: it has taken its turn there ([`ConnectionSettings::max_messages_in_work`]), and a message
+/// that was accepted for work is not refused here because others ask for too much.
+///
+/// [`ConnectionSettings::max_messages_in_work`]: hl7_mllp_listener::settings::ConnectionSettings::max_messages_in_work
+#[derive(Clone, Copy, Debug)]
+pub struct InProcess;
+
 const BASE_PATH: &str = "/fhir";
 const FORM: &str = "application/x-www-form-urlencoded";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,11 +56,9 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     let request_id = telemetry::request_id(request.headers().get(&X_REQUEST_ID));
     let head = request.method() == Method::HEAD;
     let span = tracing::info_span!("request", request_id = request_id.as_str());
-    let mut response = match request.uri().path() {
-        "/health/live" => health::live(),
-        "/health/ready" => health::ready(&app).await,
-        "/metrics" => telemetry::metrics(&app),
-        _ => fhir(&app, request).instrument(span).await,
+    let mut response = match about_the_server(&app, request.uri().path()).await {
+        Some(response) => response,
+        None => fhir(&app, request).instrument(span).await,
     };
     if head {
         let body = std::mem::replace(response.body_mut(), HttpBody::empty());
@@ -61,28 +74,53 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     response
 }
 
+async fn about_the_server(app: &App, path: &str) -> Option<Response> {
+    match path {
+        "/health/live" => Some(health::live()),
+        "/health/ready" => Some(health::ready(app).await),
+        "/metrics" => Some(telemetry::metrics(app)),
+        _ => None,
+    }
+}
+
+async fn refuse(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
+    if let Some(response) = about_the_server(&app, request.uri().path()).await {
+        return response;
+    }
+    let failure = Failure::new(
+        IssueKind::Transient,
+        "too many connections are open; come back after Retry-After seconds",
+    );
+    counter!("fhir_requests_refused_total", "reason" => "connections").increment(1);
+    response(failure.reply(), Seen::nothing())
+}
+
 async fn fhir(app: &App, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let watch = telemetry::RequestWatch::start();
     let mut seen = Seen {
-        interaction: "none",
         base: base::of(app, &parts.headers).unwrap_or_default(),
-        content_type: format::FHIR_JSON,
+        in_process: parts.extensions.get::<InProcess>().is_some(),
+        ..Seen::nothing()
     };
     let within = Duration::from_millis(app.config.request_timeout_ms);
     let work = interact(app, &mut seen, parts.method, parts.uri, parts.headers, body);
-    let result = timeout(within, work).await.unwrap_or_else(|_| {
-        Err(Failure::new(
-            IssueKind::Transient,
-            format!(
-                "the request was not done within {} ms; a write may or may not have happened",
-                within.as_millis()
-            ),
-        ))
-    });
+    let result = timeout(within, work)
+        .await
+        .unwrap_or_else(|_| Err(not_in_time(within)));
     let reply = result.unwrap_or_else(|failure| failure.reply());
     watch.done(seen.interaction, reply.status);
-    response(reply, &seen)
+    response(reply, seen)
+}
+
+fn not_in_time(within: Duration) -> Failure {
+    Failure::new(
+        IssueKind::Transient,
+        format!(
+            "the request was not done within {} ms; a write may or may not have happened",
+            within.as_millis()
+        ),
+    )
 }
 
 /// What the answer needs to know of a request, however far it came.
@@ -90,6 +128,21 @@ struct Seen {
     interaction: &'static str,
     base: String,
     content_type: &'static str,
+    in_process: bool,
+    /// Room that the answer takes until it is sent.
+    held: Option<Held>,
+}
+
+impl Seen {
+    fn nothing() -> Seen {
+        Seen {
+            interaction: "none",
+            base: String::new(),
+            content_type: format::FHIR_JSON,
+            in_process: false,
+            held: None,
+        }
+    }
 }
 
 async fn interact(
@@ -115,13 +168,49 @@ async fn interact(
     seen.base = base::of(app, &headers)?;
     seen.content_type = format::negotiate(&headers, &mut parameters)?;
     let takes_body = method == Method::POST || method == Method::PUT;
-    let (body, _held) = match takes_body {
+    if seen.in_process {
+        let body = match takes_body {
+            true => Body::Bytes(body.collect().await.map_err(|_| broken_off())?.to_bytes()),
+            false => Body::None,
+        };
+        let request = request(app, found, parameters, headers, body, &seen.base);
+        return dispatch(app, request).await;
+    }
+    let (body, held) = match takes_body {
         true => read_body(app, &found, &headers, body, &mut parameters).await?,
         false => (Body::None, None),
     };
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
-    router::dispatch(app, request).await
+    let reply = dispatch(app, request).await?;
+    seen.held = match held {
+        // What was written is never told as refused: its answer takes the place of the request's body.
+        Some(held) => Some(held),
+        None => {
+            let bytes = reply.body.as_ref().map_or(0, String::len);
+            app.gate.hold_answer(bytes).await?
+        }
+    };
+    Ok(reply)
+}
+
+/// A body from this size on is worked on outside the threads that serve connections: reading and checking it takes them tens of
+/// milliseconds to seconds, in which nobody else would be answered.
+const LARGE_BODY_BYTES: usize = 256 * 1024;
+
+async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
+    let is_large = matches!(&request.body, Body::Bytes(bytes) if bytes.len() >= LARGE_BODY_BYTES);
+    let runtime = Handle::current();
+    if !is_large || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return router::dispatch(app, request).await;
+    }
+    let within = Duration::from_millis(app.config.request_timeout_ms);
+    tokio::task::block_in_place(|| {
+        let work = async { timeout(within, router::dispatch(app, request)).await };
+        runtime
+            .block_on(work)
+            .unwrap_or_else(|_| Err(not_in_time(within)))
+    })
 }
 
 fn request(
@@ -177,8 +266,6 @@ fn options(found: Result<Found, Failure>) -> Result<Reply, Failure> {
     }
 }
 
-type Held = Option<tokio::sync::OwnedSemaphorePermit>;
-
 /// Reads the body within its limits. A search by POST carries parameters in it, and they join those of the URL.
 async fn read_body(
     app: &App,
@@ -186,7 +273,7 @@ async fn read_body(
     headers: &HeaderMap,
     body: HttpBody,
     parameters: &mut Parameters,
-) -> Result<(Body, Held), Failure> {
+) -> Result<(Body, Option<Held>), Failure> {
     let is_form = found.route.interaction == Interaction::SearchType;
     let limit = app.config.body_max_bytes;
     let announced = headers
@@ -199,18 +286,12 @@ async fn read_body(
     if headers.contains_key(header::CONTENT_TYPE) {
         format::check_content_type(headers, wanted)?;
     }
-    let held = app.gate.hold_body(announced.unwrap_or(limit)).await?;
     let within = Duration::from_millis(app.config.body_timeout_ms);
-    let bytes: Bytes = match timeout(within, Limited::new(body, limit).collect()).await {
+    let room = announced.unwrap_or(limit.min(UNANNOUNCED_BYTES));
+    let mut held = app.gate.hold_body(room).await?;
+    let bytes = match timeout(within, collect(app, body, room, &mut held)).await {
         Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long(limit)),
-        Ok(Err(_)) => {
-            return Err(Failure::new(
-                IssueKind::Syntax,
-                "the body broke off before its end",
-            ));
-        }
+        Ok(collected) => collected?,
     };
     if !bytes.is_empty() {
         // Without the header, too; but a body that is not there needs none.
@@ -225,6 +306,39 @@ async fn read_body(
     Ok((Body::None, None))
 }
 
+/// What a body without a length may take before it counts as one of the greatest size.
+const UNANNOUNCED_BYTES: usize = 64 * 1024;
+
+/// The body, in one piece of memory. `room` is what `held` stands for; it becomes more where the body turns out to be longer.
+async fn collect(
+    app: &App,
+    mut body: HttpBody,
+    room: usize,
+    held: &mut Held,
+) -> Result<Bytes, Failure> {
+    let limit = app.config.body_max_bytes;
+    let (mut bytes, mut room) = (BytesMut::with_capacity(room), room);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else {
+            continue;
+        };
+        let length = bytes.len() + data.len();
+        if length > limit {
+            return Err(too_long(limit));
+        }
+        if length > room {
+            held.merge(app.gate.hold_body(limit - room).await?);
+            room = limit;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+fn broken_off() -> Failure {
+    Failure::new(IssueKind::Syntax, "the body broke off before its end")
+}
+
 fn too_long(limit_bytes: usize) -> Failure {
     Failure::new(
         IssueKind::TooLong,
@@ -232,10 +346,12 @@ fn too_long(limit_bytes: usize) -> Failure {
     )
 }
 
-fn response(mut reply: Reply, seen: &Seen) -> Response {
+fn response(mut reply: Reply, mut seen: Seen) -> Response {
     let content_type = reply.body.as_ref().map(|_| seen.content_type.to_string());
     let body = reply.body.take();
-    let mut response = Response::new(body.map_or_else(HttpBody::empty, HttpBody::from));
+    let held = seen.held.take();
+    let body = body.map_or_else(HttpBody::empty, |text| HttpBody::from(kept(text, held)));
+    let mut response = Response::new(body);
     *response.status_mut() = reply.status;
     let allow: Vec<&str> = reply.allow.iter().map(Method::as_str).collect();
     let location = reply.location.as_ref();
@@ -263,10 +379,5 @@ fn response(mut reply: Reply, seen: &Seen) -> Response {
 /// A panic is our fault, and its text may hold content: the place alone is logged, by the panic hook.
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     let failure = Failure::new(IssueKind::Exception, "an error inside the server");
-    let seen = Seen {
-        interaction: "none",
-        base: String::new(),
-        content_type: format::FHIR_JSON,
-    };
-    response(failure.reply(), &seen)
+    response(failure.reply(), Seen::nothing())
 }

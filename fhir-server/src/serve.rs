@@ -155,7 +155,8 @@ impl Server {
             let work = hl7_mllp_listener::server::serve(mllp, processor, settings, stop.clone());
             tasks.push(tokio::spawn(work));
         }
-        let work = connections::serve(http, service, app.clone(), stop.clone());
+        let refusal = crate::http::refusal(app.clone());
+        let work = connections::serve(http, service, refusal, app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
         app.set_listening(true);

@@ -21,6 +21,7 @@ mod merge;
 pub mod message;
 pub mod process;
 pub mod replay;
+pub mod seldom;
 pub mod separators;
 pub mod server;
 mod server_api;

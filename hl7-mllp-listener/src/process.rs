@@ -11,6 +11,7 @@ use crate::identity::SiteSecret;
 use crate::journal::{Ending, MESSAGE_SYSTEM, MessageKey, Record, stored_answer};
 use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
+use crate::seldom::Seldom;
 use crate::server_api::{Api, ApiError};
 use crate::state::{self, search_text};
 use crate::submit::Submit;
@@ -382,7 +383,10 @@ fn outside_code(sender: &Sender) -> AckCode {
 
 fn refusal(error: ApiError, sender: &Sender) -> Refusal {
     if error.is_transient() {
-        tracing::warn!(%error, "a message could not be applied");
+        static OUTSIDE: Seldom = Seldom::new();
+        if let Some(times) = OUTSIDE.happened() {
+            tracing::warn!(%error, times, "messages could not be applied");
+        }
         let text = "the FHIR server cannot take it now; send again";
         let error = AnswerError::error(ErrorCode::Internal, None, text);
         return Refusal::Outside(Answer::refuse(outside_code(sender), error));

@@ -2,19 +2,21 @@
 //! orderly end in which messages in work are still answered.
 
 use crate::process::{Processor, Reply};
-use crate::session::{self, End};
+use crate::seldom::Seldom;
+use crate::session::{self, End, Turns};
 use crate::settings::ConnectionSettings;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Pause after a failed accept, doubled up to the second one, in milliseconds.
 const BACK_OFF_MS: std::ops::Range<u64> = 10..1_000;
+/// What the system takes of a connection that is not read, in bytes: a sender that waits for nothing is held back by it.
+const UNREAD_BYTES: usize = 128 * 1024;
 /// A silent peer is asked after this time whether it still is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,8 @@ pub(crate) async fn serve_with<P, F>(
     F: Future<Output = Reply> + Send,
 {
     let settings = Arc::new(settings);
-    let large_messages = Arc::new(Semaphore::new(settings.max_large_messages));
+    let turns = Arc::new(Turns::new(&settings));
+    let refused = Seldom::new();
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
     let mut back_off_ms = BACK_OFF_MS.start;
@@ -66,20 +69,19 @@ pub(crate) async fn serve_with<P, F>(
         back_off_ms = BACK_OFF_MS.start;
         if connections.len() >= settings.max_connections {
             metrics::counter!("mllp_connections_refused_total").increment(1);
-            tracing::warn!(
-                max_connections = settings.max_connections,
-                "a connection was refused"
-            );
+            if let Some(times) = refused.happened() {
+                let max_connections = settings.max_connections;
+                tracing::warn!(max_connections, times, "connections were refused");
+            }
             continue;
         }
         keep_alive(&stream);
-        let (process, settings, large_messages) =
-            (process.clone(), settings.clone(), large_messages.clone());
+        let (process, settings, turns) = (process.clone(), settings.clone(), turns.clone());
         let (shutdown, abort) = (shutdown.clone(), abort.clone());
         connections.spawn(async move {
             let open = OpenConnection::new();
             let end = tokio::select! {
-                end = session::run(stream, process, &settings, &large_messages, &shutdown) => end,
+                end = session::run(stream, process, &settings, &turns, &shutdown) => end,
                 () = abort.cancelled() => End::Shutdown,
             };
             drop(open);
@@ -124,6 +126,7 @@ fn keep_alive(stream: &TcpStream) {
     if let Err(error) = stream
         .set_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keep_alive))
+        .and_then(|()| socket.set_recv_buffer_size(UNREAD_BYTES))
     {
         tracing::debug!(%error, "socket options were not taken");
     }

@@ -1,6 +1,6 @@
 //! One connection: a message is read, processed and answered before the next one is read, so answers stand in order and
-//! a sender that is faster than the server waits in TCP. Closes connections that stall, send no MLLP, or do not take
-//! their acknowledgement.
+//! a sender that is faster than the server waits in TCP. Messages of all connections take turns; one that waits is not refused.
+//! Closes connections that stall, send no MLLP, or do not take their acknowledgement.
 
 use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
 use crate::codec::{Frame, MllpCodec};
@@ -18,7 +18,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
 
 /// A message that grows beyond this needs a permit to be read on, in bytes: many connections must not fill the memory.
-const LARGE_BYTES: usize = 256 * 1024;
+const LARGE_BYTES: usize = 64 * 1024;
 /// What a connection keeps for its next message, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
 
@@ -41,12 +41,29 @@ pub(crate) enum End {
     Broken(io::ErrorKind),
 }
 
+/// What all connections of a listener share.
+pub(crate) struct Turns {
+    /// Held while a large message is read and processed.
+    pub(crate) large_messages: Semaphore,
+    /// Held while a message is processed.
+    pub(crate) in_work: Semaphore,
+}
+
+impl Turns {
+    pub(crate) fn new(settings: &ConnectionSettings) -> Turns {
+        Turns {
+            large_messages: Semaphore::new(settings.max_large_messages),
+            in_work: Semaphore::new(settings.max_messages_in_work),
+        }
+    }
+}
+
 /// Serves one connection until it ends. `process` is called for one message at a time.
 pub(crate) async fn run<S, P, F>(
     stream: S,
     process: P,
     settings: &ConnectionSettings,
-    large_messages: &Semaphore,
+    turns: &Turns,
     shutdown: &CancellationToken,
 ) -> End
 where
@@ -60,7 +77,7 @@ where
         buffer: BytesMut::with_capacity(BUFFER_BYTES),
         junk_bytes: 0,
         settings,
-        large_messages,
+        large_messages: &turns.large_messages,
         permit: None,
     };
     loop {
@@ -70,10 +87,17 @@ where
             () = shutdown.cancelled() => return End::Shutdown,
             frame = session.next_frame() => frame,
         };
-        let reply = match frame {
+        let frame = match frame {
             Err(end) => return end,
-            Ok(frame) => answer(frame, &process).await,
+            Ok(frame) => frame,
         };
+        let turn = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return End::Shutdown,
+            turn = turns.in_work.acquire() => turn,
+        };
+        let reply = answer(frame, &process).await;
+        drop(turn);
         if let Some(acknowledgment) = reply.acknowledgment
             && let Err(end) = session.write(acknowledgment).await
         {

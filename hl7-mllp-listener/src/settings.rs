@@ -13,7 +13,9 @@ pub struct ConnectionSettings {
     pub max_message_bytes: usize,
     /// Connections beyond this are closed at once.
     pub max_connections: usize,
-    /// Messages above 256 kB that may be in memory at a time; the others wait in TCP.
+    /// Messages that are worked on at a time; further ones wait their turn, and their senders for the answer.
+    pub max_messages_in_work: usize,
+    /// Messages above 64 kB that may be in memory at a time; the others wait in TCP.
     pub max_large_messages: usize,
     /// A connection on which nothing arrives for so long, between two messages, is closed.
     pub idle_timeout_ms: u64,
@@ -32,7 +34,8 @@ impl Default for ConnectionSettings {
         ConnectionSettings {
             max_message_bytes: 10 * 1024 * 1024,
             max_connections: 2_000,
-            max_large_messages: 32,
+            max_messages_in_work: 8,
+            max_large_messages: 16,
             // Interfaces are quiet at night; dead peers are found by TCP keep-alive long before.
             idle_timeout_ms: 24 * 3_600_000,
             read_timeout_ms: 30_000,
@@ -66,6 +69,9 @@ pub struct Settings {
     /// Most connections at a time [default: 2000].
     #[arg(long, env = "FHIR_MLLP_MAX_CONNECTIONS")]
     pub mllp_max_connections: Option<usize>,
+    /// Most messages worked on at a time; others wait [default: 8].
+    #[arg(long, env = "FHIR_MLLP_MAX_IN_WORK")]
+    pub mllp_max_in_work: Option<usize>,
     /// Close connections that are idle for so long [default: 86400].
     #[arg(long, env = "FHIR_MLLP_IDLE_TIMEOUT_SECONDS")]
     pub mllp_idle_timeout_seconds: Option<u64>,
@@ -120,6 +126,7 @@ impl Settings {
             site_secret_file: self.site_secret_file.or(file.site_secret_file),
             mllp_max_message_bytes: self.mllp_max_message_bytes.or(file.mllp_max_message_bytes),
             mllp_max_connections: self.mllp_max_connections.or(file.mllp_max_connections),
+            mllp_max_in_work: self.mllp_max_in_work.or(file.mllp_max_in_work),
             mllp_idle_timeout_seconds: self
                 .mllp_idle_timeout_seconds
                 .or(file.mllp_idle_timeout_seconds),
@@ -153,6 +160,10 @@ impl Settings {
                 .mllp_max_message_bytes
                 .unwrap_or(default.max_message_bytes),
             max_connections: self.mllp_max_connections.unwrap_or(default.max_connections),
+            max_messages_in_work: self
+                .mllp_max_in_work
+                .unwrap_or(default.max_messages_in_work)
+                .max(1),
             idle_timeout_ms: ms(self.mllp_idle_timeout_seconds, default.idle_timeout_ms),
             read_timeout_ms: ms(self.mllp_read_timeout_seconds, default.read_timeout_ms),
             write_timeout_ms: ms(self.mllp_write_timeout_seconds, default.write_timeout_ms),
@@ -196,7 +207,7 @@ mod tests {
     #[test]
     fn every_setting_is_taken_over_from_the_file() {
         let file = "mllp_addr='127.0.0.1:1'\nserver_url='u'\nmappings_dir='m'\nsite_secret_file='s'\nmllp_max_message_bytes=1\n\
-            mllp_max_connections=1\nmllp_idle_timeout_seconds=1\nmllp_read_timeout_seconds=1\nmllp_write_timeout_seconds=1\n\
+            mllp_max_connections=1\nmllp_max_in_work=1\nmllp_idle_timeout_seconds=1\nmllp_read_timeout_seconds=1\nmllp_write_timeout_seconds=1\n\
             mllp_shutdown_grace_seconds=1\nserver_timeout_seconds=1";
         let settings = Settings::default().or(parse(file).unwrap());
         assert!(!format!("{settings:?}").contains("None"));

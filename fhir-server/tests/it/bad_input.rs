@@ -96,6 +96,21 @@ async fn urls() {
     let many = format!("GET Patient?{}", "name=x&".repeat(4_000));
     site.table(&[
         (&long, "", "414 ; /issue/0/code = too-long"),
+        (
+            &format!("GET Patient?family={}", "x".repeat(257)),
+            "",
+            "400 ; /issue/0/code = too-long",
+        ),
+        (
+            &format!("GET Patient?family={}", "x".repeat(256)),
+            "",
+            "200",
+        ),
+        (
+            &format!("GET Observation?code-value-string=x${}", "x".repeat(257)),
+            "",
+            "400 ; /issue/0/code = too-long",
+        ),
         ("GET Patient/%ff", "", "400"),
         ("GET Patient/%00", "", "400"),
         ("GET Patient/..%2f..%2fetc", "", "400"),

@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod mllp;
 mod model;
+mod overload;
 mod process;
 mod races;
 mod searching;

@@ -181,6 +181,29 @@ async fn large_messages_take_turns() {
 }
 
 #[tokio::test]
+async fn messages_wait_their_turn_and_are_not_refused() {
+    let listener = listen(ConnectionSettings {
+        max_messages_in_work: 1,
+        ..quick()
+    })
+    .await;
+    let (mut one, mut two) = (listener.connect().await, listener.connect().await);
+    one.write_all(message("300", "1").as_bytes()).await.unwrap();
+    let second = async {
+        sleep(Duration::from_millis(100)).await;
+        two.write_all(message("0", "2").as_bytes()).await.unwrap();
+        assert_eq!(read_answers(&mut two, 1).await, ["AA|2"]);
+    };
+    let first = async { assert_eq!(read_answers(&mut one, 1).await, ["AA|1"]) };
+    tokio::pin!(first, second);
+    tokio::select! {
+        () = &mut first => {}
+        () = &mut second => panic!("the second message did not wait"),
+    }
+    second.await;
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer() {
     let listener = listen(quick()).await;
     let both = format!("{}{}", message("PANIC", "1"), message("0", "2"));
@@ -284,8 +307,8 @@ async fn a_peer_that_reads_no_answers_is_closed() {
     let (mut peer, ours) = tokio::io::duplex(64);
     let settings = quick();
     let shutdown = CancellationToken::new();
-    let large_messages = Semaphore::new(1);
-    let session = session::run(ours, stand_in, &settings, &large_messages, &shutdown);
+    let turns = Turns::new(&settings);
+    let session = session::run(ours, stand_in, &settings, &turns, &shutdown);
     let sender = async {
         let _ = peer.write_all(message("0", "1").as_bytes()).await;
         // Kept open, never read.

@@ -5,6 +5,8 @@
 
 mod generate;
 mod measure;
+mod mllp_flood;
+mod overload;
 mod workload;
 
 use clap::{Parser, ValueEnum};
@@ -43,6 +45,8 @@ struct Arguments {
     /// All where none is named.
     #[arg(long, value_enum, value_delimiter = ',')]
     workload: Vec<Workload>,
+    #[command(flatten)]
+    flood: overload::Flood,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -63,6 +67,9 @@ async fn main() -> Result<(), Failure> {
     println!("idle memory {:.0} MB", measure::memory_mb(&arguments.pid));
     load(&mut target, &arguments).await?;
     let target = Arc::new(target);
+    if arguments.flood.overload {
+        return overload::run(target, &arguments.flood, &arguments.pid).await;
+    }
     println!(
         "{:<22}{:>10}{:>11}{:>10}{:>10}{:>14}{:>14}{:>12}",
         "workload",

@@ -24,7 +24,6 @@ struct Process {
     name: String,
     parent: u32,
     ticks: u64,
-    resident_kb: u64,
 }
 
 fn processes() -> HashMap<u32, Process> {
@@ -42,21 +41,12 @@ fn processes() -> HashMap<u32, Process> {
         let rest: Vec<&str> = stat[close + 1..].split_whitespace().collect();
         let number = |i: usize| rest.get(i).and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);
         // Fields of proc(5) counted after the name: state 0, ppid 1, utime 11, stime 12, cutime 13, cstime 14.
-        let resident_kb = fs::read_to_string(entry.path().join("smaps_rollup"))
-            .ok()
-            .and_then(|text| {
-                text.lines()
-                    .find(|l| l.starts_with("Pss:"))
-                    .and_then(|l| l.split_whitespace().nth(1)?.parse().ok())
-            })
-            .unwrap_or(0);
         all.insert(
             pid,
             Process {
                 name: stat[open + 1..close].to_owned(),
                 parent: number(1) as u32,
                 ticks: number(11) + number(12) + number(13) + number(14),
-                resident_kb,
             },
         );
     }
@@ -102,9 +92,16 @@ pub fn memory_mb(roots: &[u32]) -> f64 {
     roots
         .iter()
         .flat_map(|root| tree(*root, &all))
-        .filter_map(|pid| all.get(&pid))
-        .map(|p| p.resident_kb as f64 / 1024.0)
+        .filter_map(resident_kb)
+        .map(|kb| kb as f64 / 1024.0)
         .sum()
+}
+
+/// What a process has of memory, where what it shares counts in parts: pages that all of Postgres share count once.
+fn resident_kb(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Bytes of a directory on disk, without Postgres' write-ahead log.

@@ -73,6 +73,8 @@ pub enum IssueKind {
     BusinessRule,
     /// Longer than the configured limit.
     TooLong,
+    /// A value of a search parameter is longer than what is indexed (400).
+    SearchValueTooLong,
     /// More work than the configured limit.
     TooCostly,
     /// Too many requests at once; come back.
@@ -109,7 +111,7 @@ impl IssueKind {
             PreconditionRequired => "required",
             Duplicate => "duplicate",
             BusinessRule => "business-rule",
-            TooLong => "too-long",
+            TooLong | SearchValueTooLong => "too-long",
             TooCostly => "too-costly",
             Throttled => "throttled",
             Transient => "transient",

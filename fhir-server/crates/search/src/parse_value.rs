@@ -109,7 +109,7 @@ impl Reading<'_> {
         }
         if text.chars().count() > STRING_MAX {
             return Err(Refusal::Invalid(Issue::error(
-                IssueKind::TooLong,
+                IssueKind::SearchValueTooLong,
                 format!(
                     "a value of the search parameter {} is longer than {STRING_MAX} characters",
                     self.parameter.code

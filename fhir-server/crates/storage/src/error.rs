@@ -36,6 +36,17 @@ impl Error {
     pub fn refused(issue: Issue) -> Error {
         Error::Refused(vec![issue])
     }
+
+    /// Whether the database had no room left on its disk.
+    pub fn is_disk_full(&self) -> bool {
+        const DISK_FULL: &str = "53100";
+        match self {
+            Error::Unavailable(error) | Error::Database(error) => error
+                .as_database_error()
+                .is_some_and(|error| error.code().as_deref() == Some(DISK_FULL)),
+            _ => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {

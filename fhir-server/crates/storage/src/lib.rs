@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod change;
 pub mod error;
+mod held;
 mod maintenance;
 pub mod private_postgres;
 pub mod read;

@@ -340,8 +340,8 @@ fn settings(memory_mb: u64, compression: &str) -> Vec<(&'static str, String)> {
         ("log_error_verbosity", "terse".into()),
         ("log_min_error_statement", "panic".into()),
         ("log_checkpoints", "off".into()),
-        // Memory. What is not touched is not resident.
-        ("shared_buffers", mb(memory_mb / 4, 64, 1024)),
+        // Memory. What is not touched is not resident. The files are in the system's cache as well, which gives way when memory is short.
+        ("shared_buffers", mb(memory_mb / 8, 64, 512)),
         ("effective_cache_size", mb(memory_mb * 6 / 10, 128, 1 << 20)),
         ("work_mem", mb(memory_mb / 64, 4, 32)),
         ("maintenance_work_mem", mb(memory_mb / 16, 32, 512)),

@@ -1,13 +1,14 @@
 //! Opening the store: pools, migrations, the site's own row, and the definitions its rows are indexed by.
 
 use crate::error::Error;
+use crate::read;
 use arc_swap::ArcSwap;
 use fhir_definitions::Definitions;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Row};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 /// How the store is opened.
@@ -33,6 +34,9 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) write_pool: PgPool,
     pub(crate) search_pool: PgPool,
+    /// One connection for [`Store::ping`]: whether the database answers must be known when all others are taken.
+    health_pool: PgPool,
+    pub(crate) disk_full: AtomicBool,
     pub(crate) definitions: ArcSwap<Definitions>,
     pub(crate) settings: StoreSettings,
     pub(crate) site_secret: [u8; 32],
@@ -53,6 +57,15 @@ pub struct PoolUse {
 /// Longest wait for a free connection, and for a lock of another write, in milliseconds.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const LOCK_TIMEOUT_MS: u64 = 10_000;
+/// How often Postgres looks, while it works on a statement, whether its client still is there, in milliseconds.
+const CLIENT_CHECK_MS: u64 = 1_000;
+/// How long a connection is kept that nobody needs, and one that is used: each is a process of Postgres, and what it once needed for a
+/// large transaction it keeps.
+const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// About what the write-ahead log takes of the disk at a time.
+const PROBE_ROWS: i32 = 20_000;
+const PROBE_ROW_BYTES: i32 = 1_000;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
@@ -70,7 +83,10 @@ impl Store {
             .url
             .parse()
             .map_err(|_| Error::Start("the database URL is not a postgres:// URL".into()))?;
-        let options = options.application_name("fhir-server");
+        let options = options.application_name("fhir-server").options([(
+            "client_connection_check_interval",
+            CLIENT_CHECK_MS.to_string(),
+        )]);
         let write_options = options.clone().options([
             ("lock_timeout", LOCK_TIMEOUT_MS.to_string()),
             ("default_transaction_isolation", "read committed".into()),
@@ -80,7 +96,7 @@ impl Store {
             ("plan_cache_mode", "force_generic_plan".into()),
             ("timezone", "UTC".into()),
         ]);
-        let search_options = options.options([
+        let search_options = options.clone().options([
             ("plan_cache_mode", "force_custom_plan".to_owned()),
             ("enable_seqscan", "off".into()),
             // A sequential scan that cannot be avoided is then priced so high that it would be compiled.
@@ -91,6 +107,7 @@ impl Store {
             ),
             ("timezone", "UTC".into()),
         ]);
+        let health_pool = pool(1).connect_lazy_with(options);
         let write_pool = pool(settings.write_connections)
             .connect_with(write_options)
             .await
@@ -103,6 +120,8 @@ impl Store {
             inner: Arc::new(Inner {
                 write_pool,
                 search_pool,
+                health_pool,
+                disk_full: AtomicBool::new(false),
                 definitions: ArcSwap::new(definitions),
                 settings,
                 site_secret,
@@ -125,14 +144,31 @@ impl Store {
         &self.inner.site_secret
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, on a connection of its own; and, where a write has found the disk full, whether it still is.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not.
+    /// [`Error::Unavailable`] when it does not, or there is no room ([`Error::is_disk_full`]).
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1")
-            .execute(&self.inner.write_pool)
+        let pool = &self.inner.health_pool;
+        if !self.inner.disk_full.load(Ordering::Relaxed) {
+            read::retrying!(pool, sqlx::query("SELECT 1").execute(pool).await)?;
+            return Ok(());
+        }
+        // A sort that does not fit into memory leaves nothing behind, and needs the disk like a write.
+        let mut transaction = read::retrying!(pool, pool.begin().await)?;
+        sqlx::raw_sql("SET LOCAL work_mem = '64kB'")
+            .execute(&mut *transaction)
             .await?;
+        sqlx::query(
+            "SELECT count(*) FROM (SELECT n FROM generate_series(1, $1) n \
+             ORDER BY md5(n::text) || repeat('x', $2) OFFSET 0) sorted",
+        )
+        .bind(PROBE_ROWS)
+        .bind(PROBE_ROW_BYTES)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.rollback().await?;
+        self.inner.disk_full.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -153,6 +189,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.write_pool.close().await;
         self.inner.search_pool.close().await;
+        self.inner.health_pool.close().await;
     }
 
     /// Makes these definitions the ones writes must index by, and indexes again what others were used for.
@@ -189,6 +226,8 @@ fn pool(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
+        .idle_timeout(CONNECTION_IDLE)
+        .max_lifetime(CONNECTION_LIFETIME)
         // A dead connection shows itself in the first statement, which is tried again; asking each time would cost a round trip.
         .test_before_acquire(false)
 }

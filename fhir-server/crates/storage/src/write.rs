@@ -17,6 +17,7 @@ pub(crate) use keys::Keys;
 
 use crate::change::{Answer, Change, Outcome, Read};
 use crate::error::{CommitError, Error};
+use crate::held::Held;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
@@ -58,8 +59,16 @@ impl Store {
         let mut lost = 0;
         loop {
             match self.attempt(&definitions, &plan, reads).await {
-                Ok(done) => return Ok(done),
-                Err(Stop::Final(error)) => return Err(error),
+                Ok(done) => {
+                    self.inner.disk_full.store(false, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Err(Stop::Final(error)) => {
+                    if error.error.is_disk_full() {
+                        self.inner.disk_full.store(true, Ordering::Relaxed);
+                    }
+                    return Err(error);
+                }
                 Err(Stop::Lost(_)) if lost <= self.inner.settings.write_connections => lost += 1,
                 Err(Stop::Contended) if contended < ATTEMPTS => {
                     contended += 1;
@@ -82,12 +91,27 @@ impl Store {
         plan: &Plan,
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
-        let mut connection = self.inner.write_pool.acquire().await?;
-        let keys = &self.inner.keys;
-        let targets = keys.targets(&mut connection, &plan.targets).await?;
-        let fresh = keys.fresh(&mut connection, plan.changes.len()).await?;
+        let mut connection = Held::of(&self.inner.write_pool).await?;
+        connection.work();
+        let done = self
+            .attempt_on(&mut connection, definitions, plan, reads)
+            .await;
+        connection.rest();
+        done
+    }
 
-        let begin = AssertSqlSafe(begin(&plan.locks));
+    async fn attempt_on(
+        &self,
+        connection: &mut Held,
+        definitions: &Definitions,
+        plan: &Plan,
+        reads: &[Read],
+    ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
+        let keys = &self.inner.keys;
+        let targets = keys.targets(connection, &plan.targets).await?;
+        let fresh = keys.fresh(connection, plan.changes.len()).await?;
+
+        let begin = AssertSqlSafe(begin(plan, self.inner.settings.statement_timeout_ms));
         let mut transaction = connection.begin_with(begin).await?;
         let matches = self.matches(&mut transaction, definitions, plan).await?;
         let resolved = self
@@ -203,10 +227,20 @@ impl Store {
 }
 
 /// The locks are taken in a statement of their own: what follows must see everything that was committed before they were given.
-fn begin(locks: &[i64]) -> String {
-    let mut begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})");
-    if !locks.is_empty() {
-        let list: Vec<String> = locks.iter().map(i64::to_string).collect();
+///
+/// A condition is a search, and bounded like one.
+fn begin(plan: &Plan, statement_timeout_ms: u64) -> String {
+    let mut begin = String::from("BEGIN; ");
+    if plan.has_conditions() {
+        begin.push_str(&format!(
+            "SET LOCAL statement_timeout = {statement_timeout_ms}; "
+        ));
+    }
+    begin.push_str(&format!(
+        "SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})"
+    ));
+    if !plan.locks.is_empty() {
+        let list: Vec<String> = plan.locks.iter().map(i64::to_string).collect();
         begin.push_str("; SELECT pg_advisory_xact_lock(k) FROM unnest('{");
         begin.push_str(&list.join(","));
         begin.push_str("}'::bigint[]) AS k");

@@ -2,7 +2,7 @@
 //! transaction.
 
 use super::resolve::{Reach, resolve};
-use super::{StatisticsCache, sql};
+use super::{StatisticsCache, sql, too_costly};
 use crate::Error;
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
@@ -28,11 +28,14 @@ pub(crate) async fn match_in(
 ) -> Result<Vec<Matched>, Error> {
     let statistics = statistics.get(connection).await?;
     let reach = Reach::default();
-    let flat = resolve(connection, definitions, &statistics.1, query, reach).await?;
+    let flat = resolve(connection, definitions, &statistics.1, query, reach)
+        .await
+        .map_err(too_costly)?;
     let rows: Vec<(i64, i16, String, i32)> = sql::matched(&flat.types, &flat.filter, limit as i64)
         .build_query_as()
         .fetch_all(connection)
-        .await?;
+        .await
+        .map_err(|error| too_costly(error.into()))?;
     Ok(rows
         .into_iter()
         .filter_map(|(pk, number, id, version)| {

@@ -77,7 +77,9 @@ pub(crate) async fn search_in(
     at: &Page,
 ) -> Result<SearchPage, Error> {
     let statistics = statistics.get(connection).await?;
-    page(connection, definitions, &statistics.1, query, at).await
+    page(connection, definitions, &statistics.1, query, at)
+        .await
+        .map_err(too_costly)
 }
 
 /// A page, read on `connection`.
@@ -184,7 +186,7 @@ fn stay_before(flat: &mut FlatQuery, horizon: i64) {
 }
 
 /// A statement that ran into its time limit asked for too much; that is not our fault.
-fn too_costly(error: Error) -> Error {
+pub(crate) fn too_costly(error: Error) -> Error {
     const QUERY_CANCELED: &str = "57014";
     match error {
         Error::Database(sqlx::Error::Database(error))

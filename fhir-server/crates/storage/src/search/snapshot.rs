@@ -1,19 +1,21 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
 use super::{Page, SearchPage, page, too_costly};
+use crate::held::Held;
 use crate::read::{StoredResource, retrying};
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_search::Query;
-use sqlx::{Postgres, Transaction};
 use std::sync::Arc;
 
 /// A REPEATABLE READ READ ONLY transaction on a connection of the search pool, which it holds until it is closed or dropped.
 pub struct Snapshot {
-    transaction: Transaction<'static, Postgres>,
+    connection: Held,
     definitions: Arc<Definitions>,
     store: Store,
 }
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 impl Store {
     /// The state of now.
@@ -22,10 +24,9 @@ impl Store {
     /// `Unavailable` when no connection is free in time.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let pool = &self.inner.search_pool;
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let transaction = retrying!(pool, pool.begin_with(begin).await)?;
+        let connection = retrying!(pool, Held::begun(pool, BEGIN).await)?;
         Ok(Snapshot {
-            transaction,
+            connection,
             definitions: self.definitions(),
             store: self.clone(),
         })
@@ -42,10 +43,10 @@ impl Snapshot {
             .store
             .inner
             .statistics
-            .get(&mut self.transaction)
+            .get(&mut self.connection)
             .await?;
         page(
-            &mut self.transaction,
+            &mut self.connection,
             &self.definitions,
             &statistics.1,
             query,
@@ -89,6 +90,6 @@ impl Snapshot {
     /// # Errors
     /// Database errors.
     pub async fn close(self) -> Result<(), Error> {
-        Ok(self.transaction.rollback().await?)
+        Ok(self.connection.roll_back().await?)
     }
 }

@@ -151,7 +151,7 @@ fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
     match text.chars().count() <= STRING_MAX {
         true => Ok(text.to_owned()),
         false => Err(Issue::error(
-            IssueKind::TooLong,
+            IssueKind::SearchValueTooLong,
             format!(
                 "a value of the search parameter {} is longer than {STRING_MAX} characters",
                 parameter.code

@@ -3,7 +3,7 @@
 use super::plan::{Action, Identity, Plan, at, duplicate, refuse};
 use crate::error::{CommitError, Error};
 use crate::read;
-use crate::search::Matched;
+use crate::search::{Matched, too_costly};
 use crate::store::Store;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
@@ -73,7 +73,7 @@ impl Store {
             let found = self
                 .having_tokens(connection, definitions, plain, limit)
                 .await;
-            matches.extend(found.map_err(|error| (first, Error::from(error)))?);
+            matches.extend(found.map_err(|error| (first, too_costly(Error::from(error))))?);
         }
         Ok(matches)
     }

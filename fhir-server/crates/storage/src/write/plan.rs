@@ -122,6 +122,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Whether the commit depends on searches.
+    pub(super) fn has_conditions(&self) -> bool {
+        let by_condition = |change: &Planned| matches!(change.identity, Identity::Match { .. });
+        !self.conditional.is_empty() || self.changes.iter().any(by_condition)
+    }
+
     /// How many resources that are there the commit may change or delete.
     pub(super) fn replaced_max(&self) -> usize {
         let creates =

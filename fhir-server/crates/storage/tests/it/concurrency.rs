@@ -1,11 +1,13 @@
 //! Many at once, and the database killed meanwhile.
 
 use crate::requests::*;
+use fhir_model::IssueKind;
 use fhir_storage::{
     Change, Effect, Error, PrivatePostgres, Store, StoreSettings, Version,
     VersionMatch::{Any, Is},
     testing,
 };
+use sqlx::Connection;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -197,4 +199,31 @@ async fn killed_while_writing() {
     }
     store.close().await;
     postgres.stop().await;
+}
+
+/// A condition is a search: one that does not come to an end is refused, and does not keep a connection for writes.
+#[tokio::test]
+async fn a_condition_that_takes_too_long_is_too_costly() {
+    let settings = StoreSettings {
+        statement_timeout_ms: 300,
+        ..testing::settings(testing::empty_database().await)
+    };
+    let url = settings.url.clone();
+    let definitions = testing::store().await.definitions();
+    let store = Store::open(settings, definitions).await.unwrap();
+    let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE entry, resource IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    for condition in ["identifier=http://a|1", "family=x&birthdate=2020"] {
+        let change = post_if_none(&store, condition, PATIENT);
+        let error = store.commit(vec![change]).await.unwrap_err();
+        let Error::Refused(issues) = &error.error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(issues[0].kind, IssueKind::TooCostly, "{condition}");
+        assert_eq!(error.index, Some(0), "{condition}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let change = post_if_none(&store, "identifier=http://a|1", PATIENT);
+    store.commit(vec![change]).await.unwrap();
 }
