@@ -5,12 +5,14 @@
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
+#   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
+#   make microbench     parse, validate, extract, convert in microseconds and allocations (docs/benchmarks.md)
 #   make definitions    makes the R5 tables anew from the official packages
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench overload model lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench overload model fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -20,6 +22,12 @@ test: toolchain postgres second-postgres clients packages
 
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
+
+fuzz: toolchain postgres
+	scripts/fuzz.sh $(FUZZ_TARGETS)
+
+microbench: toolchain
+	cargo bench --locked -p fhir-model -p fhir-definitions -p fhir-search -p hl7-mllp-listener --bench '*'
 
 lint: toolchain
 	scripts/lint.sh

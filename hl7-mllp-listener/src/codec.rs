@@ -96,7 +96,9 @@ impl MllpCodec {
         let length = end.unwrap_or(buffer.len());
         self.searched = length;
         if length > self.max_frame_bytes {
-            let head = Bytes::copy_from_slice(&buffer[..length.min(KEPT_BYTES)]);
+            // Not of what has come by now: that depends on how the reads are cut.
+            let kept = self.max_frame_bytes.min(KEPT_BYTES);
+            let head = Bytes::copy_from_slice(&buffer[..kept]);
             self.state = State::Dropping { head, length: 0 };
             return self.drop_to_end(buffer);
         }
@@ -271,6 +273,25 @@ mod tests {
         let fits = "x".repeat(LIMIT);
         check(&format!("\x0b{fits}\x1c\r"), &fits, [0, 0, 0]);
         check(&format!("\x0b{long}"), "", [0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_long_frame_does_not_depend_on_the_reads() {
+        let head = |chunks: [&[u8]; 2]| {
+            let mut codec = MllpCodec::new(10);
+            let mut buffer = BytesMut::new();
+            let frames: Vec<_> = chunks
+                .iter()
+                .filter_map(|chunk| {
+                    buffer.extend_from_slice(chunk);
+                    codec.decode(&mut buffer).unwrap()
+                })
+                .collect();
+            assert_eq!(frames.len(), 1);
+            frames
+        };
+        let at_once = head([b"\x0bMSH|12345678901234\x1c", b""]);
+        assert_eq!(head([b"\x0bMSH|1234567", b"8901234\x1c"]), at_once);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A FHIR server in memory for the tests of this crate: searches by `_id` and `identifier`, reads, and transactions of PUTs that
 //! honour ifMatch and ifNoneMatch, all or nothing. Real servers are met in the tests of the server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use crate::submit::Submit;
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -35,6 +37,11 @@ impl FakeServer {
                 Ok(own.handle(&request))
             }
         }))
+    }
+
+    /// Everything that is there.
+    pub fn written(&self) -> Rows {
+        self.rows.lock().unwrap().clone()
     }
 
     /// Every resource of a type, in the order of their ids.

@@ -146,12 +146,15 @@ impl MessageKey {
                 false => vec![task, provenance],
             };
         }
-        let binary = json!({
+        let mut binary = json!({
             "resourceType": "Binary",
             "id": self.binary_id,
             "contentType": CONTENT_TYPE,
-            "data": STANDARD.encode(raw),
         });
+        // FHIR has no empty strings: an empty frame is a Binary without data.
+        if !raw.is_empty() {
+            binary["data"] = STANDARD.encode(raw).into();
+        }
         let mut entries = vec![first_time(binary), first_time(self.task(record))];
         if !record.written.is_empty() {
             entries.push(first_time(self.provenance(record)));

@@ -11,8 +11,8 @@ pub mod client;
 pub mod codec;
 pub mod escape;
 pub mod explain;
-#[cfg(test)]
-mod fake_server;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake_server;
 pub mod header;
 pub mod identity;
 pub mod journal;

@@ -386,6 +386,16 @@ async fn refused_messages_are_kept_and_run_again() {
     }
 }
 
+/// FHIR has no empty strings: a server would refuse `"data": ""`, and with it the journal entry.
+#[tokio::test]
+async fn an_empty_message_is_kept_without_data() {
+    let server = FakeServer::default();
+    let answer = processor(&server).answer(b"").await;
+    assert_eq!(answer.code, AckCode::AR);
+    let binaries = server.all("Binary");
+    assert_eq!((binaries.len(), binaries[0].get("data")), (1, None));
+}
+
 #[tokio::test]
 async fn a_refused_message_is_applied_by_replay() {
     let server = FakeServer::default();

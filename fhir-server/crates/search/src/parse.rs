@@ -290,6 +290,8 @@ fn include(
             "{name} names a resource type this server does not have"
         ))),
     };
+    // All or nothing: what is refused, or ignored under lenient handling, must not be applied in part.
+    let mut includes = Vec::new();
     for alternative in text.split(',').filter(|text| !text.is_empty()) {
         let mut parts = alternative.split(':');
         let (source, code, target) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -300,15 +302,13 @@ fn include(
         }
         let target = target.filter(|t| !t.is_empty()).map(known).transpose()?;
         if (source, code, reverse) == ("*", None, false) {
-            query
-                .includes
-                .extend(query.types.iter().map(|source| Include {
-                    reverse,
-                    source: source.clone(),
-                    parameter: None,
-                    target: None,
-                    iterate,
-                }));
+            includes.extend(query.types.iter().map(|source| Include {
+                reverse,
+                source: source.clone(),
+                parameter: None,
+                target: None,
+                iterate,
+            }));
             continue;
         }
         let source = known(source)?;
@@ -324,7 +324,7 @@ fn include(
                 Some(parameter)
             }
         };
-        query.includes.push(Include {
+        includes.push(Include {
             reverse,
             source,
             parameter,
@@ -332,5 +332,6 @@ fn include(
             iterate,
         });
     }
+    query.includes.append(&mut includes);
     Ok(())
 }

@@ -625,6 +625,21 @@ fn lenient() {
 }
 
 #[test]
+fn what_is_ignored_is_not_applied_in_part() {
+    for url in [
+        "_include=Patient:*,Nothing:x",
+        "_revinclude=Observation:subject,Nothing:x",
+    ] {
+        let query = search(&["Patient"], url, Handling::Lenient).unwrap();
+        assert!(
+            query.includes.is_empty() && query.applied.is_empty(),
+            "{url}"
+        );
+        assert_eq!(query.issues.len(), 1, "{url}");
+    }
+}
+
+#[test]
 fn atoms() {
     let atoms = |url: &str| strict(url).unwrap().atoms();
     assert_eq!(
