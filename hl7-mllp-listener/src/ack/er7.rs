@@ -27,15 +27,18 @@ impl Ack<'_> {
         }
     }
 
+    /// NUL is left out: a message that holds it is refused, and its sender must be able to read why.
     fn echo(&self, field: usize) -> Cow<'_, str> {
-        self.header
-            .map(|header| header.field(field))
-            .unwrap_or_default()
+        let sent = self.header.map(|header| header.field(field));
+        match sent.unwrap_or_default() {
+            sent if sent.contains('\0') => sent.replace('\0', "").into(),
+            sent => sent,
+        }
     }
 
     fn component(&self, field: usize, component: usize) -> String {
         self.header
-            .map(|header| header.component(field, component))
+            .map(|header| header.component(field, component).replace('\0', ""))
             .unwrap_or_default()
     }
 

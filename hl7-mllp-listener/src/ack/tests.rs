@@ -34,6 +34,15 @@ fn refused() -> Answer {
 }
 
 #[test]
+fn an_ack_holds_no_nul() {
+    check(
+        "MSH|^~\\&|H\0|GH|||||ADT^A\x0001|F\x001|P|2.5.1\0",
+        &Answer::accept(),
+        "MSH|^~\\&|||H|GH|20260301||ACK^A01^ACK|ID1|P|2.5.1/MSA|AA|F1/",
+    );
+}
+
+#[test]
 fn an_ack_answers_in_the_words_of_the_sender() {
     check(
         "MSH|^~\\&|HIS^1.2^ISO|GH|FHIR|HUB|2026||ADT^A01^ADT_A01|F1|P|2.5.1||||||8859/1\rPID|1",

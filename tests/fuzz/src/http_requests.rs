@@ -79,8 +79,8 @@ async fn exchange(service: &Router, request: Request<Bytes>) {
     let Some(body) = read.filter(|_| answer.status < 300) else {
         return;
     };
-    let is_create =
-        method == Method::POST && path.starts_with("/fhir/") && !path.ends_with("/_search");
+    let below = path.strip_prefix("/fhir/").unwrap_or_default();
+    let is_create = method == Method::POST && !below.is_empty() && !below.contains("_search");
     if let (true, true, Some(mut sent)) = (is_create, bare, sent) {
         let mut stored = body.clone();
         let location = answer

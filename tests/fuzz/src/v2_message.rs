@@ -136,7 +136,7 @@ fn acknowledged(frame: &[u8], reply: &Reply) {
     let code = reply.code.map(|code| code.code());
     let msa = ack.segment(1).expect("it is there");
     assert_eq!(Some(msa.field(1).raw()), code);
-    // Byte for byte, so that the sender knows which message is meant.
+    // Byte for byte but for NUL, so that the sender knows which message is meant.
     let read = Header::read(bytes).expect("it is there");
     let echoed = bytes
         .split(|byte| *byte == b'\r')
@@ -144,7 +144,11 @@ fn acknowledged(frame: &[u8], reply: &Reply) {
         .unwrap_or_default();
     let echoed = echoed.split(|byte| *byte == read.separators.field).nth(2);
     let asked = header.map(|header| header.field(10)).unwrap_or_default();
-    let asked: Vec<u8> = asked.chars().map(|c| c as u8).collect();
+    let asked: Vec<u8> = asked
+        .chars()
+        .map(|c| c as u8)
+        .filter(|byte| *byte != 0)
+        .collect();
     assert_eq!(echoed.unwrap_or_default(), asked, "MSA-2 is MSH-10");
     let mut wire = BytesMut::new();
     MllpCodec::new(1 << 20)
