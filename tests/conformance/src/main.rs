@@ -1,7 +1,7 @@
 //! `conformance --base http://…/fhir [--mllp host:port] [--peer peers/x.toml] [--only part-of-a-name]`.
 
 use clap::Parser;
-use conformance::{Outcome, Target};
+use conformance::{Target, Verdict};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,26 +43,22 @@ async fn main() -> Result<ExitCode, String> {
             .as_ref()
             .is_none_or(|part| s.name.contains(part))
     }) {
-        let known = peer.deviations.get(&scenario.name);
-        match (conformance::run(scenario, &target, &client).await, known) {
-            (Outcome::Passed, None) => passed += 1,
-            (Outcome::Passed, Some(_)) => {
-                failed += 1;
-                println!("{}: passes, but is listed as a deviation", scenario.name);
-            }
-            (Outcome::Failed(_), Some(reason)) => {
+        let outcome = conformance::run(scenario, &target, &client).await;
+        match peer.judge(scenario, outcome) {
+            Verdict::Passed => passed += 1,
+            Verdict::Skipped(why) => {
                 skipped += 1;
-                println!("skipped: {}: known deviation: {reason}", scenario.name);
+                println!("skipped: {}: {why}", scenario.name);
             }
-            (Outcome::Skipped(reason), _) => {
-                skipped += 1;
-                println!("skipped: {}: {reason}", scenario.name);
-            }
-            (Outcome::Failed(why), None) => {
+            Verdict::Failed(why) => {
                 failed += 1;
-                println!("{} ({}): {why}", scenario.name, scenario.spec);
+                println!("{}: {why}", scenario.name);
             }
         }
+    }
+    for name in peer.without_scenario(&scenarios) {
+        failed += 1;
+        println!("{name}: is listed as a deviation, but there is no such scenario");
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(if failed == 0 && passed > 0 {
