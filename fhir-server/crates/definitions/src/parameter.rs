@@ -49,6 +49,22 @@ pub struct SearchParameter {
     pub components: Vec<Component>,
 }
 
+impl SearchParameter {
+    /// Whether a resource has at most one date by this parameter, so that the date it is found by is the one it is sorted by.
+    pub fn one_date(&self) -> bool {
+        self.kind == ParameterType::Date
+            && self.program.as_ref().is_some_and(PathProgram::at_most_one)
+    }
+
+    /// Whether its elements are dates and times, none of which is longer than a year, and no periods.
+    pub fn no_periods(&self) -> bool {
+        let is_time = |name: &&str| matches!(*name, "date" | "dateTime" | "instant");
+        self.program
+            .as_ref()
+            .is_some_and(|program| program.types().iter().all(is_time))
+    }
+}
+
 /// One component of a composite parameter. Its program runs on each element that the composite's own expression selects.
 #[derive(Debug)]
 pub struct Component {

@@ -273,6 +273,33 @@ mod tests {
     }
 
     #[test]
+    fn one_date() {
+        let structures = Structures::r5();
+        for (resource_type, code, one, no_periods) in [
+            ("Patient", "birthdate", true, true),
+            ("Patient", "death-date", true, true),
+            ("Observation", "date", true, false),
+            ("Observation", "value-date", true, false),
+            ("Encounter", "date", true, false),
+            ("Condition", "onset-date", true, false),
+            ("Condition", "recorded-date", true, true),
+            ("DiagnosticReport", "date", true, false),
+            ("Immunization", "date", true, true),
+            ("MedicationRequest", "authoredon", true, true),
+            ("Appointment", "date", true, true),
+            ("Goal", "target-date", false, true),
+            ("Observation", "code", false, false),
+            ("Observation", "code-value-date", false, false),
+        ] {
+            let types = structures.resource_types();
+            let number = types.iter().position(|name| name == resource_type).unwrap();
+            let found = r5()[number].iter().find(|p| p.code == code).unwrap();
+            let got = (found.one_date(), found.no_periods());
+            assert_eq!(got, (one, no_periods), "{resource_type}.{code}");
+        }
+    }
+
+    #[test]
     fn composites_have_their_components() {
         let composites = r5()
             .iter()

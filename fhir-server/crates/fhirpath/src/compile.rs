@@ -60,6 +60,8 @@ impl Path {
             steps: Vec::new(),
             type_name: type_name.to_owned(),
             system: None,
+            repeats: false,
+            choice: None,
         }
     }
 
@@ -186,6 +188,8 @@ impl Compiler<'_> {
                 let mut child = path.then(Step::Child(key));
                 child.system = system.clone().filter(|_| type_name == "code");
                 child.type_name = type_name;
+                child.repeats |= element.array;
+                child.choice = element.choice.then(|| name.to_owned());
                 child
             })
             .collect()
@@ -285,10 +289,10 @@ impl Compiler<'_> {
                 );
             }
             if branch.first {
-                branch
-                    .paths
-                    .iter_mut()
-                    .for_each(|p| p.steps.push(Step::First));
+                branch.paths.iter_mut().for_each(|p| {
+                    p.steps.push(Step::First);
+                    p.repeats = false;
+                });
             }
             let mut paths = Vec::new();
             for path in &branch.paths {

@@ -86,6 +86,27 @@ impl PathProgram {
             Body::Test(_) => vec!["boolean"],
         }
     }
+
+    /// Whether it selects at most one element of a valid instance: nothing on the way repeats, and of several paths all are types of one choice,
+    /// of which an instance has one.
+    pub fn at_most_one(&self) -> bool {
+        let Body::Select(branches) = &self.body else {
+            return true;
+        };
+        if let [Branch { first: true, .. }] = branches.as_slice() {
+            return true;
+        }
+        let mut paths = branches.iter().flat_map(|branch| &branch.paths);
+        let Some(one) = paths.next() else {
+            return true;
+        };
+        // A choice of the instance itself: below, two paths could come from two parents.
+        let choice = one.choice.as_deref().filter(|_| one.steps.len() == 1);
+        !one.repeats
+            && paths.all(|path| {
+                choice.is_some() && path.steps.len() == 1 && path.choice.as_deref() == choice
+            })
+    }
 }
 
 static TRUE: Value = Value::Bool(true);
@@ -111,6 +132,10 @@ pub(crate) struct Path {
     pub steps: Vec<Step>,
     pub type_name: String,
     pub system: Option<String>,
+    /// Whether it can select several elements.
+    pub repeats: bool,
+    /// The name of the choice element that it ends at.
+    pub choice: Option<String>,
 }
 
 #[derive(Clone, Debug)]

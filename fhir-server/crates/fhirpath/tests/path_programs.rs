@@ -39,7 +39,7 @@ impl TypeModel for Model {
             .map(|(_, n, types)| ElementType {
                 types: types.split(' ').map(str::to_owned).collect(),
                 choice: n.ends_with("[x]"),
-                array: false,
+                array: ["name", "telecom", "link", "extension", "given", "entry"].contains(&name),
             })
     }
 
@@ -201,6 +201,42 @@ fn other_bases() {
             count,
             "{expression}"
         );
+    }
+}
+
+#[test]
+fn at_most_one() {
+    for (expression, base, expect) in [
+        ("Patient.birthDate", "Patient", true),
+        ("Patient.name.where(family = 'x')", "Patient", false),
+        ("Patient.birthDate | Other.start", "Patient", true),
+        ("Patient.birthDate | Patient.gender", "Patient", false),
+        ("Patient.deceased", "Patient", true),
+        ("Patient.deceased.ofType(dateTime)", "Patient", true),
+        (
+            "Patient.deceased.ofType(dateTime) | Patient.deceased.ofType(boolean)",
+            "Patient",
+            true,
+        ),
+        (
+            "Patient.deceased.ofType(dateTime) | Patient.birthDate",
+            "Patient",
+            false,
+        ),
+        ("Patient.name", "Patient", false),
+        ("Patient.name.family", "Patient", false),
+        ("Patient.name[0]", "Patient", true),
+        ("Patient.name[0].family", "Patient", true),
+        ("Patient.name.first().given", "Patient", false),
+        ("Patient.name.given.first()", "Patient", true),
+        ("Patient.extension('urn:x').value", "Patient", false),
+        ("Patient.deceased.exists()", "Patient", true),
+        ("Other.period.start", "Other", true),
+        ("start | period.start", "Other", false),
+        ("(start | period.start).first()", "Other", true),
+    ] {
+        let program = PathProgram::compile(expression, base, &Model).unwrap();
+        assert_eq!(program.at_most_one(), expect, "{expression}");
     }
 }
 

@@ -122,7 +122,10 @@ pub(crate) fn extract(
         }
         nodes.clear();
         program.run(resource, &mut nodes);
-        nodes.truncate(VALUES_MAX);
+        nodes.truncate(match parameter.one_date() {
+            true => 1,
+            false => VALUES_MAX,
+        });
         if nodes.iter().any(|node| has_value(node.value)) {
             let present = extraction.hashes.present(parameter.key);
             extraction.document.tokens.push(present);

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::private_postgres::PrivatePostgres;
 use crate::store::{Store, StoreSettings};
-use fhir_definitions::Definitions;
+use fhir_definitions::{DataFile, Definitions};
 use sqlx::{Connection, PgConnection};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -30,8 +30,18 @@ pub async fn store() -> Store {
             Arc::new(Definitions::load(&[]).expect("the core definitions are valid"))
         })
         .await;
+    open(Arc::clone(definitions)).await
+}
+
+/// A store in a new database, with files of a site.
+pub async fn store_with(files: &[DataFile]) -> Store {
+    let definitions = Definitions::load(files).expect("the files are valid");
+    open(Arc::new(definitions)).await
+}
+
+async fn open(definitions: Arc<Definitions>) -> Store {
     let settings = settings(empty_database().await);
-    Store::open(settings, Arc::clone(definitions))
+    Store::open(settings, definitions)
         .await
         .expect("the store opens in an empty database")
 }

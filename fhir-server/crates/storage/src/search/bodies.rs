@@ -15,7 +15,7 @@ pub(super) async fn bodies(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let stored: Vec<(i16, String, i32, i64, String)> = sqlx::query_as(
+    let rows: Vec<Stored> = sqlx::query_as(
         "SELECT r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, \
          coalesce(r.source, r.content::text) \
          FROM unnest($1::bigint[]) WITH ORDINALITY AS n(pk, place) JOIN resource r ON r.pk = n.pk \
@@ -24,16 +24,25 @@ pub(super) async fn bodies(
     .bind(rows)
     .fetch_all(connection)
     .await?;
-    Ok(stored
+    Ok(rows
         .into_iter()
-        .filter_map(|(number, id, version, last_updated_ms, content)| {
-            let resource_type = definitions.type_name(number)?;
-            Some(StoredResource {
-                body: whole(resource_type, &content),
-                key: ResourceKey::new(resource_type, id),
-                version,
-                last_updated_ms,
-            })
-        })
+        .filter_map(|row| stored(definitions, row))
         .collect())
+}
+
+/// Type, id, version, milliseconds, and the text without resourceType.
+pub(super) type Stored = (i16, String, i32, i64, String);
+
+/// `None` for a type that the definitions do not have.
+pub(super) fn stored(
+    definitions: &Definitions,
+    (number, id, version, last_updated_ms, content): Stored,
+) -> Option<StoredResource> {
+    let resource_type = definitions.type_name(number)?;
+    Some(StoredResource {
+        body: whole(resource_type, &content),
+        key: ResourceKey::new(resource_type, id),
+        version,
+        last_updated_ms,
+    })
 }

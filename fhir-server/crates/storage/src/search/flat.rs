@@ -26,7 +26,7 @@ pub(super) enum Test {
     References(Vec<i64>),
     /// It is one of these rows.
     Rows(Vec<i64>),
-    Dates(i16, Vec<DateTest>),
+    Dates(Dates),
     Quantities(i16, Vec<QuantityTest>),
     Strings(i16, Vec<StringTest>),
     Updated(Vec<DateMatch>),
@@ -39,6 +39,16 @@ pub(super) enum Test {
     Any(Vec<Test>),
     All(Vec<Test>),
     Not(Box<Test>),
+}
+
+/// Some date by the parameter `key` meets each of `all`, of which each is OR.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Dates {
+    pub key: i16,
+    /// Where a resource has one date by the parameter at the most: how long that can be, in microseconds. Only there can conditions stand
+    /// together.
+    pub single: Option<i64>,
+    pub all: Vec<Vec<DateTest>>,
 }
 
 /// A time. In a composite `marker` is the hash of the other components; else 0.
@@ -81,7 +91,7 @@ impl Test {
             Test::Tokens(_)
             | Test::References(_)
             | Test::AnyOfReferences(_)
-            | Test::Dates(..)
+            | Test::Dates(_)
             | Test::Quantities(..)
             | Test::Strings(..)
             | Test::Type(_)
@@ -100,7 +110,7 @@ impl Test {
             Test::Tokens(_)
             | Test::References(_)
             | Test::Rows(_)
-            | Test::Dates(..)
+            | Test::Dates(_)
             | Test::Quantities(..)
             | Test::Strings(..) => true,
             Test::Type(_)

@@ -1,5 +1,6 @@
 //! Which rows are on the page, in order: the plan, carried out within its bounds.
 
+use super::bounds;
 use super::flat::{Column, FlatQuery, Test};
 use super::keyset::Keyset;
 use super::plan::{self, FILTER_MAX, Plan};
@@ -26,6 +27,28 @@ pub(super) struct Keys {
     pub counted: Option<u64>,
 }
 
+/// How to answer `query`: by statistics, and where the range of a date would be a cheaper beginning, by asking how many rows it has.
+pub(super) async fn plan(
+    connection: &mut PgConnection,
+    query: &FlatQuery,
+    statistics: &Statistics,
+    limit: usize,
+) -> Result<Plan, Error> {
+    let estimate = plan::plan(query, statistics, limit);
+    let range = bounds::range(&query.filter).zip(plan::range_max(estimate));
+    let Some(((dates, bounds), most)) = range else {
+        return Ok(estimate.plan);
+    };
+    let rows: i64 = sql::dates_within(dates.key, bounds, most + 1)
+        .build_query_scalar()
+        .fetch_one(connection)
+        .await?;
+    Ok(match rows <= most {
+        true => Plan::Range,
+        false => estimate.plan,
+    })
+}
+
 /// Finds the first `limit` rows after `after`.
 pub(super) async fn keys(
     connection: &mut PgConnection,
@@ -38,16 +61,14 @@ pub(super) async fn keys(
     let mut run = Run {
         connection,
         query,
+        selection: selection(query, statistics, plan, limit),
         after: after.cloned(),
         found: Vec::new(),
-        // One more than asked tells whether there is a next page.
         want: limit + 1,
         counted: None,
-        many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
-        led: plan::led(&query.filter, statistics),
     };
     let short_at = match plan {
-        Plan::Filter => {
+        Plan::Filter | Plan::Range => {
             run.filter().await?;
             None
         }
@@ -68,15 +89,37 @@ pub(super) async fn keys(
     })
 }
 
+/// What a statement of the plan selects for a first page of `limit` matches.
+pub(super) fn selection<'q>(
+    query: &'q FlatQuery,
+    statistics: &Statistics,
+    plan: Plan,
+    limit: usize,
+) -> Selection<'q> {
+    Selection {
+        types: &query.types,
+        filter: &query.filter,
+        order: &query.order,
+        after: None,
+        // One more than asked tells whether there is a next page.
+        limit: limit as i64 + 1,
+        many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
+        led: plan::led(&query.filter, statistics),
+        range: match plan {
+            Plan::Range => bounds::range(&query.filter),
+            _ => None,
+        },
+    }
+}
+
 struct Run<'a> {
     connection: &'a mut PgConnection,
     query: &'a FlatQuery,
+    selection: Selection<'a>,
     after: Option<Keyset>,
     found: Vec<Place>,
     want: usize,
     counted: Option<u64>,
-    many: bool,
-    led: bool,
 }
 
 impl Run<'_> {
@@ -111,7 +154,10 @@ impl Run<'_> {
                 .await?
                 .pop();
             let Some(end) = end else {
-                self.without_value().await?;
+                // What has no date meets no condition on it.
+                if bounds::of_order(&self.query.filter, &self.query.order).is_none() {
+                    self.without_value().await?;
+                }
                 return Ok(None);
             };
             self.after = Some(self.keyset(end));
@@ -165,13 +211,10 @@ impl Run<'_> {
 
     fn selection<'s>(&'s self, filter: &'s [Test]) -> Selection<'s> {
         Selection {
-            types: &self.query.types,
             filter,
-            order: &self.query.order,
             after: self.after.as_ref(),
             limit: (self.want - self.found.len()) as i64,
-            many: self.many,
-            led: self.led,
+            ..self.selection
         }
     }
 

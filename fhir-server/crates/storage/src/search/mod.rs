@@ -1,14 +1,16 @@
 //! The search path: resolve, plan, keys, bodies, includes. [`Store::search`] reads as a straight line through the modules here.
 //!
-//! A search reads in one REPEATABLE READ READ ONLY transaction: its total, keys, bodies and includes show one state. What the engine
+//! A search reads in one REPEATABLE READ READ ONLY transaction or one statement: its total, keys, bodies and includes show one state. What the engine
 //! cannot do is refused with an issue, never ignored; what takes too long is `too-costly`.
 
 mod bodies;
+mod bounds;
 mod conditional;
 mod flat;
 mod include;
 mod keys;
 mod keyset;
+mod once;
 mod plan;
 mod resolve;
 mod snapshot;
@@ -24,7 +26,7 @@ pub(crate) use conditional::{Matched, match_in};
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
-use crate::read::StoredResource;
+use crate::read::{StoredResource, connection_lost};
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind};
@@ -61,10 +63,24 @@ impl Store {
     /// [`Error::Refused`] for what the engine cannot do (`NotSupported`), what takes too long (`TooCostly`) and a page that is no longer
     /// served (`Expired`); database errors.
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
+        match self.at_once(query, &at).await {
+            Ok(Some(page)) => return Ok(page),
+            // The transaction is begun on a connection that lives.
+            Err(Error::Unavailable(error)) if connection_lost(&error) => {}
+            Err(error) => return Err(too_costly(error)),
+            Ok(None) => {}
+        }
         let mut snapshot = self.snapshot().await?;
         let page = snapshot.search(query, at).await?;
         snapshot.close().await?;
         Ok(page)
+    }
+
+    async fn at_once(&self, query: &Query, at: &Page) -> Result<Option<SearchPage>, Error> {
+        let mut connection = self.inner.search_pool.acquire().await?;
+        let statistics = self.inner.statistics.get(&mut connection).await?;
+        let definitions = self.definitions();
+        once::at_once(&mut connection, &definitions, &statistics.1, query, at).await
     }
 }
 
@@ -118,7 +134,7 @@ async fn page(
     if after.is_some() {
         stay_before(&mut flat, horizon);
     }
-    let plan = plan::plan(&flat, statistics, query.count);
+    let plan = keys::plan(connection, &flat, statistics, query.count).await?;
     let keys = keys::keys(
         connection,
         &flat,
@@ -162,8 +178,7 @@ async fn horizon(
     if let Some(keyset) = after {
         return Ok(keyset.horizon);
     }
-    let ascends = |order: &flat::Order| order.by == Column::Updated && !order.descending;
-    if !flat.order.iter().any(ascends) {
+    if !ascends(flat) {
         return Ok(i64::MAX);
     }
     Ok(
@@ -171,6 +186,12 @@ async fn horizon(
             .fetch_one(connection)
             .await?,
     )
+}
+
+fn ascends(flat: &FlatQuery) -> bool {
+    flat.order
+        .iter()
+        .any(|order| order.by == Column::Updated && !order.descending)
 }
 
 fn stay_before(flat: &mut FlatQuery, horizon: i64) {

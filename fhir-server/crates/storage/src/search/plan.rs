@@ -3,6 +3,7 @@
 //!
 //! A wrong guess is bounded on both sides: a walk ends with its window, and what it did not find the filter then does.
 
+use super::bounds::{self, Bounds};
 use super::flat::{FlatQuery, Test};
 use super::sql::walkable;
 use super::statistics::Statistics;
@@ -13,6 +14,15 @@ pub(super) enum Plan {
     Walk { window: i64 },
     /// Find all matches, then sort.
     Filter,
+    /// The same, beginning with the rows whose date lies in the asked-for range.
+    Range,
+}
+
+/// A plan and what it is thought to cost, in milliseconds of CPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Estimate {
+    pub plan: Plan,
+    pub ms: f64,
 }
 
 /// Entries that one walk looks at.
@@ -38,32 +48,94 @@ const FILTERED_PER_MS: f64 = 3_500.0;
 const WALKED_PER_MS: f64 = 2_200.0;
 /// Milliseconds that each further key of an OR costs in a GIN scan.
 const KEY_MS: f64 = 0.07;
+/// Milliseconds that a test of a range costs on a row to which something else led.
+const RANGE_TEST_MS: f64 = 0.001;
+/// Rows of a range that are read and tested per millisecond.
+const RANGED_PER_MS: f64 = 1_000.0;
+/// What a filter costs of which nothing is known.
+const UNKNOWN_MS: f64 = 2.0;
+/// Asking how many rows a range has is not worth it for less.
+const PROBE_MS: f64 = 0.5;
+/// More rows of a range are not begun with.
+const RANGE_MAX: f64 = 5_000.0;
+/// The part of a walk that has to pass everything before the range, where that cannot be left out.
+const BEFORE_RANGE: f64 = 0.01;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
 const UNEVEN: f64 = 3.0;
 
 /// How to answer `query` for a page of `limit` matches.
-pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> Plan {
+pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> Estimate {
+    let (known, filter_ms) = filter_cost(query, statistics);
+    let filter = Estimate {
+        plan: Plan::Filter,
+        ms: filter_ms,
+    };
     if !walkable(&query.types, &query.order) {
-        return Plan::Filter;
+        return filter;
     }
-    let selectivity = selectivity(&query.filter, &query.types, statistics);
-    let walked = limit as f64 / selectivity;
+    let walked = walked(query, statistics, limit);
     let window_max = window_max(&query.filter);
     let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
+    let walk = Estimate {
+        plan: Plan::Walk { window },
+        ms: UNEVEN * walked / WALKED_PER_MS,
+    };
     if !query.filter.iter().any(Test::positive) {
-        return Plan::Walk { window };
+        return walk;
     }
-    let keys: usize = query.filter.iter().map(keys).sum();
+    let bounded = bounds::of_order(&query.filter, &query.order).is_some();
     let hits = hits(&query.filter, &query.types, statistics);
-    if hits <= FEW {
-        return Plan::Filter;
+    match (hits <= FEW && (known || !bounded)) || filter.ms <= walk.ms {
+        true => filter,
+        false => walk,
     }
-    let filter_ms = 0.1 + KEY_MS * keys as f64 + hits / FILTERED_PER_MS;
-    let walk_ms = UNEVEN * walked / WALKED_PER_MS;
-    match walk_ms < filter_ms {
-        true => Plan::Walk { window },
-        false => Plan::Filter,
+}
+
+/// Entries that a walk looks at until it has a page, on the average.
+fn walked(query: &FlatQuery, statistics: &Statistics, limit: usize) -> f64 {
+    let Some((dates, bounds)) = bounds::of_order(&query.filter, &query.order) else {
+        return limit as f64 / selectivity(&query.filter, &query.types, statistics);
+    };
+    // Within its range the date tells nothing.
+    let others: Vec<Test> = query
+        .filter
+        .iter()
+        .filter(|test| !matches!(test, Test::Dates(there) if there == dates))
+        .cloned()
+        .collect();
+    let mut selectivity = selectivity(&others, &query.types, statistics);
+    let begins = |bounds: Bounds| match query.order[0].descending {
+        true => bounds.hi < i64::MAX,
+        false => bounds.lo > i64::MIN,
+    };
+    if !begins(bounds) && dates.most().is_some_and(begins) {
+        selectivity *= BEFORE_RANGE;
     }
+    limit as f64 / selectivity
+}
+
+/// Whether it is known how many rows a filter reads, and what it costs.
+fn filter_cost(query: &FlatQuery, statistics: &Statistics) -> (bool, f64) {
+    let known = query.filter.iter().map(|test| known_hits(test, statistics));
+    let known = known.filter(|hits| *hits > 0.0).reduce(f64::min);
+    let keys: usize = query.filter.iter().map(keys).sum();
+    let ranges = query.filter.iter().filter(|test| is_range(test)).count() as f64;
+    let hits = hits(&query.filter, &query.types, statistics);
+    let ms = 0.1 + KEY_MS * keys as f64 + hits * (1.0 / FILTERED_PER_MS + ranges * RANGE_TEST_MS);
+    match known {
+        Some(_) => (true, ms),
+        None => (false, ms.max(UNKNOWN_MS)),
+    }
+}
+
+/// Whether how many rows it holds for is only guessed.
+pub(super) fn is_range(test: &Test) -> bool {
+    matches!(test, Test::Dates(_) | Test::Quantities(..))
+}
+
+/// How many rows a range may have to be begun with instead of what was estimated; `None` when it is not worth asking.
+pub(super) fn range_max(estimate: Estimate) -> Option<i64> {
+    (estimate.ms >= PROBE_MS).then(|| (estimate.ms * RANGED_PER_MS).min(RANGE_MAX) as i64)
 }
 
 /// Entries that one walk with this filter may look at.
@@ -142,7 +214,7 @@ fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
             sum(&mut references.iter().map(|r| statistics.reference(*r)))
         }
         Test::Rows(rows) => (rows.len() as f64).min(all),
-        Test::Dates(..) | Test::Quantities(..) => all * 0.1,
+        Test::Dates(_) | Test::Quantities(..) => all * 0.1,
         Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
         Test::Updated(_) => all,
         Test::AnyOfReferences(references) => {
@@ -169,7 +241,7 @@ fn keys(test: &Test) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flat::{Column, Order};
+    use super::super::flat::{Column, Dates, Order};
     use super::*;
 
     const ALL: i64 = 1;
@@ -253,7 +325,7 @@ mod tests {
                 filter,
                 order: order.clone(),
             };
-            assert_eq!(plan(&query, &statistics(), 20), expect, "{name}");
+            assert_eq!(plan(&query, &statistics(), 20).plan, expect, "{name}");
         }
     }
 
@@ -268,7 +340,7 @@ mod tests {
             }],
         };
         for statistics in [statistics(), Statistics::default()] {
-            assert_eq!(plan(&query, &statistics, 20), Plan::Filter);
+            assert_eq!(plan(&query, &statistics, 20).plan, Plan::Filter);
         }
     }
 
@@ -279,7 +351,14 @@ mod tests {
             (has(RARE), 50.0),
             (Test::Any(vec![has(HALF), has(OLD)]), 255_000.0),
             (Test::All(vec![Test::Type(vec![7]), has(OLD)]), 5_000.0),
-            (Test::Dates(1, Vec::new()), 0.0),
+            (
+                Test::Dates(Dates {
+                    key: 1,
+                    single: None,
+                    all: Vec::new(),
+                }),
+                0.0,
+            ),
         ] {
             assert_eq!(known_hits(&test, &statistics()), expect, "{test:?}");
         }

@@ -5,7 +5,7 @@
 //!
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
-use super::flat::{Column, FlatQuery, Order, Test};
+use super::flat::{Column, Dates, FlatQuery, Order, Test};
 use super::plan::known_hits;
 use super::sql::{self, reference};
 use super::statistics::Statistics;
@@ -66,6 +66,7 @@ pub(super) async fn resolve(
         let test = resolver.test(clause, &query.types).await?;
         match test {
             Test::All(tests) => filter.extend(tests),
+            Test::Dates(dates) => together(&mut filter, dates),
             test => filter.push(test),
         }
     }
@@ -74,6 +75,18 @@ pub(super) async fn resolve(
         filter,
         order,
     })
+}
+
+/// The one date that there is meets all conditions on it: they are tested in one place.
+fn together(filter: &mut Vec<Test>, dates: Dates) {
+    let there = filter.iter_mut().find_map(|test| match test {
+        Test::Dates(there) if there.key == dates.key && there.single.is_some() => Some(there),
+        _ => None,
+    });
+    match there {
+        Some(there) => there.all.extend(dates.all),
+        None => filter.push(Test::Dates(dates)),
+    }
 }
 
 struct Resolver<'a> {
@@ -203,6 +216,18 @@ impl Resolver<'_> {
         rows.sort_unstable();
         rows.dedup();
         Ok(Test::Rows(rows))
+    }
+}
+
+/// Whether resolving the clause takes statements of its own.
+pub(super) fn looks_up(clause: &Clause) -> bool {
+    match clause {
+        Clause::Param { values, .. } => values
+            .iter()
+            .any(|value| matches!(value, ValueMatch::Reference(ReferenceMatch::Local(_)))),
+        Clause::Missing { .. } | Clause::LastUpdated(_) => false,
+        Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
+        Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) => true,
     }
 }
 

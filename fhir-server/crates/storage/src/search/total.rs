@@ -11,8 +11,9 @@ use crate::Error;
 use fhir_search::query::Total;
 use sqlx::PgConnection;
 
-/// Most rows that are counted for a total that was not asked for: about 5 ms of CPU.
+/// Most rows that are counted for a total that was not asked for, about 5 ms of CPU; and most that a range is tested on, about one.
 const UNASKED_MAX: i64 = 20_000;
+const UNASKED_TESTED_MAX: i64 = 800;
 
 /// The number of all matches.
 pub(super) async fn exact(connection: &mut PgConnection, flat: &FlatQuery) -> Result<u64, Error> {
@@ -46,29 +47,43 @@ pub(super) async fn of_pages(
     }
 }
 
-/// The number of all matches, if no more than [`UNASKED_MAX`] rows must be read for it.
+/// Whether the total of a search takes a statement of its own.
+pub(super) fn counts(flat: &FlatQuery, statistics: &Statistics, total: Total) -> bool {
+    match total {
+        Total::None => false,
+        Total::Accurate | Total::Estimate => true,
+        Total::Default => countable(flat, statistics).is_some(),
+    }
+}
+
+/// The number of all matches, if counting them is cheap.
 async fn affordable(
     connection: &mut PgConnection,
     flat: &FlatQuery,
     statistics: &Statistics,
 ) -> Result<Option<u64>, Error> {
-    // How many rows a range holds is only guessed.
-    let ranges = |test: &&Test| matches!(test, Test::Dates(..) | Test::Quantities(..));
-    let certain: Vec<Test> = flat
-        .filter
-        .iter()
-        .filter(|test| !ranges(test))
-        .cloned()
-        .collect();
-    let hits = plan::hits(&certain, &flat.types, statistics);
-    if hits > UNASKED_MAX as f64 || flat.filter.iter().any(plan::dear) {
+    let Some(most) = countable(flat, statistics) else {
         return Ok(None);
-    }
-    let count: i64 = sql::count(&flat.types, &flat.filter, Some(UNASKED_MAX))
+    };
+    let count: i64 = sql::count(&flat.types, &flat.filter, Some(most))
         .build_query_scalar()
         .fetch_one(connection)
         .await?;
-    Ok((count <= UNASKED_MAX).then_some(count.unsigned_abs()))
+    Ok((count <= most).then_some(count.unsigned_abs()))
+}
+
+/// Up to how many matches may be counted, if no more than [`UNASKED_MAX`] rows must be read for it, or [`UNASKED_TESTED_MAX`] tested.
+fn countable(flat: &FlatQuery, statistics: &Statistics) -> Option<i64> {
+    // How many rows a range holds is only guessed.
+    let (ranges, certain): (Vec<Test>, Vec<Test>) =
+        flat.filter.iter().cloned().partition(plan::is_range);
+    let most = match ranges.is_empty() {
+        true => UNASKED_MAX,
+        false => UNASKED_TESTED_MAX,
+    };
+    let hits = plan::hits(&certain, &flat.types, statistics);
+    let dear = flat.filter.iter().any(plan::dear);
+    (hits <= most as f64 && !dear).then_some(most)
 }
 
 /// The total of a search whose matches are all on its first page.

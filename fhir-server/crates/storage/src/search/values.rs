@@ -3,7 +3,7 @@
 //!
 //! Refuses, with the parameter and the modifier by name, what the index cannot answer.
 
-use super::flat::{DateTest, QuantityTest, StringTest, Test};
+use super::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
 use super::sql::reference;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind, ResourceKey};
@@ -11,6 +11,9 @@ use fhir_search::document::{STRING_MAX, marked};
 use fhir_search::query::{Modifier, NumberMatch, ReferenceMatch, UnitMatch, ValueMatch};
 use fhir_search::token::STORED;
 use std::collections::HashMap;
+
+/// Microseconds of the longest time that a date without a month can be.
+const YEAR: i64 = 366 * 86_400_000_000;
 
 /// Row keys of the resources that the search names; what is not in it does not exist.
 pub(super) type RowKeys = HashMap<ResourceKey, i64>;
@@ -92,7 +95,17 @@ pub(super) fn param(
         tests.push(Test::References(references));
     }
     if !dates.is_empty() {
-        tests.push(Test::Dates(key.0, dates));
+        tests.push(Test::Dates(Dates {
+            key: key.0,
+            single: parameter.one_date().then(|| {
+                if parameter.no_periods() {
+                    YEAR
+                } else {
+                    i64::MAX
+                }
+            }),
+            all: vec![dates],
+        }));
     }
     if !quantities.is_empty() {
         tests.push(Test::Quantities(key.0, quantities));
@@ -181,13 +194,14 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
     let marker = STORED.composite(key, &hashes);
     Ok(match ordered {
         None => Test::Tokens(vec![marker]),
-        Some(ValueMatch::Date(date)) => Test::Dates(
-            key.0,
-            vec![DateTest {
+        Some(ValueMatch::Date(date)) => Test::Dates(Dates {
+            key: key.0,
+            single: None,
+            all: vec![vec![DateTest {
                 marker,
                 date: *date,
-            }],
-        ),
+            }]],
+        }),
         Some(ValueMatch::String(text)) => {
             let text = marked(marker, &bounded(parameter, text)?);
             Test::Strings(key.0, vec![StringTest::StartsWith(text)])

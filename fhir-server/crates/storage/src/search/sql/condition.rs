@@ -2,7 +2,7 @@
 //! [`fhir_search::query::NumberMatch::matches`]; here the same stands in a form that indexes serve.
 
 use super::{Sql, TARGET, TARGET_BITS};
-use crate::search::flat::{QuantityTest, StringTest, Test};
+use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
 use fhir_search::query::{DateMatch, Prefix};
 
 impl Sql {
@@ -54,23 +54,21 @@ impl Sql {
                     .bind(rows.clone())
                     .push(")");
             }
-            Test::Dates(key, any) => {
-                self.exists("sp_date", *key, alias, any, |sql, inner, test| {
-                    if test.marker != 0 {
-                        sql.push(inner)
-                            .push(".marker = ")
-                            .bind(test.marker)
-                            .push(" AND ");
-                    }
-                    sql.push("(");
-                    sql.date(&format!("{inner}.lo"), &format!("{inner}.hi"), &test.date);
-                    sql.push(")");
+            Test::Dates(dates) => {
+                self.exists("sp_date", dates.key, alias, |sql, inner| {
+                    sql.dates(inner, &dates.all);
                 });
             }
             Test::Quantities(key, any) => {
-                self.exists("sp_quantity", *key, alias, any, Sql::quantity);
+                self.exists("sp_quantity", *key, alias, |sql, inner| {
+                    sql.any(any, |sql, test| sql.quantity(inner, test));
+                });
             }
-            Test::Strings(key, any) => self.exists("sp_string", *key, alias, any, Sql::string),
+            Test::Strings(key, any) => {
+                self.exists("sp_string", *key, alias, |sql, inner| {
+                    sql.any(any, |sql, test| sql.string(inner, test));
+                });
+            }
             Test::Updated(any) => {
                 self.any(any, |sql, date| sql.updated(alias, date));
             }
@@ -127,25 +125,55 @@ impl Sql {
             .bind(values.to_vec());
     }
 
-    pub(super) fn exists<T>(
-        &mut self,
-        table: &str,
-        key: i16,
-        alias: &str,
-        any: &[T],
-        write: impl Fn(&mut Sql, &str, &T),
-    ) {
+    fn exists(&mut self, table: &str, key: i16, alias: &str, write: impl Fn(&mut Sql, &str)) {
         let inner = self.alias();
         self.push(&format!(
             "EXISTS (SELECT 1 FROM {table} {inner} WHERE {inner}.pk = {alias}.pk AND {inner}.key = "
         ));
         self.bind(key).push(" AND ");
-        self.any(any, |sql, value| write(sql, &inner, value));
+        write(self, &inner);
         if self.led {
             // The planner would make a join of it, and begin with the range: it takes ranges for small.
             self.push(" OFFSET 0");
         }
         self.push(")");
+    }
+
+    /// The whole filter, where `date` is the row of `sp_date` that `dates` asks for.
+    pub(super) fn dates_and_others(
+        &mut self,
+        date: &str,
+        dates: &Dates,
+        filter: &[Test],
+        alias: &str,
+    ) {
+        self.dates(date, &dates.all);
+        let is_other = |test: &&Test| !matches!(test, Test::Dates(there) if there == dates);
+        for test in filter.iter().filter(is_other) {
+            self.push(" AND (");
+            self.test(test, alias);
+            self.push(")");
+        }
+    }
+
+    /// The conditions on one row of `sp_date`.
+    pub(super) fn dates(&mut self, alias: &str, all: &[Vec<DateTest>]) {
+        for (index, any) in all.iter().enumerate() {
+            if index > 0 {
+                self.push(" AND ");
+            }
+            self.any(any, |sql, test| {
+                if test.marker != 0 {
+                    sql.push(alias)
+                        .push(".marker = ")
+                        .bind(test.marker)
+                        .push(" AND ");
+                }
+                sql.push("(");
+                sql.date(&format!("{alias}.lo"), &format!("{alias}.hi"), &test.date);
+                sql.push(")");
+            });
+        }
     }
 
     pub(super) fn any<T>(&mut self, any: &[T], write: impl Fn(&mut Sql, &T)) {

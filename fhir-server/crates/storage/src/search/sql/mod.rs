@@ -7,8 +7,10 @@
 mod condition;
 mod order;
 
-use super::flat::{Column, Order, Test};
+use super::bounds::{self, Bounds};
+use super::flat::{Column, Dates, Order, Test};
 use super::keyset::Keyset;
+use super::plan::Plan;
 use order::{before, direction, micros, value_column};
 use sqlx::{Postgres, QueryBuilder};
 
@@ -34,15 +36,41 @@ pub(super) struct Selection<'a> {
     pub many: bool,
     /// Whether tokens, references or row keys lead to so few rows that ranges are better tested on each of them.
     pub led: bool,
+    /// Begin with the rows whose one date lies there. Every match is among them.
+    pub range: Option<(&'a Dates, Bounds)>,
 }
 
 /// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
 pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgres> {
-    let mut sql =
-        Sql::new("WITH m AS MATERIALIZED (SELECT e.pk, e.last_updated FROM entry e WHERE ");
+    let mut sql = Sql::new("");
+    filtered(&mut sql, selection);
+    sql.builder
+}
+
+fn filtered(sql: &mut Sql, selection: Selection<'_>) {
+    let by_update = |order: &Order| order.by == Column::Updated;
+    let columns = match selection.order.iter().any(by_update) {
+        true => "e.pk, e.last_updated",
+        // The row itself need not be read where its key is enough.
+        false => "e.pk",
+    };
+    sql.push(&format!("WITH m AS MATERIALIZED (SELECT {columns} FROM "));
     sql.many = selection.many;
     sql.led = selection.led;
-    sql.all(selection.filter, selection.types, "e");
+    match selection.range {
+        Some((dates, bounds)) => {
+            sql.push("sp_date w JOIN entry e ON e.pk = w.pk WHERE w.key = ")
+                .bind(dates.key);
+            sql.push(" AND w.lo >= ").bind(bounds.lo);
+            sql.push(" AND w.lo < ").bind(bounds.hi);
+            sql.push(" AND ");
+            sql.dates_and_others("w", dates, selection.filter, "e");
+        }
+        None => {
+            sql.push("entry e WHERE ");
+            sql.all(selection.filter, selection.types, "e");
+        }
+    }
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
     sql.push(", (SELECT count(*) FROM m) FROM m");
@@ -55,15 +83,32 @@ pub(super) fn filter_then_sort(selection: Selection<'_>) -> QueryBuilder<Postgre
     }
     sql.order_by(selection.order);
     sql.push(" LIMIT ").bind(selection.limit);
-    sql.builder
 }
 
 /// Rows of `(pk bigint, keys text[])`: at most `window` entries from `after` on along the index of the only sort key, filtered.
 /// `order` has one element that [`walkable`] accepts; a keyset has a value.
 pub(super) fn walk(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("");
+    walked(&mut sql, selection, window);
+    sql.builder
+}
+
+fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
     let order = selection.order[0];
     let direction = direction(order);
-    let mut sql = Sql::new("SELECT ");
+    sql.push("SELECT ");
+    if let Some((dates, _)) = bounds::of_order(selection.filter, selection.order) {
+        // The row that stands in the order is the one date there is: what is asked of it is tested on the spot.
+        sql.push("e.pk, ARRAY[w.value::text] FROM (");
+        sql.window(selection, window);
+        sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
+        sql.dates_and_others("w", dates, selection.filter, "e");
+        sql.push(&format!(
+            " ORDER BY w.value {direction}, w.pk {direction} LIMIT "
+        ));
+        sql.bind(selection.limit);
+        return;
+    }
     match order.by {
         Column::Updated => {
             sql.push("e.pk, ARRAY[")
@@ -101,6 +146,27 @@ pub(super) fn walk(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgr
         }
     }
     sql.push(" LIMIT ").bind(selection.limit);
+}
+
+/// Rows of `(pk, keys, matches, type, id, version, milliseconds, content)` in order: those of [`walk`] or [`filter_then_sort`] with their
+/// resources, but the last one of `selection.limit`, which only tells that there are more.
+pub(super) fn with_bodies(selection: Selection<'_>, plan: Plan) -> QueryBuilder<Postgres> {
+    let (matches, columns) = match plan {
+        Plan::Walk { .. } => ("NULL::bigint", "k(pk, keys)"),
+        Plan::Filter | Plan::Range => ("p.matches", "k(pk, keys, matches)"),
+    };
+    let mut sql = Sql::new(&format!(
+        "SELECT p.pk, p.keys, {matches}, r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, \
+         coalesce(r.source, r.content::text) FROM (SELECT k.*, row_number() OVER () AS place FROM ("
+    ));
+    match plan {
+        Plan::Walk { window } => walked(&mut sql, selection, window),
+        Plan::Filter | Plan::Range => filtered(&mut sql, selection),
+    }
+    sql.push(&format!(
+        ") {columns}) p LEFT JOIN resource r ON r.pk = p.pk AND p.place < "
+    ));
+    sql.bind(selection.limit).push(" ORDER BY p.place");
     sql.builder
 }
 
@@ -130,6 +196,16 @@ pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
         [order] => types.len() == 1 && !matches!(order.by, Column::Number { .. }),
         _ => false,
     }
+}
+
+/// The number of dates of the parameter `key` that begin within `bounds`, up to `most`.
+pub(super) fn dates_within(key: i16, bounds: Bounds, most: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT count(*) FROM (SELECT FROM sp_date w WHERE w.key = ");
+    sql.bind(key);
+    sql.push(" AND w.lo >= ").bind(bounds.lo);
+    sql.push(" AND w.lo < ").bind(bounds.hi);
+    sql.push(" LIMIT ").bind(most).push(") n");
+    sql.builder
 }
 
 // In the statements that follow the limit stands outside of the materialized part, which is still read no further than it: inside, the planner

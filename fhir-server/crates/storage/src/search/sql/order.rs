@@ -1,6 +1,7 @@
 //! Sort keys, keyset conditions and the windows of walks.
 
 use super::{Selection, Sql};
+use crate::search::bounds;
 use crate::search::flat::{Column, Order, Test};
 use crate::search::keyset::Keyset;
 
@@ -84,7 +85,13 @@ impl Sql {
                 self.bind(selection.types[0]);
                 self.window_rest(selection, "v.id", window);
             }
-            Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
+            Column::Date { key, .. } => {
+                self.push("SELECT v.pk, v.lo, v.hi, v.lo AS value FROM sp_date v WHERE v.key = ");
+                self.bind(key);
+                self.bounds(selection);
+                self.window_rest(selection, "v.lo", window);
+            }
+            Column::String { key, .. } | Column::Number { key } => {
                 let (table, column) = value_column(order.by);
                 self.push(&format!(
                     "SELECT v.pk, v.{column} AS value FROM {table} v WHERE v.key = "
@@ -92,6 +99,20 @@ impl Sql {
                 self.bind(key);
                 self.window_rest(selection, &format!("v.{column}"), window);
             }
+        }
+    }
+
+    /// Where the walk begins and ends, as far as the filter says. After a page it begins there, which bounds it more closely.
+    fn bounds(&mut self, selection: Selection<'_>) {
+        let Some((_, bounds)) = bounds::of_order(selection.filter, selection.order) else {
+            return;
+        };
+        let (descending, first) = (selection.order[0].descending, selection.after.is_none());
+        if bounds.lo > i64::MIN && (descending || first) {
+            self.push(" AND v.lo >= ").bind(bounds.lo);
+        }
+        if bounds.hi < i64::MAX && (!descending || first) {
+            self.push(" AND v.lo < ").bind(bounds.hi);
         }
     }
 

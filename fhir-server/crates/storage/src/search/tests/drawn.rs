@@ -2,7 +2,7 @@
 
 use super::corpus::{Indexed, parameter};
 use crate::Store;
-use fhir_definitions::SearchParameter;
+use fhir_definitions::{DataFile, SearchParameter};
 use fhir_model::{DateRange, Decimal, ResourceKey};
 use fhir_search::query::{
     ChainedClause, Clause, DateMatch, Modifier, NumberMatch, Prefix, SortBy, SortKey, TokenMatch,
@@ -16,6 +16,22 @@ use std::sync::Arc;
 pub const TYPE: &str = "Observation";
 const TOKENS: [&str; 3] = ["status", "code", "category"];
 const PATIENTS: usize = 6;
+
+/// By `date` an observation has one date, by this parameter any number.
+const SEVERAL_DATES: &str = "component-date";
+
+/// Its definition.
+pub fn several_dates() -> DataFile {
+    let definition = serde_json::json!({
+        "resourceType": "SearchParameter", "url": "http://example.org/SearchParameter/component-date", "status": "active", "name": "ComponentDate",
+        "description": "Dates of components", "code": SEVERAL_DATES, "base": [TYPE], "type": "date",
+        "expression": "Observation.component.value.ofType(dateTime)"
+    });
+    DataFile {
+        path: "component-date.json".into(),
+        bytes: definition.to_string().into_bytes(),
+    }
+}
 
 /// One observation: (tokens, dates, numbers, strings, lastUpdated, patients).
 pub type Shape = (
@@ -44,6 +60,7 @@ pub fn shape() -> impl Strategy<Value = Shape> {
 
 pub fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
     let date = parameter(store, TYPE, "date");
+    let several = parameter(store, TYPE, SEVERAL_DATES);
     let number = parameter(store, TYPE, "value-quantity");
     let text = parameter(store, TYPE, "value-markdown");
     let (patient, gender) = (
@@ -69,13 +86,16 @@ pub fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
                     resource =
                         resource.token(&parameter, &format!("s{}", code % 2), &code.to_string());
                 }
-                for (lo, width) in dates {
+                for (index, (lo, width)) in dates.iter().enumerate() {
                     let (lo, hi) = match width {
                         0 => (i64::MIN, *lo),
                         4 => (*lo, i64::MAX),
                         width => (*lo, lo + width),
                     };
-                    resource = resource.date(&date, lo, hi);
+                    resource = resource.date(&several, lo, hi);
+                    if index == 0 {
+                        resource = resource.date(&date, lo, hi);
+                    }
                 }
                 for value in numbers {
                     resource =
@@ -119,10 +139,11 @@ pub fn clause(store: &Store) -> BoxedStrategy<Clause> {
             parameter(store, TYPE, "date"),
             parameter(store, TYPE, "value-quantity"),
             parameter(store, TYPE, "value-markdown"),
+            parameter(store, TYPE, SEVERAL_DATES),
         ],
     ]
     .concat();
-    let [date, number, text] = [3, 4, 5].map(|index| Arc::clone(&all[index]));
+    let [date, number, text, several] = [3, 4, 5, 6].map(|index| Arc::clone(&all[index]));
     let token = (0..4usize, 0..4usize).prop_map(|(form, code)| {
         let (system, code) = (format!("s{}", code % 2), code.to_string());
         ValueMatch::Token(match form {
@@ -142,13 +163,15 @@ pub fn clause(store: &Store) -> BoxedStrategy<Clause> {
             modifier: if not { Modifier::Not } else { Modifier::None },
             values,
         });
-    let dates = prop::collection::vec(date_match(1).prop_map(ValueMatch::Date), 1..3).prop_map(
-        move |values| Clause::Param {
-            parameter: Arc::clone(&date),
+    let dates = (
+        prop::sample::select(vec![Arc::clone(&date), date, several]),
+        prop::collection::vec(date_match(1).prop_map(ValueMatch::Date), 1..3),
+    )
+        .prop_map(|(parameter, values)| Clause::Param {
+            parameter,
             modifier: Modifier::None,
             values,
-        },
-    );
+        });
     let numbers = (
         prefix(),
         prop::sample::select(vec!["0", "1", "1.0", "2.5", "1e1", "2"]),
@@ -183,7 +206,7 @@ pub fn clause(store: &Store) -> BoxedStrategy<Clause> {
         )
     });
     let updated = prop::collection::vec(date_match(1000), 1..3).prop_map(Clause::LastUpdated);
-    prop_oneof![4 => tokens, 2 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
+    prop_oneof![4 => tokens, 4 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
         .boxed()
 }
 
@@ -223,7 +246,7 @@ pub fn of_patients(store: &Store) -> BoxedStrategy<Clause> {
 }
 
 pub fn sort(store: &Store) -> impl Strategy<Value = Vec<SortKey>> {
-    let by: Vec<SortBy> = ["date", "value-quantity", "value-markdown"]
+    let by: Vec<SortBy> = ["date", SEVERAL_DATES, "value-quantity", "value-markdown"]
         .map(|code| SortBy::Parameter(parameter(store, TYPE, code)))
         .into_iter()
         .chain([SortBy::LastUpdated, SortBy::Id])

@@ -1,0 +1,109 @@
+//! Searches that one statement answers, bodies included: it is a snapshot by itself, so no transaction is opened around it, and three round
+//! trips less are made. Most searches are of this kind; the others, and those of which the statement does not find enough, get the transaction.
+
+use super::flat::Test;
+use super::keyset::Keyset;
+use super::plan::Plan;
+use super::resolve::{self, Reach};
+use super::statistics::Statistics;
+use super::{Page, SearchPage, ascends, bodies, keys, sql, total};
+use crate::Error;
+use crate::read::StoredResource;
+use fhir_definitions::Definitions;
+use fhir_search::Query;
+use fhir_search::query::{Summary, Total};
+use sqlx::PgConnection;
+
+/// Sort keys and row key, the number of all matches where it was counted, and the resource.
+type Row = (
+    i64,
+    Vec<Option<String>>,
+    Option<i64>,
+    Option<i16>,
+    Option<String>,
+    Option<i32>,
+    Option<i64>,
+    Option<String>,
+);
+
+/// The page, if one statement gives it.
+pub(super) async fn at_once(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    statistics: &Statistics,
+    query: &Query,
+    at: &Page,
+) -> Result<Option<SearchPage>, Error> {
+    if !query.includes.is_empty()
+        || query.count == 0
+        || query.summary == Summary::Count
+        || query.filter.iter().any(resolve::looks_up)
+    {
+        return Ok(None);
+    }
+    let flat =
+        resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
+    if ascends(&flat) || flat.filter.contains(&Test::never()) {
+        return Ok(None);
+    }
+    let after = match at {
+        Page::First => None,
+        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat.order)?),
+    };
+    let plan = keys::plan(connection, &flat, statistics, query.count).await?;
+    if let Plan::Walk { .. } = plan {
+        let passed_values = after
+            .as_ref()
+            .is_some_and(|keyset| keyset.values[0].is_none());
+        let counts = after.is_none() && total::counts(&flat, statistics, query.total);
+        if passed_values || counts {
+            return Ok(None);
+        }
+    }
+    let mut selection = keys::selection(&flat, statistics, plan, query.count);
+    selection.after = after.as_ref();
+    let rows: Vec<Row> = sql::with_bodies(selection, plan)
+        .build_query_as()
+        .fetch_all(connection)
+        .await?;
+    let more = rows.len() > query.count;
+    if !more && matches!(plan, Plan::Walk { .. }) {
+        return Ok(None);
+    }
+    let counted = rows.first().and_then(|row| row.2).map(i64::unsigned_abs);
+    let total = match (&after, query.total) {
+        (_, Total::None) => None,
+        (Some(keyset), _) => keyset.total,
+        (None, _) if more => counted,
+        (None, _) => Some(rows.len() as u64),
+    };
+    let mut next = None;
+    let mut matches: Vec<StoredResource> = Vec::with_capacity(query.count.min(rows.len()));
+    for (place, row) in rows.into_iter().enumerate() {
+        let (pk, values, _, number, id, version, last_updated_ms, content) = row;
+        if more && place + 1 == query.count {
+            let keyset = Keyset {
+                values,
+                pk,
+                horizon: i64::MAX,
+                total,
+            };
+            next = Some(keyset.to_bytes());
+        }
+        let resource = number
+            .zip(id)
+            .zip(version)
+            .zip(last_updated_ms)
+            .zip(content);
+        if let Some(((((number, id), version), last_updated_ms), content)) = resource {
+            let stored = (number, id, version, last_updated_ms, content);
+            matches.extend(bodies::stored(definitions, stored));
+        }
+    }
+    Ok(Some(SearchPage {
+        matches,
+        includes: Vec::new(),
+        total,
+        next,
+    }))
+}
