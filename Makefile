@@ -4,6 +4,7 @@
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
+#   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
 #   make microbench     parse, validate, extract, convert in microseconds and allocations (docs/benchmarks.md)
@@ -12,7 +13,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench overload model fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench overload soak model fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -28,6 +29,9 @@ fuzz: toolchain postgres
 
 microbench: toolchain
 	cargo bench --locked -p fhir-model -p fhir-definitions -p fhir-search -p hl7-mllp-listener --bench '*'
+
+soak: toolchain postgres
+	scripts/soak.sh
 
 lint: toolchain
 	scripts/lint.sh

@@ -266,6 +266,21 @@ fn when(random: &mut Random) -> String {
     )
 }
 
+/// An ADT^A04 that registers the n-th patient for a visit; `control_id` makes each send a message of its own.
+pub fn adt(seed: u64, n: u64, control_id: &str) -> String {
+    let p = person(seed, n);
+    format!(
+        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^A04^ADT_A01|{control_id}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+         EVN|A04|20261001080000+0300\r\
+         PID|1||{}^^^RECORDS^MR||{}^{}||{}|F|||Block {n}^^Camp 4^^^ET\r\
+         PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r",
+        p.identifier,
+        p.family,
+        p.given,
+        p.birth_date.replace('-', "")
+    )
+}
+
 /// An ORU^R01 of about 2 kB with ten results, for the n-th patient; `control_id` makes each send a message of its own.
 pub fn oru(seed: u64, n: u64, control_id: &str) -> String {
     let p = person(seed, n);

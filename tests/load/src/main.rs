@@ -3,19 +3,19 @@
 //! It checks what is answered, not only the status, and stops at the first wrong answer. CPU is that of the whole process tree of the
 //! server, Postgres apart, so figures can be compared between servers and on noisy machines.
 
-mod generate;
 mod measure;
 mod mllp_flood;
 mod overload;
 mod workload;
 
 use clap::{Parser, ValueEnum};
-use generate::RECORD_SIZE;
+use load_driver::client::Failure;
+use load_driver::generate::RECORD_SIZE;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use workload::{Failure, Target, Worker, Workload};
+use workload::{Target, Worker, Workload};
 
 #[derive(Parser)]
 struct Arguments {
@@ -135,7 +135,7 @@ async fn drive(
     for _ in 0..arguments.connections {
         let (next, target) = (next.clone(), target.clone());
         workers.push(tokio::spawn(async move {
-            let (mut worker, mut times) = (Worker::new(), Vec::new());
+            let (mut worker, mut times) = (Worker::default(), Vec::new());
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 if i >= requests {
@@ -174,7 +174,7 @@ async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure>
     for _ in 0..arguments.connections {
         let (next, shared) = (next.clone(), shared.clone());
         workers.push(tokio::spawn(async move {
-            let (worker, mut ids) = (Worker::new(), Vec::new());
+            let (worker, mut ids) = (Worker::default(), Vec::new());
             loop {
                 let first = next.fetch_add(10, Ordering::Relaxed);
                 if first >= records {

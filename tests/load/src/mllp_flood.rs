@@ -1,7 +1,7 @@
 //! MLLP connections that send one message after the other without waiting for answers.
 
-use crate::generate;
 use crate::workload::Target;
+use load_driver::generate;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -4,10 +4,11 @@
 //! What must hold of any server: nothing acknowledged is lost, who is refused is told when to come back, health is told, memory has a
 //! bound, and soon after the flood everything is as before.
 
-use crate::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, Random};
 use crate::measure;
 use crate::mllp_flood::{self, Acknowledged};
-use crate::workload::{Failure, Target};
+use crate::workload::Target;
+use load_driver::client::Failure;
+use load_driver::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, Random};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use std::collections::BTreeMap;

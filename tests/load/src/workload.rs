@@ -1,10 +1,9 @@
 //! The workloads: what is asked, and what the answer must be. An answer that is wrong ends the run.
 
-use crate::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, RECORD_SIZE, Random};
-use reqwest::{Client, Method};
+use load_driver::client::{Client, Failure};
+use load_driver::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, RECORD_SIZE, Random};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Workload {
@@ -33,54 +32,20 @@ pub struct Target {
 }
 
 /// One connection's state.
+#[derive(Default)]
 pub struct Worker {
     client: Client,
-    mllp: Option<TcpStream>,
 }
 
-pub type Failure = String;
-
 impl Worker {
-    pub fn new() -> Worker {
-        Worker {
-            client: Client::builder()
-                .pool_max_idle_per_host(1)
-                .build()
-                .expect("a plain HTTP client"),
-            mllp: None,
-        }
-    }
-
     async fn ask(
         &self,
         method: Method,
         url: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failure> {
-        let mut request = self
-            .client
-            .request(method.clone(), url)
-            .header("accept", "application/fhir+json");
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/fhir+json")
-                .body(body.to_string());
-        }
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| format!("{method} {url}: {e}"))?;
-        let status = answer.status().as_u16();
-        let bytes = answer
-            .bytes()
-            .await
-            .map_err(|e| format!("{method} {url}: {e}"))?;
-        let value = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).map_err(|e| format!("{method} {url}: {e}"))?
-        };
-        Ok((status, value))
+        let answer = self.client.ask(method, url, &[], body).await?;
+        Ok((answer.status, answer.body))
     }
 
     async fn expect(
@@ -267,6 +232,7 @@ impl Worker {
             Workload::Oru => {
                 let message = generate::oru(target.seed, n, &format!("R{}-{i}", target.run));
                 let ack = self
+                    .client
                     .send(target.mllp.as_deref().ok_or("no --mllp address")?, &message)
                     .await?;
                 // A message without a map is accepted as well, with a warning.
@@ -350,34 +316,6 @@ impl Worker {
             200 | 204 => Ok(()),
             status => Err(format!("DELETE {url}: {status}")),
         }
-    }
-
-    async fn send(&mut self, address: &str, message: &str) -> Result<String, Failure> {
-        if self.mllp.is_none() {
-            self.mllp = Some(
-                TcpStream::connect(address)
-                    .await
-                    .map_err(|e| format!("{address}: {e}"))?,
-            );
-        }
-        let stream = self.mllp.as_mut().ok_or("no connection")?;
-        let frame = format!("\x0b{message}\x1c\r");
-        stream
-            .write_all(frame.as_bytes())
-            .await
-            .map_err(|e| e.to_string())?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\x1c\r") {
-            if stream
-                .read_buf(&mut answer)
-                .await
-                .map_err(|e| e.to_string())?
-                == 0
-            {
-                return Err("the listener closed the connection".into());
-            }
-        }
-        String::from_utf8(answer).map_err(|e| e.to_string())
     }
 }
 

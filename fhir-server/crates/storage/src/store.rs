@@ -54,6 +54,8 @@ pub struct PoolUse {
     pub limit: u32,
 }
 
+/// A sequential scan that cannot be avoided is priced so high that each statement would be compiled, for 300 ms.
+const JIT: &str = "off";
 /// Longest wait for a free connection, and for a lock of another write, in milliseconds.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const LOCK_TIMEOUT_MS: u64 = 10_000;
@@ -94,13 +96,13 @@ impl Store {
             ("enable_seqscan", "off".into()),
             // Planning the one large statement each time costs more than running it, and its plan does not depend on the values.
             ("plan_cache_mode", "force_generic_plan".into()),
+            ("jit", JIT.into()),
             ("timezone", "UTC".into()),
         ]);
         let search_options = options.clone().options([
             ("plan_cache_mode", "force_custom_plan".to_owned()),
             ("enable_seqscan", "off".into()),
-            // A sequential scan that cannot be avoided is then priced so high that it would be compiled.
-            ("jit", "off".into()),
+            ("jit", JIT.into()),
             (
                 "statement_timeout",
                 settings.statement_timeout_ms.to_string(),
@@ -286,4 +288,34 @@ async fn site_secret(pool: &PgPool) -> Result<[u8; 32], Error> {
     stored
         .try_into()
         .map_err(|_| Error::Start(format!("the site secret has {length} bytes, not 32")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Connection;
+
+    /// A database of others has the compiler on, as Postgres comes.
+    #[tokio::test]
+    async fn no_connection_compiles_statements() {
+        let url = crate::testing::empty_database().await;
+        let name = url.rsplit('/').next().unwrap();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let on = format!("ALTER DATABASE {name} SET jit = on");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(on))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let definitions = Arc::new(Definitions::load(&[]).unwrap());
+        let store = Store::open(crate::testing::settings(url.clone()), definitions)
+            .await
+            .unwrap();
+        for pool in [&store.inner.write_pool, &store.inner.search_pool] {
+            let jit: String = sqlx::query_scalar("SHOW jit")
+                .fetch_one(pool)
+                .await
+                .unwrap();
+            assert_eq!(jit, "off");
+        }
+    }
 }

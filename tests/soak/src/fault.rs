@@ -1,0 +1,133 @@
+//! What is done to a site.
+
+use crate::process::{children, signal};
+use crate::site::{Clock, Site};
+use load_driver::generate::Random;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9 of one server.
+    Server(usize),
+    /// kill -9 of the postmaster; its children end by themselves, without writing anything.
+    Postmaster,
+    /// kill -9 of a process that serves a connection; Postgres then throws all of them out and recovers.
+    Backend,
+    /// kill -9 of the listener that runs alone.
+    Listener,
+    /// kill -9 of everything at once.
+    Everything,
+    /// A clock jumps by so many seconds.
+    Clock(Clock, i64),
+    /// Postgres' log writer, checkpointer and half of its connections stand still for seconds, as they do while the disk does.
+    SlowDisk,
+    /// The disk has no room for a while.
+    FullDisk,
+}
+
+impl Fault {
+    pub fn is_kill(self) -> bool {
+        !matches!(self, Fault::Clock(..) | Fault::SlowDisk | Fault::FullDisk)
+    }
+
+    /// Whether this server is meant to end.
+    pub fn kills_server(self, number: usize) -> bool {
+        self == Fault::Everything || self == Fault::Server(number)
+    }
+
+    pub fn kills_listener(self) -> bool {
+        matches!(self, Fault::Everything | Fault::Listener)
+    }
+
+    pub async fn strike(self, site: &mut Site, random: &mut Random) -> Result<(), String> {
+        match self {
+            Fault::Server(number) => site.servers[number].kill(),
+            Fault::Listener => site.listener.kill(),
+            Fault::Postmaster => signal(running(site)?, libc::SIGKILL),
+            Fault::Backend => {
+                let backends = backends(running(site)?);
+                let at = random.below(backends.len().max(1) as u64) as usize;
+                let pid = backends.get(at).ok_or("Postgres has no connection")?;
+                signal(*pid, libc::SIGKILL);
+            }
+            Fault::Everything => {
+                let postmaster = running(site)?;
+                let own = children(postmaster);
+                signal(postmaster, libc::SIGKILL);
+                for (child, _) in own {
+                    signal(child, libc::SIGKILL);
+                }
+                site.servers.iter_mut().for_each(|server| server.kill());
+                site.listener.kill();
+            }
+            Fault::Clock(clock, seconds) => {
+                site.set_clock(clock, seconds)?;
+                site.see_clock(clock, seconds).await?;
+            }
+            Fault::SlowDisk => {
+                for _ in 0..3 {
+                    stand_still(site, random).await?;
+                }
+            }
+            Fault::FullDisk => {
+                let disk = site
+                    .disk
+                    .as_ref()
+                    .ok_or("this site has no disk of its own")?;
+                disk.fill()?;
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                disk.make_room()?;
+            }
+        }
+        // Whoever starts things again needs a moment, and not always the same.
+        tokio::time::sleep(Duration::from_millis(random.below(400))).await;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Server(number) => write!(f, "kill -9 server {}", number + 1),
+            Fault::Postmaster => write!(f, "kill -9 postmaster"),
+            Fault::Backend => write!(f, "kill -9 backend"),
+            Fault::Listener => write!(f, "kill -9 listener"),
+            Fault::Everything => write!(f, "kill -9 everything"),
+            Fault::Clock(Clock::Database, seconds) => write!(f, "database clock {seconds:+} s"),
+            Fault::Clock(Clock::Servers, seconds) => write!(f, "server clock {seconds:+} s"),
+            Fault::SlowDisk => write!(f, "slow disk"),
+            Fault::FullDisk => write!(f, "full disk"),
+        }
+    }
+}
+
+fn running(site: &Site) -> Result<u32, String> {
+    site.postmaster()
+        .ok_or_else(|| "Postgres does not run".into())
+}
+
+/// The processes that serve connections.
+fn backends(postmaster: u32) -> Vec<u32> {
+    let serving = children(postmaster)
+        .into_iter()
+        .filter(|(_, command)| command.contains("fhir"));
+    serving.map(|(pid, _)| pid).collect()
+}
+
+async fn stand_still(site: &Site, random: &mut Random) -> Result<(), String> {
+    let own = children(running(site)?).into_iter();
+    let still: Vec<u32> = own
+        .filter(|(_, command)| {
+            command.contains("checkpointer")
+                || command.contains("walwriter")
+                || random.below(2) == 0
+        })
+        .map(|(pid, _)| pid)
+        .collect();
+    still.iter().for_each(|pid| signal(*pid, libc::SIGSTOP));
+    tokio::time::sleep(Duration::from_millis(500 + random.below(1500))).await;
+    still.iter().for_each(|pid| signal(*pid, libc::SIGCONT));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Ok(())
+}

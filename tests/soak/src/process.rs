@@ -1,0 +1,139 @@
+//! Processes: start, signal, who is whose child. Linux only.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A program that is started again and again in the same way; its log is one file.
+pub struct Program {
+    pub name: String,
+    path: PathBuf,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Program {
+    pub fn new(name: &str, path: &Path, directory: &Path) -> Program {
+        Program {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+            log: directory.join(format!("{name}.log")),
+            child: None,
+        }
+    }
+
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Program {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Program {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    pub fn start(&mut self, root: &Path) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(failed)?;
+        let mut command = Command::new(&self.path);
+        command
+            .env_clear()
+            .envs(
+                std::env::vars()
+                    .filter(|(name, _)| !name.starts_with("FHIR_") && name != "DATABASE_URL"),
+            )
+            .envs(self.environment.iter().cloned())
+            .args(&self.arguments)
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log);
+        end_with_us(&mut command, libc::SIGTERM);
+        self.child = Some(command.spawn().map_err(failed)?);
+        Ok(())
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to stop in order and waits for that.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(child.id(), libc::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The program gets this signal when the harness ends, however that happens.
+pub fn end_with_us(command: &mut Command, signal: libc::c_int) {
+    // SAFETY: prctl(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, signal) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
+/// It may have ended by itself.
+pub fn signal(process: u32, signal: libc::c_int) {
+    // SAFETY: kill(2) takes plain numbers.
+    let _ = unsafe { libc::kill(process.cast_signed(), signal) };
+}
+
+/// The children of a process, with their command lines.
+pub fn children(parent: u32) -> Vec<(u32, String)> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let children = all.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name may hold blanks and parentheses; state and parent come after it.
+        let its_parent = stat[stat.rfind(')')? + 1..]
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u32>()
+            .ok()?;
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        (its_parent == parent).then_some((pid, command))
+    });
+    children.collect()
+}
+
+/// A free port of this machine. Somebody else may take it before it is used; nobody does so here.
+pub fn free_port() -> Result<u16, String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    Ok(address.port())
+}

@@ -1,0 +1,400 @@
+//! A client over REST. It sends again what had no answer, where it may: updates under If-Match, conditional creates, deletions. A plain
+//! create or transaction without an answer stays open, and the check must find it whole or not at all.
+
+use crate::content::{self, MARK, NAME};
+use crate::ledger::{Deletion, Kind, Ledger, Print, print};
+use load_driver::client::{Answer, Client};
+use load_driver::generate::Random;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a sender goes on with one request.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Resources a writer keeps for later updates and deletions.
+const OWNED_MAX: usize = 40;
+/// Resources that all writers update.
+const CONTENDED: u64 = 3;
+
+/// What all clients of a round share.
+pub struct Round {
+    /// FHIR bases that lead to the same data.
+    pub bases: Vec<String>,
+    /// Addresses of listeners.
+    pub listeners: Vec<String>,
+    pub ledger: Arc<Ledger>,
+    pub stop: AtomicBool,
+    /// Begins the names of everything this round makes.
+    pub name: String,
+    /// Identities that several clients make at the same time.
+    pub shared: AtomicU64,
+    /// Records of transactions and patients of messages, other ones in each round.
+    pub first: u64,
+}
+
+pub struct Writer {
+    round: Arc<Round>,
+    client: Client,
+    random: Random,
+    name: String,
+    number: u64,
+    /// The server it talks to; another one when this does not answer.
+    at: usize,
+    owned: Vec<Owned>,
+}
+
+struct Owned {
+    name: String,
+    id: String,
+    version: u32,
+}
+
+struct Request<'a> {
+    method: Method,
+    path: &'a str,
+    header: Option<(&'a str, &'a str)>,
+    body: Option<&'a Value>,
+}
+
+impl Writer {
+    pub fn new(round: Arc<Round>, number: u64, random: Random) -> Writer {
+        Writer {
+            name: format!("{}-{number}", round.name),
+            at: number as usize,
+            round,
+            client: Client::new(),
+            random,
+            number: 0,
+            owned: Vec::new(),
+        }
+    }
+
+    pub async fn run(mut self) {
+        while !self.round.stop.load(Ordering::Relaxed) {
+            self.number += 1;
+            match self.random.below(100) {
+                0..25 => self.create().await,
+                25..50 => self.update().await,
+                50..68 => self.create_if_none_exists().await,
+                68..76 => self.delete().await,
+                76..88 => self.update_contended().await,
+                kind => self.transact(kind % 2 == 0).await,
+            }
+        }
+    }
+
+    async fn create(&mut self) {
+        let name = format!("{}-{}", self.name, self.number);
+        let patient = content::patient(&name, &format!("{name}.1"));
+        let print = print(&patient);
+        self.ledger().intend(&name, "Patient", print);
+        let request = Request {
+            method: Method::POST,
+            path: "/Patient",
+            header: None,
+            body: Some(&patient),
+        };
+        let Some(answer) = self.ask(&request).await else {
+            return;
+        };
+        if self.is(&answer, &[201], &request) {
+            self.created(&name, &answer, print);
+        }
+    }
+
+    fn created(&mut self, name: &str, answer: &Answer, print: Print) {
+        let Some((id, version)) = answer.location.as_deref().and_then(located) else {
+            let text = format!("{name}: {} without a Location of a version", answer.status);
+            return self.ledger().find(Kind::Answer, text);
+        };
+        self.ledger().acknowledge(name, &id, version, print);
+        self.ledger().wrote();
+        if self.owned.len() < OWNED_MAX {
+            let name = name.to_owned();
+            self.owned.push(Owned { name, id, version });
+        }
+    }
+
+    async fn update(&mut self) {
+        if self.owned.is_empty() {
+            return self.create().await;
+        }
+        let at = self.random.below(self.owned.len() as u64) as usize;
+        let Owned { name, id, version } = self.owned.swap_remove(at);
+        let mark = format!("{name}.{}", version + 1);
+        let mut patient = content::patient(&name, &mark);
+        patient["id"] = json!(id);
+        let print = print(&patient);
+        self.ledger().intend(&name, "Patient", print);
+        let (path, matched) = (format!("/Patient/{id}"), format!("W/\"{version}\""));
+        let request = Request {
+            method: Method::PUT,
+            path: &path,
+            header: Some(("if-match", &matched)),
+            body: Some(&patient),
+        };
+        let Some((answer, is_repeated)) = self.insist(&request).await else {
+            return;
+        };
+        let done = match answer.status {
+            // Nobody else writes it: this is the first attempt, which had no answer.
+            412 if is_repeated => Some(version + 1),
+            _ if self.is(&answer, &[200], &request) => answer.etag.as_deref().and_then(tagged),
+            _ => return,
+        };
+        let Some(done) = done else {
+            let text = format!("{path}: 200 without an ETag of a version");
+            return self.ledger().find(Kind::Answer, text);
+        };
+        self.ledger().acknowledge(&name, &id, done, print);
+        self.ledger().wrote();
+        let version = done;
+        self.owned.push(Owned { name, id, version });
+        if self.random.below(8) == 0 {
+            self.search(&mark).await;
+        }
+    }
+
+    /// A search sees what was acknowledged before it began, through any of the servers.
+    async fn search(&mut self, mark: &str) {
+        self.at += 1;
+        let path = format!("/Patient?identifier={MARK}|{mark}&_total=accurate");
+        let request = Request {
+            method: Method::GET,
+            path: &path,
+            header: None,
+            body: None,
+        };
+        if let Some(answer) = self.ask(&request).await
+            && self.is(&answer, &[200], &request)
+            && answer.body["total"] != 1
+        {
+            let text = format!(
+                "{path}: {} matches after the acknowledgement",
+                answer.body["total"]
+            );
+            self.ledger().find(Kind::Index, text);
+        }
+    }
+
+    /// The same identity by several clients, and again by each that has no answer.
+    async fn create_if_none_exists(&mut self) {
+        let shared = self.round.shared.fetch_add(1, Ordering::Relaxed) / 3;
+        let name = format!("{}-shared-{shared}", self.round.name);
+        self.make(&name).await;
+    }
+
+    async fn make(&mut self, name: &str) {
+        let patient = content::patient(name, &format!("{name}.1"));
+        let print = print(&patient);
+        self.ledger().intend(name, "Patient", print);
+        let condition = format!("identifier={NAME}|{name}");
+        let request = Request {
+            method: Method::POST,
+            path: "/Patient",
+            header: Some(("if-none-exist", &condition)),
+            body: Some(&patient),
+        };
+        let Some((answer, _)) = self.insist(&request).await else {
+            return;
+        };
+        if !self.is(&answer, &[200, 201], &request) {
+            return;
+        }
+        match answer.location.as_deref().and_then(located) {
+            // What was found may be in a later version; the first one is the same whoever made it.
+            Some((id, _)) => self.ledger().acknowledge(name, &id, 1, print),
+            None => {
+                let text = format!("{name}: {} without a Location", answer.status);
+                return self.ledger().find(Kind::Answer, text);
+            }
+        }
+        self.ledger().wrote();
+    }
+
+    async fn delete(&mut self) {
+        if self.owned.len() < 3 {
+            return self.create().await;
+        }
+        let at = self.random.below(self.owned.len() as u64) as usize;
+        let owned = self.owned.swap_remove(at);
+        self.ledger().delete(&owned.name, Deletion::Possible);
+        let path = format!("/Patient/{}", owned.id);
+        let request = Request {
+            method: Method::DELETE,
+            path: &path,
+            header: None,
+            body: None,
+        };
+        if let Some((answer, _)) = self.insist(&request).await
+            && self.is(&answer, &[200, 204], &request)
+        {
+            self.ledger().delete(&owned.name, Deletion::Done);
+            self.ledger().wrote();
+        }
+    }
+
+    /// Read, change, write back what was read: of several clients one succeeds, and no change is overwritten unseen.
+    async fn update_contended(&mut self) {
+        let which = self.random.below(CONTENDED);
+        let name = format!("{}-contended-{which}", self.round.name);
+        let find = format!("/Patient?identifier={NAME}|{name}");
+        let request = Request {
+            method: Method::GET,
+            path: &find,
+            header: None,
+            body: None,
+        };
+        let Some(answer) = self.ask(&request).await else {
+            return;
+        };
+        if !self.is(&answer, &[200], &request) {
+            return;
+        }
+        let mut patient = answer.body["entry"][0]["resource"].clone();
+        let (Some(id), Some(version)) = (
+            patient["id"].as_str().map(str::to_owned),
+            patient["meta"]["versionId"].as_str().map(str::to_owned),
+        ) else {
+            return self.make(&name).await;
+        };
+        content::mark(&mut patient, &format!("{}-{}", self.name, self.number));
+        let print = print(&patient);
+        self.ledger().intend(&name, "Patient", print);
+        let (path, matched) = (format!("/Patient/{id}"), format!("W/\"{version}\""));
+        let request = Request {
+            method: Method::PUT,
+            path: &path,
+            header: Some(("if-match", &matched)),
+            body: Some(&patient),
+        };
+        let Some(answer) = self.ask(&request).await else {
+            return;
+        };
+        match answer.status {
+            409 | 412 => self.ledger().withdraw(&name, print),
+            _ if self.is(&answer, &[200], &request) => {
+                let version = answer.etag.as_deref().and_then(tagged).unwrap_or_default();
+                self.ledger().acknowledge(&name, &id, version, print);
+                self.ledger().wrote();
+            }
+            _ => {}
+        }
+    }
+
+    async fn transact(&mut self, is_conditional: bool) {
+        let name = format!("{}-{}", self.name, self.number);
+        let number = self.round.first + self.random.below(1 << 30);
+        let (bundle, names) = content::transaction(&name, number, is_conditional);
+        let entries = || bundle["entry"].as_array().into_iter().flatten();
+        let prints: Vec<Print> = entries().map(|entry| print(&entry["resource"])).collect();
+        for ((name, print), entry) in names.iter().zip(&prints).zip(entries()) {
+            let resource_type = content::type_name(&entry["resource"]);
+            self.ledger().intend(name, resource_type, *print);
+        }
+        self.ledger().together(names.clone());
+        let request = Request {
+            method: Method::POST,
+            path: "",
+            header: None,
+            body: Some(&bundle),
+        };
+        let answer = match is_conditional {
+            true => self.insist(&request).await.map(|(answer, _)| answer),
+            false => self.ask(&request).await,
+        };
+        let Some(answer) = answer else { return };
+        if !self.is(&answer, &[200], &request) {
+            return;
+        }
+        let answered = answer.body["entry"].as_array().map_or(0, Vec::len);
+        if answered != names.len() {
+            let text = format!("{name}: {answered} entries answered of {}", names.len());
+            return self.ledger().find(Kind::Half, text);
+        }
+        for (place, (name, print)) in names.iter().zip(prints).enumerate() {
+            let location = answer.body["entry"][place]["response"]["location"].as_str();
+            match location.and_then(located) {
+                Some((id, version)) => self.ledger().acknowledge(name, &id, version, print),
+                None => self
+                    .ledger()
+                    .find(Kind::Answer, format!("{name}: an entry without location")),
+            }
+        }
+        self.ledger().wrote();
+    }
+
+    fn ledger(&self) -> Arc<Ledger> {
+        self.round.ledger.clone()
+    }
+
+    /// One attempt. `None`: no answer, or one that leaves open what happened.
+    async fn ask(&mut self, request: &Request<'_>) -> Option<Answer> {
+        let base = &self.round.bases[self.at % self.round.bases.len()];
+        let url = format!("{base}{}", request.path);
+        let headers: Vec<(&str, &str)> = request.header.into_iter().collect();
+        let method = request.method.clone();
+        match self.client.ask(method, &url, &headers, request.body).await {
+            Ok(answer) if answer.status == 429 || answer.status >= 500 => {
+                self.ledger().refused(&answer.status.to_string());
+                if answer.body["resourceType"] != "OperationOutcome" {
+                    let text = format!("{url}: {} without an OperationOutcome", answer.status);
+                    self.ledger().find(Kind::Answer, text);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                None
+            }
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                self.ledger().unanswered();
+                self.at += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                None
+            }
+        }
+    }
+
+    /// Attempts until there is an answer; tells whether there was more than one.
+    async fn insist(&mut self, request: &Request<'_>) -> Option<(Answer, bool)> {
+        let began = Instant::now();
+        let mut is_repeated = false;
+        while began.elapsed() < PATIENCE {
+            if let Some(answer) = self.ask(request).await {
+                return Some((answer, is_repeated));
+            }
+            is_repeated = true;
+        }
+        let text = format!(
+            "{} {}: not done in {PATIENCE:?}",
+            request.method, request.path
+        );
+        self.ledger().find(Kind::Silent, text);
+        None
+    }
+
+    fn is(&self, answer: &Answer, expect: &[u16], request: &Request<'_>) -> bool {
+        let is_expected = expect.contains(&answer.status);
+        if !is_expected {
+            let said = &answer.body["issue"][0]["diagnostics"];
+            let (method, path) = (&request.method, request.path);
+            let text = format!("{method} {path}: {} {said}", answer.status);
+            self.ledger().find(Kind::Answer, text);
+        }
+        is_expected
+    }
+}
+
+/// Id and version of `…/Type/id/_history/version`.
+fn located(location: &str) -> Option<(String, u32)> {
+    let mut parts = location.rsplit('/');
+    let version = parts.next()?.parse().ok()?;
+    let id = parts.nth(1)?;
+    Some((id.to_owned(), version))
+}
+
+/// The version of `W/"1"`.
+pub fn tagged(etag: &str) -> Option<u32> {
+    etag.strip_prefix("W/\"")?.strip_suffix('"')?.parse().ok()
+}
