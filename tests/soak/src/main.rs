@@ -90,9 +90,9 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
             report.findings.len(),
             found.clone().count()
         );
-        match found.clone().next() {
-            Some(finding) => println!("     for example: {}", finding.text),
-            None => is_good = false,
+        is_good &= found.clone().next().is_some();
+        if let Some(finding) = found.clone().next().or(report.findings.first()) {
+            println!("     for example: {:?}: {}", finding.kind, finding.text);
         }
         if arguments.plant.is_some() {
             return Ok(report.findings.is_empty());

@@ -57,7 +57,13 @@ impl Plant {
 
     pub fn settings(self) -> Vec<&'static str> {
         match self {
-            Plant::EarlyCommit => vec!["synchronous_commit=off", "wal_writer_delay=10s"],
+            Plant::EarlyCommit => vec![
+                "synchronous_commit=off",
+                // The log stays in memory until much of it has come together.
+                "wal_writer_delay=10s",
+                "wal_writer_flush_after=1GB",
+                "wal_buffers=64MB",
+            ],
             _ => Vec::new(),
         }
     }
