@@ -21,7 +21,7 @@ async fn rounds(shape: Shape, faults: &[Fault], plant: Option<Plant>) -> Report 
         seed: 20_261_124,
         plant,
     };
-    soak::run(&programs, &campaign, |line| println!("{line}"))
+    soak::run(&programs, &campaign, |line| eprintln!("{line}"))
         .await
         .unwrap()
 }
