@@ -191,6 +191,11 @@ pub(crate) fn whole(resource_type: &str, text: &str) -> String {
     format!("{{\"resourceType\":\"{resource_type}\",{rest}")
 }
 
+/// How many bytes later in the whole a place of the stored text is.
+pub(crate) fn whole_offset(resource_type: &str) -> usize {
+    whole(resource_type, "{").len() - 1
+}
+
 /// Whether the connection is gone, rather than the statement refused or the database not there at all.
 pub(crate) fn connection_lost(error: &sqlx::Error) -> bool {
     match error {

@@ -1,10 +1,12 @@
-//! The one write road (design section 4): everything pure first, then one READ COMMITTED transaction that locks, looks, prepares and applies.
+//! The one write road (design section 4): everything pure first, then one READ COMMITTED transaction that locks, looks, prepares and applies;
+//! for new resources, which need no look, one statement.
 //!
 //! Locks are taken in one order by everyone, so that two commits wait for each other but never deadlock: advisory locks by number,
 //! then existing rows by (type, id), then new rows by (type, id). What fails by contention all the same is tried again here.
 
 mod apply;
 mod body;
+mod commit_new;
 mod keys;
 mod links;
 mod lookup;
@@ -54,11 +56,14 @@ impl Store {
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
         let definitions = self.definitions();
-        let plan = Plan::new(&definitions, self.inner.settings.base.as_deref(), changes)?;
+        let mut plan = Plan::new(&definitions, self.base(), changes)?;
         let mut contended = 0;
         let mut lost = 0;
         loop {
-            match self.attempt(&definitions, &plan, reads).await {
+            let attempt = self.attempt(&definitions, &plan, reads).await;
+            // Another one finds out whether this one was committed after all, or what is in the way.
+            plan.look_for_new = true;
+            match attempt {
                 Ok(done) => {
                     self.inner.disk_full.store(false, Ordering::Relaxed);
                     return Ok(done);
@@ -93,9 +98,16 @@ impl Store {
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
         let mut connection = Held::of(&self.inner.write_pool).await?;
         connection.work();
-        let done = self
-            .attempt_on(&mut connection, definitions, plan, reads)
-            .await;
+        let done = match reads.is_empty() && plan.is_new() {
+            true => {
+                let outcomes = self.commit_new(&mut connection, definitions, plan).await;
+                outcomes.map(|outcomes| (outcomes, Vec::new()))
+            }
+            false => {
+                self.attempt_on(&mut connection, definitions, plan, reads)
+                    .await
+            }
+        };
         connection.rest();
         done
     }

@@ -1,10 +1,10 @@
 //! The statements that write: one per commit, set-based, whatever the number of resources. Updates touch only index rows that differ.
 
+use super::EPOCH_LOCK;
 use fhir_search::SearchDocument;
-use sqlx::PgConnection;
-use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row};
 
 /// A new version of a resource.
 pub(super) struct Write {
@@ -40,37 +40,40 @@ pub(super) struct Index {
 /// Writes all of it: `resource`, history, index rows, outbox.
 pub(super) async fn apply(
     connection: &mut PgConnection,
-    mut writes: Vec<Write>,
+    writes: Vec<Write>,
 ) -> Result<(), sqlx::Error> {
-    // Rows go in in the order in which they are locked.
-    writes.sort_by(|a, b| (a.type_number, &a.id).cmp(&(b.type_number, &b.id)));
     let creates_only = writes.iter().all(|write| write.before == Before::Nothing);
-    let mut rows = Rows::default();
-    for write in writes {
-        rows.add(write);
-    }
-    let (statement, all) = match creates_only {
-        true => (CREATE, false),
-        false => (CHANGE, true),
-    };
-    let query = sqlx::query(statement);
-    let query = rows.entries.bind(query);
-    let query = query
-        .bind(rows.pk)
-        .bind(rows.type_number)
-        .bind(rows.id)
-        .bind(rows.version)
-        .bind(rows.last_updated_ms)
-        .bind(rows.text)
-        .bind(rows.keep_text);
-    let query = match all {
-        true => query
+    let mut rows = Rows::of(writes);
+    let query = match creates_only {
+        true => rows.bind(CREATE),
+        false => rows
+            .bind(CHANGE)
             .bind(rows.fresh)
             .bind(rows.replaced)
             .bind(rows.deleted),
-        false => query,
     };
     query.execute(connection).await.map(drop)
+}
+
+/// Commits new resources in one statement, which must stand outside of any transaction. Their texts name a time at byte `instant_at`, in
+/// whose place the database's is put; gives that, in milliseconds. `epoch` is that of the definitions they are indexed by: where it is
+/// another one now, the statement fails as a serialization failure does.
+pub(super) async fn commit_new(
+    connection: &mut PgConnection,
+    locks: &[i64],
+    epoch: i64,
+    instant_at: usize,
+    writes: Vec<Write>,
+) -> Result<i64, sqlx::Error> {
+    let query = Rows::of(writes)
+        .bind(COMMIT_NEW)
+        .bind(EPOCH_LOCK)
+        .bind(locks)
+        .bind(epoch)
+        .bind(instant_at as i32 + 1);
+    // To its end: the row comes before the commit, and only what follows it says that this is done.
+    let rows = query.fetch_all(connection).await?;
+    rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
 /// Writes index rows only, of resources that are there.
@@ -105,6 +108,28 @@ struct Rows {
 }
 
 impl Rows {
+    /// In the order in which rows are locked.
+    fn of(mut writes: Vec<Write>) -> Rows {
+        writes.sort_by(|a, b| (a.type_number, &a.id).cmp(&(b.type_number, &b.id)));
+        let mut rows = Rows::default();
+        writes.into_iter().for_each(|write| rows.add(write));
+        rows
+    }
+
+    /// $1 to $28.
+    fn bind<'q>(&mut self, statement: &'static str) -> Query<'q, Postgres, PgArguments> {
+        use std::mem::take;
+        self.entries
+            .bind(sqlx::query(statement))
+            .bind(take(&mut self.pk))
+            .bind(take(&mut self.type_number))
+            .bind(take(&mut self.id))
+            .bind(take(&mut self.version))
+            .bind(take(&mut self.last_updated_ms))
+            .bind(take(&mut self.text))
+            .bind(take(&mut self.keep_text))
+    }
+
     fn add(&mut self, write: Write) {
         self.pk.push(write.pk);
         self.type_number.push(write.type_number);
@@ -236,12 +261,15 @@ macro_rules! timestamp {
 /// The index rows of the commit, as relations: n_entry, n_date, n_quantity, n_string.
 macro_rules! new_rows {
     () => {
+        new_rows!(timestamp!("ms"), "")
+    };
+    ($last_updated:expr, $more_relations:literal) => {
         concat!(
-            "n_entry AS (SELECT pk, ", timestamp!("ms"), " AS last_updated, type, ",
+            "n_entry AS (SELECT pk, ", $last_updated, " AS last_updated, type, ",
             "($4::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens, ",
             "($6::bigint[])[lag(r_end, 1, 0) OVER (ORDER BY place) + 1 : r_end] AS refs ",
             "FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $5::int[], $7::int[]) ",
-            "WITH ORDINALITY AS n(pk, type, ms, t_end, r_end, place)), ",
+            "WITH ORDINALITY AS n(pk, type, ms, t_end, r_end, place)", $more_relations, "), ",
             "n_date AS (SELECT * FROM unnest($8::bigint[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[]) AS n(pk, key, marker, lo, hi)), ",
             "n_quantity AS (SELECT pk, key, marker, units::bigint[], lo::numeric, hi::numeric ",
             "FROM unnest($13::bigint[], $14::smallint[], $15::bigint[], $16::text[], $17::text[], $18::text[]) AS n(pk, key, marker, units, lo, hi)), ",
@@ -289,18 +317,44 @@ macro_rules! replace_rows {
     };
 }
 
+/// Inserts all of the relations above.
+macro_rules! insert_rows {
+    () => {
+        concat!(
+            "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
+            "SELECT pk, type, id, version, last_updated, content, source FROM n), ",
+            "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
+            "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
+            "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT * FROM n_quantity), ",
+            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT * FROM n_string) ",
+        )
+    };
+}
+
 /// New resources only: nothing to compare, nothing for history.
 const CREATE: &str = concat!(
     "WITH ",
     new_rows!(),
     new_versions!("", ""),
-    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
-    "SELECT pk, type, id, version, last_updated, content, source FROM n), ",
-    "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
-    "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
-    "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT * FROM n_quantity), ",
-    "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT * FROM n_string) ",
+    insert_rows!(),
     "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+);
+
+/// A whole commit: locks, the clock under them, new resources. Nothing is inserted before the locks are held, as everything that could
+/// wait for another commit takes its time from `g`. $29 to $31: what `write_ground` asks for; $32: where the texts name their time.
+const COMMIT_NEW: &str = concat!(
+    "WITH g AS MATERIALIZED (SELECT ms, last_updated, to_char(last_updated, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS instant ",
+    "FROM (SELECT ms, ",
+    timestamp!("ms"),
+    " AS last_updated FROM write_ground($29, $30, $31) AS ms) g), ",
+    new_rows!("g.last_updated", " CROSS JOIN g"),
+    "n AS (SELECT pk, type, id, version, g.last_updated, overlay(content PLACING g.instant FROM $32)::jsonb AS content, ",
+    "CASE WHEN keep THEN overlay(content PLACING g.instant FROM $32) END AS source ",
+    "FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[]) ",
+    "AS n(pk, type, id, version, ms, content, keep) CROSS JOIN g), ",
+    "o AS (INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n), ",
+    insert_rows!(),
+    "SELECT ms FROM g",
 );
 
 /// Any mixture. $30: pks that had a version before; $31: pks of deletions.

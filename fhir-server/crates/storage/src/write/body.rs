@@ -14,13 +14,9 @@ pub(super) struct Stamp<'a> {
 /// The JSON text without resourceType; and whether JSONB would rewrite a number literal in it, so that the text must be kept as well.
 pub(super) fn text(resource: &Map<String, Value>, stamp: Stamp<'_>) -> (String, bool) {
     let mut text = String::with_capacity(1024);
-    text.push_str("{\"id\":");
-    push(&mut text, &Value::from(stamp.id));
-    text.push_str(&format!(
-        ",\"meta\":{{\"versionId\":\"{}\",\"lastUpdated\":\"{}\"",
-        stamp.version,
-        instant_text(stamp.last_updated_ms)
-    ));
+    text.push_str(&head(stamp.id, stamp.version));
+    text.push_str(&instant_text(stamp.last_updated_ms));
+    text.push('"');
     let meta = resource.get("meta").and_then(Value::as_object);
     for (name, value) in meta.into_iter().flatten() {
         if name != "versionId" && name != "lastUpdated" {
@@ -36,6 +32,22 @@ pub(super) fn text(resource: &Map<String, Value>, stamp: Stamp<'_>) -> (String, 
     text.push('}');
     let rewritten = resource.values().any(jsonb_rewrites);
     (text, rewritten)
+}
+
+/// Where the text of a version has its lastUpdated, in bytes.
+pub(super) fn instant_at(id: &str, version: i32) -> usize {
+    head(id, version).len()
+}
+
+/// Puts another time in the place of the one at byte `at`: instants are all of the same length.
+pub(super) fn set_instant(text: &mut String, at: usize, last_updated_ms: i64) {
+    let instant = instant_text(last_updated_ms);
+    text.replace_range(at..at + instant.len(), &instant);
+}
+
+/// The text up to its lastUpdated. A legal id needs no escapes.
+fn head(id: &str, version: i32) -> String {
+    format!(r#"{{"id":"{id}","meta":{{"versionId":"{version}","lastUpdated":""#)
 }
 
 /// Whether two bodies say the same: everything but resourceType, id and what [`Stamp`] sets, whatever the order of names; numbers as text.

@@ -13,12 +13,13 @@ const KNOWN_MAX: usize = 100_000;
 /// The keys this process knows without asking.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
+    /// The least last: used in their order they fill the pages of indexes, which in any other order are split in halves.
     free: Mutex<Vec<i64>>,
     known: Mutex<HashMap<(i16, String), i64>>,
 }
 
 impl Keys {
-    /// `count` keys that no row has or will have.
+    /// `count` keys that no row has or will have, the least last.
     pub(super) async fn fresh(
         &self,
         connection: &mut PgConnection,
@@ -33,8 +34,10 @@ impl Keys {
         .bind((count + BLOCK) as i64)
         .fetch_all(connection)
         .await?;
+        fetched.reverse();
         let keys = fetched.split_off(fetched.len() - count);
-        self.give_back(fetched);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.splice(..0, fetched);
         Ok(keys)
     }
 

@@ -1,6 +1,6 @@
 //! What the database says under the locks: which resources the conditions match, the rows of the commit locked, the epoch, the time.
 
-use super::plan::{Action, Identity, Plan, at, duplicate, refuse};
+use super::plan::{Action, Identity, Plan, Planned, at, duplicate, refuse};
 use crate::error::{CommitError, Error};
 use crate::read;
 use crate::search::{Matched, too_costly};
@@ -38,6 +38,7 @@ pub(super) struct Resolved {
 }
 
 /// The state the commit is decided on.
+#[derive(Default)]
 pub(super) struct Ground {
     pub rows: HashMap<ResourceKey, Locked>,
     pub epoch: i64,
@@ -236,11 +237,25 @@ impl Store {
 }
 
 impl Resolved {
+    /// Where each change has an id and none is by condition.
+    pub(super) fn new(plan: &Plan) -> Resolved {
+        let keys = plan.changes.iter();
+        Resolved {
+            keys: keys
+                .map(|change| Some(change.key(change.identity.id())))
+                .collect(),
+            matched: HashMap::new(),
+            conditional: HashMap::new(),
+        }
+    }
+
     /// The rows to lock, as (type number, id).
     pub(super) fn rows<'a>(&'a self, plan: &Plan) -> Vec<(i16, &'a str)> {
         let pairs = plan.changes.iter().zip(&self.keys);
+        let may_be_there =
+            |change: &Planned| plan.look_for_new || !matches!(change.identity, Identity::New(_));
         pairs
-            .filter(|(change, _)| !matches!(change.identity, Identity::New(_)))
+            .filter(|(change, _)| may_be_there(change))
             .filter_map(|(change, key)| Some((change.type_number, key.as_ref()?.id.as_str())))
             .collect()
     }

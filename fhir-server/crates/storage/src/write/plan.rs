@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub targets: Vec<(i16, ResourceKey)>,
     /// Conditional references: the change they are in, their text, what it asks for.
     pub conditional: Vec<(usize, String, Query)>,
+    /// Whether ids that nobody else knows may be in the database all the same, from an attempt whose end is not known.
+    pub look_for_new: bool,
 }
 
 /// One change of it.
@@ -78,6 +80,7 @@ impl Plan {
             locks: Vec::new(),
             targets: Vec::new(),
             conditional: Vec::new(),
+            look_for_new: false,
         };
         for index in 0..plan.changes.len() {
             let change = &mut plan.changes[index];
@@ -126,6 +129,12 @@ impl Plan {
     pub(super) fn has_conditions(&self) -> bool {
         let by_condition = |change: &Planned| matches!(change.identity, Identity::Match { .. });
         !self.conditional.is_empty() || self.changes.iter().any(by_condition)
+    }
+
+    /// Whether all changes are of ids that nobody knows yet, and nothing in them must be looked up.
+    pub(super) fn is_new(&self) -> bool {
+        let is_new = |change: &Planned| matches!(change.identity, Identity::New(_));
+        !self.look_for_new && self.conditional.is_empty() && self.changes.iter().all(is_new)
     }
 
     /// How many resources that are there the commit may change or delete.

@@ -22,7 +22,7 @@ pub(super) struct Prepared {
     pub unused_keys: Vec<i64>,
 }
 
-/// `targets`: the keys of reference targets outside of the commit. `fresh`: keys for new rows, one per change.
+/// `targets`: the keys of reference targets outside of the commit. `fresh`: keys for new rows, one per change, the least last.
 pub(super) fn prepare(
     definitions: &Definitions,
     base: Option<&str>,
@@ -41,13 +41,19 @@ pub(super) fn prepare(
     }
     // Every row of the commit has its key before any reference is encoded.
     targets.extend(ground.rows.iter().map(|(key, row)| (key.clone(), row.pk)));
+    let mut unnumbered: Vec<(i16, &ResourceKey)> = Vec::new();
     for (change, key) in plan.changes.iter().zip(&resolved.keys) {
         if let (Some(key), Action::Write { .. }) = (key, &change.action)
             && !ground.rows.contains_key(key)
         {
-            let pk = fresh.pop().expect("there is a fresh key per change");
-            targets.insert(key.clone(), pk);
+            unnumbered.push((change.type_number, key));
         }
+    }
+    // In the order in which they are inserted.
+    unnumbered.sort_unstable_by_key(|(number, key)| (*number, key.id.as_str()));
+    for (_, key) in unnumbered {
+        let pk = fresh.pop().expect("there is a fresh key per change");
+        targets.insert(key.clone(), pk);
     }
     for matched in resolved.conditional.values() {
         targets.entry(matched.key.clone()).or_insert(matched.pk);
@@ -116,7 +122,11 @@ impl Preparing<'_> {
         {
             return match change.identity {
                 Identity::Match { .. } => Ok((unwritten(key, row, text, Effect::Found), None)),
-                _ => Err(refuse(IssueKind::Conflict, "the resource is there already")),
+                // Nobody else knows this id: an earlier attempt was committed although its connection broke.
+                Identity::New(_) => Ok((unwritten(key, row, text, Effect::Created), None)),
+                Identity::Id(_) => {
+                    Err(refuse(IssueKind::Conflict, "the resource is there already"))
+                }
             };
         }
         if let Identity::Match { given: true, .. } = change.identity

@@ -1,0 +1,152 @@
+//! The short road, for resources under ids that nobody knows yet: nothing is there to be looked up, so one statement takes the locks,
+//! writes and commits. Where it meets others or loses its connection, the long road goes on from there.
+
+use super::lookup::{Ground, Resolved};
+use super::plan::Plan;
+use super::{Stop, apply, body, prepare};
+use crate::change::Outcome;
+use crate::read;
+use crate::store::Store;
+use fhir_definitions::Definitions;
+use sqlx::PgConnection;
+use std::sync::atomic::Ordering;
+
+impl Store {
+    /// Commits a plan of which [`Plan::is_new`]. When the connection is lost, whether that happened is not known.
+    pub(super) async fn commit_new(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> Result<Vec<Outcome>, Stop> {
+        let keys = &self.inner.keys;
+        let targets = keys.targets(connection, &plan.targets).await?;
+        let fresh = keys.fresh(connection, plan.changes.len()).await?;
+        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        let prepared = prepare::prepare(
+            definitions,
+            self.base(),
+            plan,
+            Resolved::new(plan),
+            Ground::default(),
+            targets,
+            fresh,
+        )?;
+        let mut outcomes = prepared.outcomes;
+        let Some(first) = prepared.writes.first() else {
+            return Ok(outcomes);
+        };
+        let instant_at = body::instant_at(&first.id, first.version);
+        let now_ms =
+            apply::commit_new(connection, &plan.locks, epoch, instant_at, prepared.writes).await?;
+        for outcome in &mut outcomes {
+            outcome.last_updated_ms = now_ms;
+            if let (Some(key), Some(text)) = (&outcome.key, &mut outcome.body) {
+                let at = instant_at + read::whole_offset(&key.resource_type);
+                body::set_instant(text, at, now_ms);
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::change::{Change, Effect, Outcome, Target};
+    use crate::store::Store;
+    use crate::testing;
+    use crate::write::Stop;
+    use crate::write::plan::Plan;
+    use serde_json::json;
+    use std::sync::atomic::Ordering;
+
+    fn plan(store: &Store) -> Plan {
+        let create = |resource_type: &str, number: serde_json::Number| Change::Create {
+            target: Target::New {
+                resource_type: resource_type.into(),
+            },
+            resource: json!({"resourceType": resource_type, "meta": {"source": "urn:x"}, "extension": [{"url": "urn:x", "valueDecimal": number}]}),
+            full_url: None,
+        };
+        let changes = vec![
+            create("Observation", "1.50".parse().unwrap()),
+            create("Basic", "1e3".parse().unwrap()),
+        ];
+        Plan::new(&store.definitions(), None, changes).unwrap()
+    }
+
+    fn said(outcomes: &[Outcome]) -> Vec<(Effect, i32, i64, &str)> {
+        let said = |outcome: &Outcome| (outcome.effect, outcome.version, outcome.last_updated_ms);
+        outcomes
+            .iter()
+            .map(|outcome| {
+                let (effect, version, ms) = said(outcome);
+                (effect, version, ms, outcome.body.as_deref().unwrap())
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn it_says_what_is_stored() {
+        let store = testing::store().await;
+        let plan = plan(&store);
+        assert!(plan.is_new());
+        let Ok((outcomes, _)) = store.attempt(&store.definitions(), &plan, &[]).await else {
+            panic!("nothing is in the way");
+        };
+        for outcome in &outcomes {
+            let key = outcome.key.as_ref().unwrap();
+            let stored = match store.read(key).await.unwrap() {
+                Some(crate::Version::Present(stored)) => stored,
+                other => panic!("{other:?}"),
+            };
+            let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(parse(&stored.body), parse(outcome.body.as_deref().unwrap()));
+            assert_eq!(stored.last_updated_ms, outcome.last_updated_ms);
+            let instant = fhir_model::date::instant_text(stored.last_updated_ms);
+            assert_eq!(parse(&stored.body)["meta"]["lastUpdated"], instant);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_before_its_connection_broke_is_found() {
+        let store = testing::store().await;
+        let mut plan = plan(&store);
+        let definitions = store.definitions();
+        let Ok((first, _)) = store.attempt(&definitions, &plan, &[]).await else {
+            panic!("nothing is in the way");
+        };
+        plan.look_for_new = true;
+        let Ok((again, _)) = store.attempt(&definitions, &plan, &[]).await else {
+            panic!("it is there");
+        };
+        let parsed = |outcomes: &[Outcome]| -> Vec<_> {
+            let all = said(outcomes).into_iter();
+            all.map(|(effect, version, ms, body)| {
+                let body: serde_json::Value = serde_json::from_str(body).unwrap();
+                (effect, version, ms, body)
+            })
+            .collect()
+        };
+        assert_eq!(parsed(&first), parsed(&again));
+        let versions: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
+            .fetch_one(&store.inner.write_pool)
+            .await
+            .unwrap();
+        assert_eq!(versions, 2);
+    }
+
+    #[tokio::test]
+    async fn other_definitions_stop_it() {
+        let store = testing::store().await;
+        let plan = plan(&store);
+        store.inner.epoch.fetch_add(1, Ordering::SeqCst);
+        let stopped = store.attempt(&store.definitions(), &plan, &[]).await;
+        assert!(matches!(stopped, Err(Stop::Contended)));
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM resource")
+            .fetch_one(&store.inner.write_pool)
+            .await
+            .unwrap();
+        assert_eq!(rows, 0);
+    }
+}
