@@ -13,6 +13,7 @@ use hl7_mllp_listener::process::Processor;
 use hl7_mllp_listener::submit::Submit;
 use http::{Request, Uri};
 use http_body_util::BodyExt;
+use serde_json::Value;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,13 +44,13 @@ pub fn processor(
     Ok(Processor::new(submit, mappings, secret))
 }
 
-/// Requests with a URI below the FHIR base (`/` takes a transaction) and whole bodies, in and out.
+/// Requests with a URI below the FHIR base (`/` takes a transaction).
 #[derive(Clone)]
 struct ThisServer {
     router: Router,
 }
 
-impl Service<Request<Bytes>> for ThisServer {
+impl Service<Request<Value>> for ThisServer {
     type Response = Response<Bytes>;
     type Error = axum::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, axum::Error>> + Send>>;
@@ -58,13 +59,13 @@ impl Service<Request<Bytes>> for ThisServer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+    fn call(&mut self, request: Request<Value>) -> Self::Future {
         let router = self.router.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             parts.uri = below_base(&parts.uri)?;
-            parts.extensions.insert(InProcess);
-            let request = Request::from_parts(parts, Body::from(body));
+            parts.extensions.insert(InProcess(body));
+            let request = Request::from_parts(parts, Body::empty());
             let response = match router.oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},

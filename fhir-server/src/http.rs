@@ -16,10 +16,11 @@ use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use fhir_model::IssueKind;
+use fhir_model::{IssueKind, json};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use metrics::counter;
+use serde_json::Value;
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +46,10 @@ pub fn refusal(app: Arc<App>) -> Router {
 /// that was accepted for work is not refused here because others ask for too much.
 ///
 /// [`ConnectionSettings::max_messages_in_work`]: hl7_mllp_listener::settings::ConnectionSettings::max_messages_in_work
-#[derive(Clone, Copy, Debug)]
-pub struct InProcess;
+///
+/// Holds the body, which was never text.
+#[derive(Clone, Debug)]
+pub struct InProcess(pub Value);
 
 const BASE_PATH: &str = "/fhir";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -96,14 +99,17 @@ async fn refuse(State(app): State<Arc<App>>, request: axum::extract::Request) ->
 }
 
 async fn fhir(app: &App, request: axum::extract::Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let watch = telemetry::RequestWatch::start();
     let mut seen = Seen {
         base: base::of(app, &parts.headers).unwrap_or_default(),
-        in_process: parts.extensions.get::<InProcess>().is_some(),
         ..Seen::nothing()
     };
     let within = Duration::from_millis(app.config.request_timeout_ms);
+    let body = match parts.extensions.remove::<InProcess>() {
+        Some(InProcess(tree)) => Sent::InProcess(tree),
+        None => Sent::Text(body),
+    };
     let work = interact(app, &mut seen, parts.method, parts.uri, parts.headers, body);
     let result = timeout(within, work)
         .await
@@ -128,7 +134,6 @@ struct Seen {
     interaction: &'static str,
     base: String,
     content_type: &'static str,
-    in_process: bool,
     /// Room that the answer takes until it is sent.
     held: Option<Held>,
 }
@@ -139,7 +144,6 @@ impl Seen {
             interaction: "none",
             base: String::new(),
             content_type: format::FHIR_JSON,
-            in_process: false,
             held: None,
         }
     }
@@ -151,7 +155,7 @@ async fn interact(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: HttpBody,
+    body: Sent,
 ) -> Result<Reply, Failure> {
     let url_bytes = uri.path().len() + uri.query().map_or(0, str::len);
     if url_bytes > app.config.url_max_bytes {
@@ -168,14 +172,18 @@ async fn interact(
     seen.base = base::of(app, &headers)?;
     seen.content_type = format::negotiate(&headers, &mut parameters)?;
     let takes_body = method == Method::POST || method == Method::PUT;
-    if seen.in_process {
-        let body = match takes_body {
-            true => Body::Bytes(body.collect().await.map_err(|_| broken_off())?.to_bytes()),
-            false => Body::None,
-        };
-        let request = request(app, found, parameters, headers, body, &seen.base);
-        return dispatch(app, request).await;
-    }
+    let body = match body {
+        Sent::Text(body) => body,
+        Sent::InProcess(tree) => {
+            json::check(&tree)?;
+            let body = match takes_body {
+                true => Body::Resource(tree),
+                false => Body::None,
+            };
+            let request = request(app, found, parameters, headers, body, &seen.base);
+            return dispatch(app, request).await;
+        }
+    };
     let (body, held) = match takes_body {
         true => read_body(app, &found, &headers, body, &mut parameters).await?,
         false => (Body::None, None),
@@ -199,7 +207,12 @@ async fn interact(
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 
 async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
-    let is_large = matches!(&request.body, Body::Bytes(bytes) if bytes.len() >= LARGE_BODY_BYTES);
+    let body_bytes = match &request.body {
+        Body::None => 0,
+        Body::Bytes(bytes) => bytes.len(),
+        Body::Resource(tree) => json::text_bytes(tree),
+    };
+    let is_large = body_bytes >= LARGE_BODY_BYTES;
     let runtime = Handle::current();
     if !is_large || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
         return router::dispatch(app, request).await;
@@ -264,6 +277,12 @@ fn options(found: Result<Found, Failure>) -> Result<Reply, Failure> {
             ..Reply::default()
         }),
     }
+}
+
+/// A body as it comes to this service.
+enum Sent {
+    Text(HttpBody),
+    InProcess(Value),
 }
 
 /// Reads the body within its limits. A search by POST carries parameters in it, and they join those of the URL.

@@ -35,7 +35,7 @@ pub enum Body {
     None,
     /// Over HTTP: still text.
     Bytes(Bytes),
-    /// `Bundle.entry.resource`.
+    /// `Bundle.entry.resource`, or the body of a request of this process.
     Resource(Value),
 }
 

@@ -59,9 +59,9 @@ pub fn assemble(
                 if state.ambiguous.contains(&index) {
                     out.ambiguous(map, message_type)?;
                 }
-                let draft = references.finished(&united(drafts, index, again.get(&index)));
-                out.resource(map, message_type, &draft, state, &key, source);
+                let draft = references.finished(united(drafts, index, again.get(&index)));
                 out.mapped.extend(&draft.lines);
+                out.resource(map, message_type, draft, state, &key, source);
             }
             Some(Resolved::Same(_)) => out.mapped.extend(&draft.lines),
             // Counted as mapped below, when something refers to it.
@@ -100,7 +100,7 @@ impl Assembled {
         &mut self,
         map: &Map,
         message_type: &str,
-        draft: &Draft,
+        draft: Draft,
         state: &State,
         key: &ResourceKey,
         source: &str,
@@ -110,7 +110,7 @@ impl Assembled {
             None => (create(draft), ("ifNoneMatch", "*".to_owned()), true),
             Some(current) => {
                 let condition = ("ifMatch", format!("W/\"{}\"", current.version));
-                match merge(map, message_type, draft, &current.body) {
+                match merge(map, message_type, &draft, &current.body) {
                     Merged::Changed(body) if body != current.body => (body, condition, true),
                     Merged::Changed(_) | Merged::Kept => (current.body.clone(), condition, false),
                     Merged::Stale => {
@@ -137,8 +137,10 @@ impl Assembled {
         }
         let mut request = json!({"method": "PUT", "url": key.to_string()});
         request[condition.0] = condition.1.into();
-        self.entries
-            .push(json!({"resource": body, "request": request}));
+        // Moved, where the macro would copy it.
+        let mut entry = json!({"request": request});
+        entry["resource"] = Json::Object(body);
+        self.entries.push(entry);
     }
 
     /// The contained drafts that stand in one of the entries.
@@ -159,16 +161,7 @@ impl Assembled {
 
 /// A draft together with the later drafts of the same thing, which fill in what it does not say.
 fn united(drafts: &[Draft], index: usize, again: Option<&Vec<usize>>) -> Draft {
-    let own = &drafts[index];
-    let mut united = Draft {
-        map: own.map,
-        body: own.body.clone(),
-        new: own.new.clone(),
-        deletes: own.deletes.clone(),
-        identifiers: own.identifiers.clone(),
-        keys: Vec::new(),
-        lines: own.lines.clone(),
-    };
+    let mut united = drafts[index].clone();
     for other in again.into_iter().flatten() {
         for (name, value) in &drafts[*other].body {
             let element = united.body.entry(name.as_str());
@@ -189,39 +182,29 @@ struct References<'a> {
 
 impl References<'_> {
     /// The draft with real references, and with what it has to contain.
-    fn finished(&self, draft: &Draft) -> Draft {
+    fn finished(&self, mut draft: Draft) -> Draft {
         let mut inside = Vec::new();
-        let mut finish = |body: &Object<String, Json>| {
-            let mut body = Json::Object(body.clone());
-            self.rewrite(&mut body, &mut inside);
-            match body {
-                Json::Object(body) => body,
-                _ => Object::new(),
-            }
-        };
-        let mut body = finish(&draft.body);
-        let new = finish(&draft.new);
+        for body in [&mut draft.body, &mut draft.new] {
+            self.rewrite_members(body, &mut inside);
+        }
         let mut contained = Vec::new();
         let mut next = 0;
         while let Some(index) = inside.get(next).copied() {
             next += 1;
-            let mut resource = Json::Object(create(&self.drafts[index]));
+            let mut resource = Json::Object(create(self.drafts[index].clone()));
             self.rewrite(&mut resource, &mut inside);
             resource["id"] = contained_id(index).into();
             contained.push(resource);
         }
         if !contained.is_empty() {
-            body.insert("contained".into(), Json::Array(contained));
+            let contained = Json::Array(contained);
+            draft.body.insert("contained".into(), contained);
         }
-        Draft {
-            map: draft.map,
-            body,
-            new,
-            deletes: draft.deletes.clone(),
-            identifiers: draft.identifiers.clone(),
-            keys: Vec::new(),
-            lines: draft.lines.clone(),
-        }
+        draft
+    }
+
+    fn rewrite_members(&self, object: &mut Object<String, Json>, inside: &mut Vec<usize>) {
+        object.retain(|_, child| self.rewrite(child, inside));
     }
 
     /// Returns false when nothing is left of the value.
@@ -239,7 +222,7 @@ impl References<'_> {
                     object.insert("reference".into(), text.into());
                     return true;
                 }
-                object.retain(|_, child| self.rewrite(child, inside));
+                self.rewrite_members(object, inside);
                 !object.is_empty()
             }
             Json::Array(items) => {

@@ -23,12 +23,14 @@ pub struct FakeServer {
     /// Called before each transaction: what another client does meanwhile.
     pub meanwhile: Arc<Mutex<Vec<Interference>>>,
     pub is_down: Arc<Mutex<bool>>,
+    /// A type it cannot search now.
+    pub cannot_search: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl FakeServer {
     pub fn submit(&self) -> Submit {
         let own = self.clone();
-        Submit::service(tower::service_fn(move |request: Request<Bytes>| {
+        Submit::service(tower::service_fn(move |request: Request<Json>| {
             let own = own.clone();
             async move {
                 if *own.is_down.lock().unwrap() {
@@ -44,6 +46,13 @@ impl FakeServer {
         self.rows.lock().unwrap().clone()
     }
 
+    fn search(&self, rows: &Rows, url: &str) -> Json {
+        match *self.cannot_search.lock().unwrap() {
+            Some(kind) if url.starts_with(kind) => json!({"response": {"status": "503"}}),
+            _ => search(rows, url),
+        }
+    }
+
     /// Every resource of a type, in the order of their ids.
     pub fn all(&self, kind: &str) -> Vec<Json> {
         let rows = self.rows.lock().unwrap();
@@ -53,20 +62,20 @@ impl FakeServer {
             .collect()
     }
 
-    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    fn handle(&self, request: &Request<Json>) -> Response<Bytes> {
         if request.method() == Method::GET {
             return match self.rows.lock().unwrap().get(&request.uri().path()[1..]) {
                 Some((_, body)) => reply(200, body),
                 None => reply(404, &json!({})),
             };
         }
-        let bundle: Json = serde_json::from_slice(request.body()).unwrap();
+        let bundle = request.body();
         let entries = bundle["entry"].as_array().unwrap();
         if bundle["type"] == "batch" {
             let rows = self.rows.lock().unwrap();
             let found: Vec<Json> = entries
                 .iter()
-                .map(|entry| search(&rows, entry["request"]["url"].as_str().unwrap()))
+                .map(|entry| self.search(&rows, entry["request"]["url"].as_str().unwrap()))
                 .collect();
             return reply(200, &json!({"resourceType": "Bundle", "entry": found}));
         }

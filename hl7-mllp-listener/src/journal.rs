@@ -206,8 +206,8 @@ impl MessageKey {
             "lastModified": record.received,
             "requester": {"display": self.sender()},
             "input": [typed("message", "valueReference", json!({"reference": format!("Binary/{}", self.binary_id)}))],
-            "output": output,
         });
+        task["output"] = Json::Array(output);
         if !self.event.is_empty() {
             task["code"] = json!({"text": self.event});
             if let Some((_, event)) = self.event.split_once('^') {
@@ -241,7 +241,7 @@ impl MessageKey {
         let mut provenance = json!({
             "resourceType": "Provenance",
             "id": self.provenance_id,
-            "target": record.written.iter().map(target).collect::<Vec<_>>(),
+            "target": [],
             "recorded": record.received,
             "agent": [{
                 "type": {"coding": [{
@@ -252,6 +252,7 @@ impl MessageKey {
             }],
             "entity": [{"role": "source", "what": {"reference": format!("Binary/{}", self.binary_id)}}],
         });
+        provenance["target"] = record.written.iter().map(target).collect();
         if let Some((_, event)) = self.event.split_once('^') {
             provenance["activity"] = json!({"coding": [{
                 "system": "http://terminology.hl7.org/CodeSystem/v2-0003",
@@ -278,7 +279,9 @@ fn first_time(resource: Json) -> Json {
         resource["resourceType"].as_str().unwrap_or_default(),
         resource["id"].as_str().unwrap_or_default()
     );
-    json!({"resource": resource, "request": {"method": "PUT", "url": url, "ifNoneMatch": "*"}})
+    let mut entry = json!({"request": {"method": "PUT", "url": url, "ifNoneMatch": "*"}});
+    entry["resource"] = resource;
+    entry
 }
 
 fn typed(code: &str, name: &str, value: Json) -> Json {

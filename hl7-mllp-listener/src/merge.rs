@@ -18,10 +18,10 @@ pub enum Merged {
 }
 
 /// A resource that does not exist yet.
-pub fn create(draft: &Draft) -> Object<String, Json> {
-    let mut body = draft.body.clone();
-    for (name, value) in &draft.new {
-        body.entry(name.as_str()).or_insert_with(|| value.clone());
+pub fn create(draft: Draft) -> Object<String, Json> {
+    let mut body = draft.body;
+    for (name, value) in draft.new {
+        body.entry(name).or_insert(value);
     }
     body
 }

@@ -166,7 +166,7 @@ fn leaves_alone() {
         assert_eq!(merge(map, kind, &draft(new, &[]), &object(current)), expect);
     }
     assert_eq!(
-        create(&draft(json!({"a": 1}), &[])),
+        create(draft(json!({"a": 1}), &[])),
         object(json!({"a": 1, "status": "low"}))
     );
 }

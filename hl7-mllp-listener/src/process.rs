@@ -13,9 +13,10 @@ use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
 use crate::seldom::Seldom;
 use crate::server_api::{Api, ApiError};
-use crate::state::{self, search_text};
+use crate::state::{self, State, search_text};
 use crate::submit::Submit;
 use bytes::Bytes;
+use serde_json::Value as Json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,14 +146,23 @@ impl Processor {
             }
         };
         for attempt in 1..=ATTEMPTS_MAX {
-            let warning = match again {
-                None => self.recognise(key, sender).await?,
-                Some(_) => None,
+            let journal = match again {
+                None => journal_urls(key).to_vec(),
+                Some(_) => Vec::new(),
             };
-            let decided = self
-                .decide(&message, converted.as_ref(), key, sender, warning)
-                .await?;
-            match self.commit(raw, key, &decided, again).await {
+            let drafts = converted.as_ref().map_or(&[][..], |c| &c.drafts);
+            let read = state::read(&self.api, &self.mappings, &self.secret, drafts, &journal);
+            let (state, tasks) = match read.await {
+                Ok(read) => read,
+                Err(error) => {
+                    // What cannot be read now does not matter to a message that came before.
+                    self.recognise(key, sender).await?;
+                    return Err(refusal(error, sender));
+                }
+            };
+            let warning = recognised(key, &tasks)?;
+            let mut decided = self.decide(&message, converted.as_ref(), &state, key, warning)?;
+            match self.commit(raw, key, &mut decided, again).await {
                 Ok(()) => return Ok(decided.answer),
                 Err(ApiError::Conflict) => {
                     let spread = u64::from(key.task_id.as_bytes()[attempt as usize % 8] % 7);
@@ -208,45 +218,24 @@ impl Processor {
         Ok(message)
     }
 
-    /// Whether the message came before; a warning when another one used its control id.
+    /// Asks the journal alone; see [`recognised`].
     async fn recognise(
         &self,
         key: &MessageKey,
         sender: &Sender,
     ) -> Result<Option<AnswerError>, Refusal> {
-        let identifier = format!(
-            "{}%7C{}",
-            search_text(MESSAGE_SYSTEM),
-            search_text(&key.identifier())
-        );
-        let urls = [
-            format!("Task?_id={}", key.task_id),
-            format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),
-        ];
-        let tasks = match self.api.first_matches(&urls).await {
-            Ok(tasks) => tasks,
-            Err(error) => return Err(refusal(error, sender)),
-        };
-        let own = tasks.iter().find(|task| task["id"] == key.task_id.as_str());
-        if let Some(answer) = own.and_then(stored_answer) {
-            return Err(Refusal::Repeat(answer));
+        match self.api.searches(&journal_urls(key), &[]).await {
+            Ok((tasks, _)) => recognised(key, &tasks),
+            Err(error) => Err(refusal(error, sender)),
         }
-        let other = tasks.iter().any(|task| task["resourceType"] == "Task");
-        Ok(other.then(|| {
-            AnswerError::warning(
-                ErrorCode::DuplicateKey,
-                Some(Location::field("MSH", 10)),
-                "this control id came before with other content; both were processed",
-            )
-        }))
     }
 
-    async fn decide(
+    fn decide(
         &self,
         message: &Message,
         converted: Option<&Converted>,
+        state: &State,
         key: &MessageKey,
-        sender: &Sender,
         warning: Option<AnswerError>,
     ) -> Result<Decided, Refusal> {
         let mut answer = Answer::accept();
@@ -260,13 +249,9 @@ impl Processor {
                 (Assembled::default(), Ending::Unmapped)
             }
             Some(converted) => {
-                let drafts = &converted.drafts;
-                let state = state::read(&self.api, &self.mappings, &self.secret, drafts)
-                    .await
-                    .map_err(|error| refusal(error, sender))?;
                 let kind = message.trigger().message_type;
-                let source = key.source();
-                let mut assembled = assemble(&self.mappings, kind, drafts, &state, &source)
+                let (drafts, source) = (&converted.drafts, key.source());
+                let mut assembled = assemble(&self.mappings, kind, drafts, state, &source)
                     .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
                 answer.errors.extend(converted.notices.iter().cloned());
                 answer.errors.append(&mut assembled.notices);
@@ -287,9 +272,10 @@ impl Processor {
         &self,
         raw: &[u8],
         key: &MessageKey,
-        decided: &Decided,
+        decided: &mut Decided,
         again: Option<&str>,
     ) -> Result<(), ApiError> {
+        let mut entries = std::mem::take(&mut decided.assembled.entries);
         let record = Record {
             ending: decided.ending,
             answer: &decided.answer,
@@ -300,7 +286,6 @@ impl Processor {
             patient: decided.assembled.patient.as_ref(),
             encounter: decided.assembled.encounter.as_ref(),
         };
-        let mut entries = decided.assembled.entries.clone();
         entries.extend(key.entries(raw, &record, again));
         self.api.transaction(entries).await
     }
@@ -362,6 +347,35 @@ impl Decided {
             }
         }
     }
+}
+
+/// The journal's entry of the message, and the last of those with its control id.
+fn journal_urls(key: &MessageKey) -> [String; 2] {
+    let identifier = format!(
+        "{}%7C{}",
+        search_text(MESSAGE_SYSTEM),
+        search_text(&key.identifier())
+    );
+    [
+        format!("Task?_id={}", key.task_id),
+        format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),
+    ]
+}
+
+/// Whether the message came before, by what [`journal_urls`] match; a warning when another one used its control id.
+fn recognised(key: &MessageKey, tasks: &[Json]) -> Result<Option<AnswerError>, Refusal> {
+    let own = tasks.iter().find(|task| task["id"] == key.task_id.as_str());
+    if let Some(answer) = own.and_then(stored_answer) {
+        return Err(Refusal::Repeat(answer));
+    }
+    let other = tasks.iter().any(|task| task["resourceType"] == "Task");
+    Ok(other.then(|| {
+        AnswerError::warning(
+            ErrorCode::DuplicateKey,
+            Some(Location::field("MSH", 10)),
+            "this control id came before with other content; both were processed",
+        )
+    }))
 }
 
 fn unmapped(code: AckCode) -> Answer {

@@ -88,6 +88,16 @@ async fn a_visit_from_admission_to_discharge() {
 }
 
 #[tokio::test]
+async fn a_repeat_needs_nothing_but_the_journal() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let messages = [adt("A01", "1", ""), adt("A01", "2", "")];
+    assert_eq!(send(&processor, &messages[..1]).await, ["AA"]);
+    *server.cannot_search.lock().unwrap() = Some("Patient");
+    assert_eq!(send(&processor, &messages).await, ["AA", "AR"]);
+}
+
+#[tokio::test]
 async fn results_are_corrected_and_never_go_back() {
     let server = FakeServer::default();
     let processor = processor(&server);

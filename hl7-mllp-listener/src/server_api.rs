@@ -2,7 +2,6 @@
 //! sender: try again, repair the message, or nothing is known.
 
 use crate::submit::{Submit, SubmitError};
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value as Json, json};
 
@@ -47,62 +46,26 @@ impl Api {
         Api { submit }
     }
 
-    /// The resources that searches match, all together. One request.
+    /// What searches match, in one request: the resources on the first pages of `first`, and all that `whole` match.
     ///
     /// # Errors
     /// Also when a single search fails: a decision on half of the state would be wrong.
-    pub async fn searches(&self, urls: &[String]) -> Result<Vec<Json>, ApiError> {
-        self.matches(urls, true).await
-    }
-
-    /// As [`Api::searches`], when the first page of each is enough.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn first_matches(&self, urls: &[String]) -> Result<Vec<Json>, ApiError> {
-        self.matches(urls, false).await
-    }
-
-    async fn matches(&self, urls: &[String], is_whole: bool) -> Result<Vec<Json>, ApiError> {
-        let entries: Vec<Json> = urls
-            .iter()
-            .map(|url| json!({"request": {"method": "GET", "url": url}}))
-            .collect();
-        let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": entries});
-        let mut answer = self.post(&batch).await?;
+    pub async fn searches(
+        &self,
+        first: &[String],
+        whole: &[String],
+    ) -> Result<(Vec<Json>, Vec<Json>), ApiError> {
+        let urls = first.iter().chain(whole);
+        let entries = urls.map(|url| json!({"request": {"method": "GET", "url": url}}));
+        let mut answer = self.post(bundle("batch", entries.collect())).await?;
         let Some(entries) = answer["entry"].as_array_mut() else {
             return Err(ApiError::Unexpected("no entries"));
         };
-        if entries.len() != urls.len() {
+        if entries.len() != first.len() + whole.len() {
             return Err(ApiError::Unexpected("another number of entries"));
         }
-        let mut found = Vec::new();
-        for entry in entries {
-            let status = entry["response"]["status"].as_str().unwrap_or_default();
-            if !status.starts_with("200") {
-                let code = status.get(..3).and_then(|code| code.parse().ok());
-                return Err(
-                    match code.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
-                        Some(code) => refused(code, &entry["response"]["outcome"]),
-                        None => ApiError::Unexpected("an entry without status"),
-                    },
-                );
-            }
-            let page = &mut entry["resource"];
-            let has_more = page["link"]
-                .as_array()
-                .is_some_and(|links| links.iter().any(|link| link["relation"] == "next"));
-            if is_whole && has_more {
-                return Err(ApiError::Unexpected("more matches than one page holds"));
-            }
-            if let Some(matches) = page["entry"].as_array_mut() {
-                let resources = matches
-                    .iter_mut()
-                    .filter(|m| m["search"]["mode"] != "outcome");
-                found.extend(resources.map(|m| m["resource"].take()));
-            }
-        }
-        Ok(found)
+        let (head, tail) = entries.split_at_mut(first.len());
+        Ok((matches(head, false)?, matches(tail, true)?))
     }
 
     /// Commits a transaction.
@@ -110,8 +73,7 @@ impl Api {
     /// # Errors
     /// Nothing was committed, except after [`SubmitError::Timeout`] and [`SubmitError::Interrupted`], where it is not known.
     pub async fn transaction(&self, entries: Vec<Json>) -> Result<(), ApiError> {
-        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
-        self.post(&bundle).await.map(drop)
+        self.post(bundle("transaction", entries)).await.map(drop)
     }
 
     /// Reads one resource; `None` when it is not there.
@@ -123,7 +85,7 @@ impl Api {
             .method(Method::GET)
             .uri(format!("/{resource_type}/{id}"))
             .header(http::header::ACCEPT, FHIR_JSON)
-            .body(Bytes::new())
+            .body(Json::Null)
             .map_err(|_| ApiError::Unexpected("an id that is no id"))?;
         let response = self.submit.send(request).await?;
         match response.status() {
@@ -132,18 +94,55 @@ impl Api {
         }
     }
 
-    async fn post(&self, bundle: &Json) -> Result<Json, ApiError> {
-        let body = Bytes::from(bundle.to_string());
+    async fn post(&self, bundle: Json) -> Result<Json, ApiError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri("/")
             .header(http::header::CONTENT_TYPE, FHIR_JSON)
             .header(http::header::ACCEPT, FHIR_JSON)
-            .body(body)
+            .body(bundle)
             .expect("a fixed request is a valid one");
         let response = self.submit.send(request).await?;
         parse(response.status(), response.body())
     }
+}
+
+/// Made of what is moved into it: the `json!` macro copies whatever it is given.
+fn bundle(kind: &str, entries: Vec<Json>) -> Json {
+    let mut bundle = json!({"resourceType": "Bundle", "type": kind});
+    bundle["entry"] = Json::Array(entries);
+    bundle
+}
+
+/// The resources in the searchsets of a batch-response; refuses those with more pages where they must be whole.
+fn matches(entries: &mut [Json], is_whole: bool) -> Result<Vec<Json>, ApiError> {
+    let mut found = Vec::new();
+    for entry in entries {
+        let status = entry["response"]["status"].as_str().unwrap_or_default();
+        if !status.starts_with("200") {
+            let code = status.get(..3).and_then(|code| code.parse().ok());
+            return Err(
+                match code.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
+                    Some(code) => refused(code, &entry["response"]["outcome"]),
+                    None => ApiError::Unexpected("an entry without status"),
+                },
+            );
+        }
+        let page = &mut entry["resource"];
+        let has_more = page["link"]
+            .as_array()
+            .is_some_and(|links| links.iter().any(|link| link["relation"] == "next"));
+        if is_whole && has_more {
+            return Err(ApiError::Unexpected("more matches than one page holds"));
+        }
+        if let Some(matches) = page["entry"].as_array_mut() {
+            let resources = matches
+                .iter_mut()
+                .filter(|m| m["search"]["mode"] != "outcome");
+            found.extend(resources.map(|m| m["resource"].take()));
+        }
+    }
+    Ok(found)
 }
 
 fn parse(status: StatusCode, body: &[u8]) -> Result<Json, ApiError> {

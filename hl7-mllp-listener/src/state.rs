@@ -54,7 +54,7 @@ struct Questions {
     identifiers: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
-/// Finds out what the drafts are.
+/// Finds out what the drafts are. The caller's searches `along` go with the first batch; the resources on their first pages come back too.
 ///
 /// # Errors
 /// When the server does not answer, or not as a server should.
@@ -63,7 +63,8 @@ pub async fn read(
     mappings: &Mappings,
     secret: &SiteSecret,
     drafts: &[Draft],
-) -> Result<State, ApiError> {
+    mut along: &[String],
+) -> Result<(State, Vec<Json>), ApiError> {
     let mut state = State {
         resolved: vec![None; drafts.len()],
         ..State::default()
@@ -74,13 +75,18 @@ pub async fn read(
         drafts,
     };
     let mut asked = Questions::default();
+    let mut found_along = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let mut open = Questions::default();
         resolver.resolve(&mut state, &asked, &mut open);
-        if open.ids.is_empty() && open.identifiers.is_empty() {
+        if along.is_empty() && open.ids.is_empty() && open.identifiers.is_empty() {
             break;
         }
-        ask(api, &open, &mut state).await?;
+        let (first, resources) = api.searches(along, &open.urls()).await?;
+        if !along.is_empty() {
+            (along, found_along) = (&[], first);
+        }
+        state.add_all(resources)?;
         asked.add(open);
     }
     // Only an endless chain of links ends here; its patients are taken as they are found.
@@ -91,7 +97,7 @@ pub async fn read(
             false => Resolved::LeftOut,
         });
     }
-    Ok(state)
+    Ok((state, found_along))
 }
 
 struct Resolver<'a> {
@@ -266,6 +272,22 @@ impl State {
         self.current.get(&(kind.to_owned(), id.to_owned()))
     }
 
+    fn add_all(&mut self, resources: Vec<Json>) -> Result<(), ApiError> {
+        for resource in resources {
+            let text = |name: &str| resource[name].as_str().map(str::to_owned);
+            let (Some(kind), Some(id)) = (text("resourceType"), text("id")) else {
+                continue;
+            };
+            let Some(version) = resource["meta"]["versionId"].as_str().map(str::to_owned) else {
+                return Err(ApiError::Unexpected("a resource without meta.versionId"));
+            };
+            if let Json::Object(body) = resource {
+                self.add(&kind, &id, Current { version, body });
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, kind: &str, id: &str, current: Current) {
         let identifiers = current.body.get("identifier").and_then(Json::as_array);
         for own in identifiers.into_iter().flatten() {
@@ -359,20 +381,4 @@ pub fn search_text(text: &str) -> String {
         escaped.push(character);
     }
     utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
-}
-
-async fn ask(api: &Api, questions: &Questions, state: &mut State) -> Result<(), ApiError> {
-    for resource in api.searches(&questions.urls()).await? {
-        let text = |name: &str| resource[name].as_str().map(str::to_owned);
-        let (Some(kind), Some(id)) = (text("resourceType"), text("id")) else {
-            continue;
-        };
-        let Some(version) = resource["meta"]["versionId"].as_str().map(str::to_owned) else {
-            return Err(ApiError::Unexpected("a resource without meta.versionId"));
-        };
-        if let Json::Object(body) = resource {
-            state.add(&kind, &id, Current { version, body });
-        }
-    }
-    Ok(())
 }

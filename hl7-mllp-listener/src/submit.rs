@@ -3,14 +3,15 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
+use serde_json::Value as Json;
 use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 /// A FHIR server. URIs are relative to its base and begin with `/`: `/` takes a transaction, `/Patient/1` is a
-/// resource. Cheap to clone.
+/// resource. The body of a request is JSON, null for none: it becomes text only where it has to travel. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Submit(BoxCloneSyncService<Request<Bytes>, Response<Bytes>, SubmitError>);
+pub struct Submit(BoxCloneSyncService<Request<Json>, Response<Bytes>, SubmitError>);
 
 /// Why there is no response. A response with an error status is a response.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ impl Submit {
     /// Any tower service, for instance the router of the embedding server. Its errors count as a broken connection.
     pub fn service<S>(service: S) -> Submit
     where
-        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Json>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
@@ -94,7 +95,7 @@ impl Submit {
     }
 
     /// One request, one response.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SubmitError> {
+    pub async fn send(&self, request: Request<Json>) -> Result<Response<Bytes>, SubmitError> {
         self.0.clone().oneshot(request).await
     }
 }
@@ -104,9 +105,13 @@ async fn send_over_http(
     client: &reqwest::Client,
     base: &str,
     settings: &HttpSettings,
-    request: Request<Bytes>,
+    request: Request<Json>,
 ) -> Result<Response<Bytes>, SubmitError> {
     let (parts, body) = request.into_parts();
+    let body = match body {
+        Json::Null => Bytes::new(),
+        body => Bytes::from(body.to_string()),
+    };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let url = match path {
         "/" => base.to_owned(),
@@ -209,9 +214,9 @@ mod tests {
         base
     }
 
-    fn request(method: Method, path: &str) -> Request<Bytes> {
+    fn request(method: Method, path: &str) -> Request<Json> {
         let request = Request::builder().method(method).uri(path);
-        request.body(Bytes::from_static(b"{}")).unwrap()
+        request.body(serde_json::json!({})).unwrap()
     }
 
     async fn check(path: &str, expect: Result<&str, &str>) {
@@ -268,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_service_is_a_server() {
-        let submit = Submit::service(tower::service_fn(|request: Request<Bytes>| async move {
+        let submit = Submit::service(tower::service_fn(|request: Request<Json>| async move {
             Ok::<_, std::convert::Infallible>(Response::new(Bytes::from(request.uri().to_string())))
         }));
         let response = submit

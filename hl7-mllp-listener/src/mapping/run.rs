@@ -18,7 +18,7 @@ use std::borrow::Cow;
 const DRAFTS_MAX: usize = 20_000;
 
 /// A resource as the message tells it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draft {
     /// Index in [`Program::maps`].
     pub map: usize,

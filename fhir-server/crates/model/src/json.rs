@@ -30,11 +30,35 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Issue> {
                 format!("{what} at line {}, column {}", error.line(), error.column()),
             )
         })?;
-    let named = resource_type(&value).filter(|name| is_type_name(name));
-    let mut place = named.unwrap_or_default().to_owned();
-    check(&value, &mut place, 0)?;
+    check(&value)?;
     restore_exponents(&mut value, bytes);
     Ok(value)
+}
+
+/// Refuses in a value that was never text what [`parse`] refuses in it.
+///
+/// # Errors
+/// As [`parse`], with the place of the value.
+pub fn check(value: &Value) -> Result<(), Issue> {
+    let named = resource_type(value).filter(|name| is_type_name(name));
+    let mut place = named.unwrap_or_default().to_owned();
+    check_below(value, &mut place, 0)
+}
+
+/// The bytes its text has at least: names and values, without what escapes add.
+pub fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(number) => number.as_str().len(),
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|item| text_bytes(item) + 1).sum::<usize>(),
+        Value::Object(object) => {
+            let members = object.iter();
+            2 + members
+                .map(|(name, item)| name.len() + text_bytes(item) + 4)
+                .sum::<usize>()
+        }
+    }
 }
 
 const TWICE: &str = "a name stands twice in one object";
@@ -165,7 +189,7 @@ fn exponent_literals(bytes: &[u8]) -> Vec<&str> {
     found
 }
 
-fn check(value: &Value, path: &mut String, depth: usize) -> Result<(), Issue> {
+fn check_below(value: &Value, path: &mut String, depth: usize) -> Result<(), Issue> {
     if depth > DEPTH_MAX {
         return Err(Issue::error(
             IssueKind::TooCostly,
@@ -187,7 +211,7 @@ fn check(value: &Value, path: &mut String, depth: usize) -> Result<(), Issue> {
         .at(path.as_str())),
         Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
             path.push_str(&format!("[{index}]"));
-            check(item, path, depth + 1)?;
+            check_below(item, path, depth + 1)?;
             path.truncate(length);
             Ok(())
         }),
@@ -202,7 +226,7 @@ fn check(value: &Value, path: &mut String, depth: usize) -> Result<(), Issue> {
                 path.push('.');
             }
             path.push_str(name);
-            check(item, path, depth + 1)?;
+            check_below(item, path, depth + 1)?;
             path.truncate(length);
             Ok(())
         }),
@@ -218,6 +242,21 @@ pub fn resource_type(resource: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_tree() {
+        let tree =
+            serde_json::json!({"resourceType": "Basic", "a": [1.5, "xy", null, true, {}], "b": ""});
+        let text = tree.to_string();
+        let bytes = text_bytes(&tree);
+        assert!(
+            bytes <= text.len() + 3 && bytes + 3 >= text.len(),
+            "{bytes}: {text}"
+        );
+        assert!(check(&tree).is_ok());
+        let issue = check(&serde_json::json!({"resourceType": "Basic", "a": ["\0"]})).unwrap_err();
+        assert_eq!(issue.expression.as_deref(), Some("Basic.a[0]"));
+    }
 
     #[test]
     fn guards() {
