@@ -19,8 +19,6 @@ pub struct Answer {
     pub location: Option<String>,
     /// As sent, `W/"1"`.
     pub etag: Option<String>,
-    /// The server's clock.
-    pub date: Option<String>,
     /// `Null` where it was empty.
     pub body: Value,
 }
@@ -82,7 +80,6 @@ impl Client {
             status: answer.status().as_u16(),
             location: header("location"),
             etag: header("etag"),
-            date: header("date"),
             body: Value::Null,
         };
         let bytes = answer.bytes().await.map_err(failed)?;

@@ -232,6 +232,13 @@ impl Ledger {
         }
     }
 
+    /// A message that was accepted.
+    pub fn some_accepted(&self) -> Option<String> {
+        let book = self.book();
+        let accepted = book.messages.values().find(|message| message.accepted)?;
+        Some(accepted.text.clone())
+    }
+
     /// The run is judged by what is in memory; the file is for whoever looks into a finding.
     fn note(&self, line: &Value) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

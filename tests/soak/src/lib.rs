@@ -193,6 +193,16 @@ async fn round(
     tokio::time::sleep(Duration::from_millis(200 + random.below(1800))).await;
     let struck = Instant::now();
     fault.strike(site, random).await?;
+    if let Fault::Clock(clock, seconds) = fault {
+        let message = loop {
+            match ledger.some_accepted() {
+                Some(message) => break message,
+                None if struck.elapsed() > ROUND => return Err("no message is accepted".into()),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        site.see_clock(clock, seconds, &message).await?;
+    }
     site.bring_back().await?;
     let away = struck.elapsed();
     // Some of what is acknowledged must be so after the fault.

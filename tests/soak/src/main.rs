@@ -42,7 +42,12 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments).await {
+    let done = tokio::select! {
+        done = run(&arguments) => done,
+        // What was started ends with the run, which is dropped.
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -3,14 +3,16 @@
 use crate::postgres::{Postgres, postmaster};
 use crate::process::{Program, free_port};
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use load_driver::client::Client;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait until a server is ready, with the recovery of its Postgres.
@@ -235,24 +237,24 @@ impl Site {
         fs::rename(&beside, &file).map_err(|error| error.to_string())
     }
 
-    /// Waits until the clock is seen to have jumped: else the round would try nothing.
-    pub async fn see_clock(&self, clock: Clock, seconds: i64) -> Result<(), String> {
-        let client = Client::new();
+    /// Waits until the clock is seen to have jumped: else the round would try nothing. `message` was accepted before: its repetition
+    /// writes nothing, and MSH-7 of the answer is the server's clock. (The Date of an HTTP answer is not made anew while the clock is back.)
+    pub async fn see_clock(&self, clock: Clock, seconds: i64, message: &str) -> Result<(), String> {
+        let mut client = Client::new();
         let began = Instant::now();
         let basic = json!({"resourceType": "Basic", "code": {"text": "What time is it?"}});
         while began.elapsed() < READY {
-            let url = format!("{}/Basic", self.bases[0]);
-            let answer = client.ask(Method::POST, &url, &[], Some(&basic)).await;
-            let said = answer.ok().and_then(|answer| match clock {
+            let said = match clock {
                 Clock::Database => {
-                    let text = answer.body["meta"]["lastUpdated"].as_str()?;
-                    Some(text.parse::<Timestamp>().ok()?.as_second())
+                    let url = format!("{}/Basic", self.bases[0]);
+                    let answer = client.ask(Method::POST, &url, &[], Some(&basic)).await;
+                    answer.ok().and_then(|answer| last_updated(&answer.body))
                 }
                 Clock::Servers => {
-                    let date = httpdate::parse_http_date(&answer.date?).ok()?;
-                    i64::try_from(date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()
+                    let answer = client.send(&self.listeners[0], message).await;
+                    answer.ok().and_then(|answer| sent_at(&answer))
                 }
-            });
+            };
             let away = said.map(|said| said - Timestamp::now().as_second());
             if away.is_some_and(|away| (away - seconds).abs() < 30) {
                 return Ok(());
@@ -278,6 +280,19 @@ impl Site {
         }
         self.postgres = None;
     }
+}
+
+/// In seconds since 1970.
+fn last_updated(resource: &Value) -> Option<i64> {
+    let time: Timestamp = resource["meta"]["lastUpdated"].as_str()?.parse().ok()?;
+    Some(time.as_second())
+}
+
+/// MSH-7, which is UTC here.
+fn sent_at(answer: &str) -> Option<i64> {
+    let time = answer.split('|').nth(6)?.get(..14)?;
+    let time = DateTime::strptime("%Y%m%d%H%M%S", time).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 impl Disk {
