@@ -83,11 +83,15 @@ pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> 
     if !query.filter.iter().any(Test::positive) {
         return walk;
     }
-    let bounded = bounds::of_order(&query.filter, &query.order).is_some();
+    // Without statistics a walk is worth trying where it begins within its range; where the range ends as well, it is asked how many rows it has.
+    let begins = bounds::of_order(&query.filter, &query.order).is_some();
+    let ends = bounds::range(&query.filter).is_some();
     let hits = hits(&query.filter, &query.types, statistics);
-    match (hits <= FEW && (known || !bounded)) || filter.ms <= walk.ms {
-        true => filter,
-        false => walk,
+    match known {
+        true if hits <= FEW => filter,
+        false if (hits <= FEW && !begins) || ends => filter,
+        _ if filter.ms <= walk.ms => filter,
+        _ => walk,
     }
 }
 
@@ -122,9 +126,10 @@ fn filter_cost(query: &FlatQuery, statistics: &Statistics) -> (bool, f64) {
     let ranges = query.filter.iter().filter(|test| is_range(test)).count() as f64;
     let hits = hits(&query.filter, &query.types, statistics);
     let ms = 0.1 + KEY_MS * keys as f64 + hits * (1.0 / FILTERED_PER_MS + ranges * RANGE_TEST_MS);
-    match known {
-        Some(_) => (true, ms),
-        None => (false, ms.max(UNKNOWN_MS)),
+    // Of a type that is new since the last ANALYZE, nothing is known of its tokens either.
+    match known.is_some() && statistics.know(&query.types) {
+        true => (true, ms),
+        false => (false, ms.max(UNKNOWN_MS)),
     }
 }
 
@@ -241,8 +246,10 @@ fn keys(test: &Test) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flat::{Column, Dates, Order};
+    use super::super::flat::{Column, DateTest, Dates, Order};
     use super::*;
+    use fhir_model::DateRange;
+    use fhir_search::query::{DateMatch, Prefix};
 
     const ALL: i64 = 1;
     const HALF: i64 = 2;
@@ -341,6 +348,47 @@ mod tests {
         };
         for statistics in [statistics(), Statistics::default()] {
             assert_eq!(plan(&query, &statistics, 20).plan, Plan::Filter);
+        }
+    }
+
+    /// A walk that begins within the range finds something at once; of a range with two ends the rows can be counted.
+    #[test]
+    fn tries_a_range_that_statistics_do_not_know() {
+        let walk = Plan::Walk { window: WINDOW_MIN };
+        for (prefix, longest, expect) in [
+            (Prefix::Lt, i64::MAX, walk),
+            (Prefix::Le, 10, walk),
+            (Prefix::Eq, i64::MAX, Plan::Filter),
+            (Prefix::Ap, 10, Plan::Filter),
+        ] {
+            let test = DateTest {
+                marker: 0,
+                date: DateMatch {
+                    prefix,
+                    range: DateRange {
+                        lo: 1_000,
+                        hi: 1_001,
+                    },
+                },
+            };
+            let dates = Dates {
+                key: 1,
+                single: Some(longest),
+                all: vec![vec![test]],
+            };
+            let query = FlatQuery {
+                types: vec![8],
+                filter: vec![has(ALL), Test::Dates(dates)],
+                order: vec![Order {
+                    by: Column::Date { key: 1, present: 0 },
+                    descending: true,
+                }],
+            };
+            for statistics in [statistics(), Statistics::default()] {
+                let estimate = plan(&query, &statistics, 20);
+                assert_eq!(estimate.plan, expect, "{prefix:?}");
+                assert_eq!(range_max(estimate).is_some(), expect == Plan::Filter);
+            }
         }
     }
 

@@ -53,6 +53,11 @@ impl Statistics {
             .max(1.0)
     }
 
+    /// Whether there were rows of one of the types at the last ANALYZE.
+    pub fn know(&self, types: &[i16]) -> bool {
+        types.iter().any(|number| self.types.contains_key(number))
+    }
+
     /// As if these had been read.
     #[cfg(test)]
     pub fn known(rows: f64, tokens: &[(i64, f64)], types: &[(i16, f64)]) -> Statistics {

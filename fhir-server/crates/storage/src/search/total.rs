@@ -82,8 +82,10 @@ fn countable(flat: &FlatQuery, statistics: &Statistics) -> Option<i64> {
         false => UNASKED_TESTED_MAX,
     };
     let hits = plan::hits(&certain, &flat.types, statistics);
+    // Of a type that is new since the last ANALYZE nothing is known: it may have many.
+    let unknown = !ranges.is_empty() && !statistics.know(&flat.types);
     let dear = flat.filter.iter().any(plan::dear);
-    (hits <= most as f64 && !dear).then_some(most)
+    (hits <= most as f64 && !unknown && !dear).then_some(most)
 }
 
 /// The total of a search whose matches are all on its first page.
