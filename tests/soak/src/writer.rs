@@ -336,11 +336,22 @@ impl Writer {
         let url = format!("{base}{}", request.path);
         let headers: Vec<(&str, &str)> = request.header.into_iter().collect();
         let method = request.method.clone();
-        match self.client.ask(method, &url, &headers, request.body).await {
+        let answered = self.client.ask(method, &url, &headers, request.body);
+        // Now and then a client loses patience, or its network: the server must finish or undo what it does for nobody.
+        let answer = match self.random.below(40) {
+            0 => {
+                let soon = Duration::from_millis(self.random.below(8));
+                let in_time = tokio::time::timeout(soon, answered).await;
+                in_time.unwrap_or_else(|_| Err("hung up".into()))
+            }
+            _ => answered.await,
+        };
+        match answer {
             Ok(answer) if answer.status == 429 || answer.status >= 500 => {
                 self.ledger().refused(&answer.status.to_string());
-                if answer.body["resourceType"] != "OperationOutcome" {
-                    let text = format!("{url}: {} without an OperationOutcome", answer.status);
+                // Whatever happens to the database, a client is told to come back, not that something is broken.
+                if answer.body["resourceType"] != "OperationOutcome" || answer.status == 500 {
+                    let text = format!("{url}: {} {}", answer.status, answer.body);
                     self.ledger().find(Kind::Answer, text);
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;

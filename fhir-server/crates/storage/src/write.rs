@@ -108,7 +108,10 @@ impl Store {
                     .await
             }
         };
-        connection.rest();
+        // Where a lock was not given in BEGIN, the transaction has begun, and the driver does not know that: dropping the connection ends it.
+        if !matches!(&done, Err(stop) if stop.is_of_database()) {
+            connection.rest();
+        }
         done
     }
 
@@ -276,6 +279,15 @@ enum Stop {
 }
 
 impl Stop {
+    fn is_of_database(&self) -> bool {
+        match self {
+            Stop::Contended | Stop::Lost(_) => true,
+            Stop::Final(error) => {
+                matches!(error.error, Error::Unavailable(_) | Error::Database(_))
+            }
+        }
+    }
+
     fn of(index: Option<usize>, error: Error) -> Stop {
         match error {
             Error::Unavailable(error) | Error::Database(error) => Stop::from(error),
@@ -317,4 +329,83 @@ impl From<CommitError> for Stop {
 
 fn whole(error: Error) -> CommitError {
     CommitError { index: None, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Target;
+    use crate::testing;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// One connection, on which a lock is waited for no longer than this.
+    async fn store(lock_timeout_ms: u32) -> Store {
+        let mut settings = testing::settings(testing::empty_database().await);
+        settings.write_connections = 1;
+        let definitions = Definitions::load(&[]).unwrap();
+        let store = Store::open(settings, definitions.into()).await.unwrap();
+        let set = format!("SET lock_timeout = {lock_timeout_ms}");
+        sqlx::raw_sql(AssertSqlSafe(set))
+            .execute(&store.inner.write_pool)
+            .await
+            .unwrap();
+        store
+    }
+
+    /// A write that takes its locks in a statement of their own.
+    async fn write(store: &Store) -> Result<(), CommitError> {
+        let update = Change::Update {
+            target: Target::Id(fhir_model::ResourceKey::new("Basic", "1")),
+            version: crate::change::VersionMatch::Any,
+            resource: json!({"resourceType": "Basic", "id": "1"}),
+            full_url: None,
+        };
+        store.commit(vec![update]).await.map(drop)
+    }
+
+    async fn change_of_definitions(store: &Store) -> PgConnection {
+        let mut other = PgConnection::connect(&store.inner.settings.url)
+            .await
+            .unwrap();
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(EPOCH_LOCK)
+            .execute(&mut other)
+            .await
+            .unwrap();
+        other
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_given_leaves_no_transaction_behind() {
+        let store = store(20).await;
+        let other = change_of_definitions(&store).await;
+        let Error::Refused(issues) = write(&store).await.unwrap_err().error else {
+            panic!("nobody can tell that the write only has to be tried again")
+        };
+        assert_eq!(issues[0].kind, IssueKind::Transient);
+        other.close().await.unwrap();
+        write(&store).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nor_does_one_that_nobody_waits_for() {
+        let store = store(0).await;
+        let mut other = change_of_definitions(&store).await;
+        let given_up = tokio::time::timeout(Duration::from_millis(100), write(&store)).await;
+        assert!(given_up.is_err());
+        sqlx::query("SELECT pg_advisory_unlock_all()")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        // The only connection is there again when what was given up has ended.
+        store.ping().await.unwrap();
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'",
+        )
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+        assert_eq!(open, 0);
+    }
 }

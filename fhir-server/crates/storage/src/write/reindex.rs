@@ -4,6 +4,7 @@ use super::apply::{self, Index};
 use super::prepare::index_of;
 use super::{EPOCH_LOCK, Keys};
 use crate::error::Error;
+use crate::held::Held;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
@@ -69,7 +70,9 @@ impl Store {
             }
             documents.push((row, document));
         }
-        let mut connection = self.inner.write_pool.acquire().await?;
+        // At work until all is done: an error in between may leave a transaction that the driver knows nothing of.
+        let mut connection = Held::of(&self.inner.write_pool).await?;
+        connection.work();
         let keys: &Keys = &self.inner.keys;
         let targets = keys.targets(&mut connection, &wanted).await?;
 
@@ -89,7 +92,9 @@ impl Store {
             .map(|(row, document)| (row.0, row.1, row.3, index_of(document, &targets)))
             .collect();
         apply::index(&mut transaction, resources).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        connection.rest();
+        Ok(())
     }
 
     fn document(&self, definitions: &Definitions, row: &Row) -> Option<SearchDocument> {
