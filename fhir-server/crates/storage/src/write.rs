@@ -309,6 +309,8 @@ impl From<sqlx::Error> for Stop {
                     "the resource holds a value that cannot be stored",
                 )))
             }
+            // Its time was over while it waited for others.
+            Some("57014") => Stop::Final(whole(Error::Unavailable(error))),
             _ if read::connection_lost(&error) => Stop::Lost(error),
             _ => Stop::Final(whole(error.into())),
         }

@@ -227,3 +227,27 @@ async fn a_condition_that_takes_too_long_is_too_costly() {
     let change = post_if_none(&store, "identifier=http://a|1", PATIENT);
     store.commit(vec![change]).await.unwrap();
 }
+
+/// A conditional write has a time for its statements. It may pass while the locks are waited for, at once where the database's clock jumps.
+#[tokio::test]
+async fn a_wait_that_is_too_long_is_to_be_tried_again() {
+    let settings = StoreSettings {
+        statement_timeout_ms: 50,
+        ..testing::settings(testing::empty_database().await)
+    };
+    let url = settings.url.clone();
+    let definitions = fhir_definitions::Definitions::load(&[]).unwrap();
+    let store = Store::open(settings, Arc::new(definitions)).await.unwrap();
+    let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+    // What a change of the definitions holds.
+    sqlx::query("SELECT pg_advisory_lock(-1)")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let create = post_if_none(&store, "identifier=http://a|1", PATIENT);
+    let refused = store.commit(vec![create]).await.unwrap_err();
+    assert!(
+        matches!(refused.error, Error::Unavailable(_)),
+        "{refused:?}"
+    );
+}
