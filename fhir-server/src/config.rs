@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over the file, the file over the default. Unknown file keys and unreadable
 //! values stop the start. Every limit of the server stands here with its unit.
 
+use crate::cors::Origins;
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
 use hl7_mllp_listener::settings::ConnectionSettings;
@@ -60,6 +61,7 @@ settings! {
     mllp_read_timeout_seconds: u64 = "30", "FHIR_MLLP_READ_TIMEOUT_SECONDS", "s", "How long an MLLP connection may stop within a message.";
     mllp_write_timeout_seconds: u64 = "30", "FHIR_MLLP_WRITE_TIMEOUT_SECONDS", "s", "How long a peer may take to accept its acknowledgement.";
     mllp_spool_dir: NotYet = "", "FHIR_MLLP_SPOOL_DIR", "path", "Where `ack: stored` will keep messages until they are applied. Not in this version: setting it stops the start.";
+    cors_origins: Origins = "*", "FHIR_CORS_ORIGINS", "origins", "Origins whose web pages browsers may let read answers, comma separated (`https://app.example.org`); `*` all, `none` none.";
     handling: Handling = "strict", "FHIR_HANDLING", "", "What an unknown search parameter is without `Prefer: handling`: `strict` an error, `lenient` ignored with a warning.";
     log_format: LogFormat = "json", "FHIR_LOG_FORMAT", "", "`json` or `pretty`.";
     log_level: String = "info", "FHIR_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` (one line per request), or filter directives.";
@@ -111,6 +113,26 @@ impl SettingValue for LogFormat {
             "json" => Ok(LogFormat::Json),
             "pretty" => Ok(LogFormat::Pretty),
             _ => Err("must be json or pretty".into()),
+        }
+    }
+}
+
+impl SettingValue for Origins {
+    fn read(text: &str) -> Result<Origins, String> {
+        let is_origin = |text: &str| {
+            let host = text.split_once("://").map_or("", |(_, host)| host);
+            !host.is_empty() && !host.contains(['/', ' ', '*'])
+        };
+        match text.trim() {
+            "*" => Ok(Origins::All),
+            "none" => Ok(Origins::Some(Vec::new())),
+            list => {
+                let origins: Vec<String> = list.split(',').map(|o| o.trim().to_string()).collect();
+                match origins.iter().all(|origin| is_origin(origin)) {
+                    true => Ok(Origins::Some(origins)),
+                    false => Err("must be *, none, or origins as https://app.example.org".into()),
+                }
+            }
         }
     }
 }

@@ -11,44 +11,114 @@ use http::{HeaderMap, header};
 pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 const PLAIN_JSON: &str = "application/json; charset=utf-8";
 
-/// Chooses the answer's Content-Type. `_format` wins over Accept; it and `_pretty` are taken out of the parameters.
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    pub content_type: &'static str,
+    /// `_pretty=true`: with line breaks and indentation.
+    pub pretty: bool,
+}
+
+impl Default for Format {
+    fn default() -> Format {
+        Format {
+            content_type: FHIR_JSON,
+            pretty: false,
+        }
+    }
+}
+
+impl Format {
+    /// The text of an answer, made from the JSON that the server works with.
+    pub fn write(self, json: String) -> String {
+        match self.pretty {
+            false => json,
+            true => pretty(&json),
+        }
+    }
+}
+
+/// Chooses how to answer. `_format` wins over Accept; it and `_pretty` are taken out of the parameters.
 ///
 /// # Errors
 /// NotAcceptable (406).
-pub fn negotiate(
-    headers: &HeaderMap,
-    parameters: &mut Parameters,
-) -> Result<&'static str, Failure> {
-    let asked = parameters
-        .iter()
-        .find(|(name, _)| name == "_format")
-        .map(|(_, value)| value.clone());
+pub fn negotiate(headers: &HeaderMap, parameters: &mut Parameters) -> Result<Format, Failure> {
     let all = std::mem::take(parameters);
-    *parameters = without_format(all);
-    let accept: Vec<&str> = match &asked {
+    let asked = |name: &str| all.iter().find(|(given, _)| given == name);
+    let pretty = asked("_pretty").is_some_and(|(_, value)| value == "true");
+    let content_type = match asked("_format") {
         // A `+` that was not encoded arrives as a space.
-        Some(text) => {
-            return offered(&text.replace(' ', "+"))
-                .map(|(_, found)| found)
-                .ok_or_else(not_acceptable);
-        }
-        None => headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter(|range| !range.trim().is_empty())
-            .collect(),
+        Some((_, text)) => offered(&text.replace(' ', "+")).map(|(_, found)| found),
+        None => accepted(headers),
     };
-    if accept.is_empty() {
-        return Ok(FHIR_JSON);
+    *parameters = without_format(all);
+    match content_type {
+        Some(content_type) => Ok(Format {
+            content_type,
+            pretty,
+        }),
+        None => Err(not_acceptable()),
     }
-    let offers = accept.iter().filter_map(|range| offered(range));
-    let best = offers.fold(None, |best: Option<(u32, &str)>, offer| match best {
-        Some(found) if found.0 >= offer.0 => Some(found),
-        _ => Some(offer),
-    });
-    best.map(|(_, found)| found).ok_or_else(not_acceptable)
+}
+
+/// The Content-Type that answers the Accept headers best; of equals the first.
+fn accepted(headers: &HeaderMap) -> Option<&'static str> {
+    let mut ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter(|range| !range.trim().is_empty())
+        .peekable();
+    if ranges.peek().is_none() {
+        return Some(FHIR_JSON);
+    }
+    let best =
+        ranges
+            .filter_map(offered)
+            .fold(None, |best: Option<(u32, &str)>, offer| match best {
+                Some(found) if found.0 >= offer.0 => Some(found),
+                _ => Some(offer),
+            });
+    best.map(|(_, found)| found)
+}
+
+/// The same JSON with line breaks and two spaces for each level: nothing but white space is added, so that numbers keep their text.
+fn pretty(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() * 2);
+    let mut depth = 0;
+    let mut in_string = false;
+    let mut escaped = false;
+    let mut last = ' ';
+    for c in json.chars() {
+        if in_string {
+            text.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            last = c;
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let closes = matches!(c, '}' | ']');
+        let after_opening = matches!(last, '{' | '[');
+        depth -= usize::from(closes);
+        if (after_opening && !closes) || (closes && !after_opening) || last == ',' {
+            text.push('\n');
+            text.extend(std::iter::repeat_n("  ", depth));
+        }
+        text.push(c);
+        match c {
+            '"' => in_string = true,
+            ':' => text.push(' '),
+            '{' | '[' => depth += 1,
+            _ => {}
+        }
+        last = c;
+    }
+    text.push('\n');
+    text
 }
 
 /// Parameters without those that choose the format.
@@ -64,11 +134,12 @@ pub fn without_format(parameters: Parameters) -> Parameters {
 /// # Errors
 /// UnsupportedMediaType (415).
 pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(), Failure> {
+    // A gzip body has been unpacked on its way here, and lost the header.
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::new(
             IssueKind::UnsupportedMediaType,
-            "a body with a Content-Encoding cannot be read; send it as it is",
+            "the only Content-Encoding of a body that is understood is gzip",
         ));
     }
     let text = headers
@@ -180,11 +251,32 @@ mod tests {
             let mut parameters = vec![("_pretty".to_string(), "true".to_string())];
             parameters.extend(format.map(|f| ("_format".to_string(), f.to_string())));
             let found = negotiate(&headers, &mut parameters).ok();
+            assert!(found.is_none_or(|format| format.pretty));
+            let found = found.map(|format| format.content_type);
             assert_eq!(
                 (found, parameters.len()),
                 (expect, 0),
                 "{accept} {format:?}"
             );
+        }
+    }
+
+    #[test]
+    fn pretty_adds_white_space_only() {
+        for (json, expect) in [
+            ("{}", "{}\n"),
+            ("[]", "[]\n"),
+            (r#"{"a":1.0,"b":[]}"#, "{\n  \"a\": 1.0,\n  \"b\": []\n}\n"),
+            (
+                r#"{"a":[1e3,{"b":null}]}"#,
+                "{\n  \"a\": [\n    1e3,\n    {\n      \"b\": null\n    }\n  ]\n}\n",
+            ),
+            (
+                r#"{"a":"{\"b\\\":["}"#,
+                "{\n  \"a\": \"{\\\"b\\\\\\\":[\"\n}\n",
+            ),
+        ] {
+            assert_eq!(pretty(json), expect, "{json}");
         }
     }
 

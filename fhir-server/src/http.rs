@@ -5,12 +5,13 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::format::{self, Format};
 use crate::gate::{Held, kept};
 use crate::reply::Reply;
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, format, health, telemetry};
+use crate::{base, cors, health, telemetry};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
@@ -26,7 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::timeout;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
 /// The whole server as one service.
@@ -35,7 +40,17 @@ pub fn service(app: Arc<App>) -> Router {
         .fallback(answer)
         .with_state(app)
         .layer(CatchPanicLayer::custom(panicked))
+        // A body that is unpacked counts by what it becomes, chunk by chunk: see [`collect`].
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)),
+        )
 }
+
+/// A shorter answer fits one packet anyway.
+const COMPRESS_ABOVE_BYTES: u16 = 1024;
 
 /// What a connection beyond their limit is told: how the server is, and to come back.
 pub fn refusal(app: Arc<App>) -> Router {
@@ -58,6 +73,10 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
     let request_id = telemetry::request_id(request.headers().get(&X_REQUEST_ID));
     let head = request.method() == Method::HEAD;
+    let allowed = cors::allowed(&app.config.cors_origins, request.headers());
+    if let Some(preflight) = cors::preflight(&request, allowed.as_ref()) {
+        return preflight;
+    }
     let span = tracing::info_span!("request", request_id = request_id.as_str());
     let mut response = match about_the_server(&app, request.uri().path()).await {
         Some(response) => response,
@@ -74,6 +93,7 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    cors::mark(&mut response, allowed);
     response
 }
 
@@ -114,7 +134,11 @@ async fn fhir(app: &App, request: axum::extract::Request) -> Response {
     let result = timeout(within, work)
         .await
         .unwrap_or_else(|_| Err(not_in_time(within)));
-    let reply = result.unwrap_or_else(|failure| failure.reply());
+    let reply = result.unwrap_or_else(|failure| {
+        let mut reply = failure.reply();
+        reply.body = reply.body.map(|json| seen.format.write(json));
+        reply
+    });
     watch.done(seen.interaction, reply.status);
     response(reply, seen)
 }
@@ -133,7 +157,7 @@ fn not_in_time(within: Duration) -> Failure {
 struct Seen {
     interaction: &'static str,
     base: String,
-    content_type: &'static str,
+    format: Format,
     /// Room that the answer takes until it is sent.
     held: Option<Held>,
 }
@@ -143,7 +167,7 @@ impl Seen {
         Seen {
             interaction: "none",
             base: String::new(),
-            content_type: format::FHIR_JSON,
+            format: Format::default(),
             held: None,
         }
     }
@@ -161,6 +185,10 @@ async fn interact(
     if url_bytes > app.config.url_max_bytes {
         return Err(Failure::url_too_long(app.config.url_max_bytes));
     }
+    let mut parameters = url::parameters(uri.query().unwrap_or(""))?;
+    // First of all, so that errors come in the format asked for, too.
+    let format = format::negotiate(&headers, &mut parameters);
+    seen.format = format.as_ref().copied().unwrap_or_default();
     let path = below_base(uri.path())?;
     let found = router::find(&app.store.definitions(), &method, path);
     if method == Method::OPTIONS {
@@ -168,9 +196,8 @@ async fn interact(
     }
     let found = found?;
     seen.interaction = found.route.interaction.label();
-    let mut parameters = url::parameters(uri.query().unwrap_or(""))?;
     seen.base = base::of(app, &headers)?;
-    seen.content_type = format::negotiate(&headers, &mut parameters)?;
+    format?;
     let takes_body = method == Method::POST || method == Method::PUT;
     let body = match body {
         Sent::Text(body) => body,
@@ -188,9 +215,14 @@ async fn interact(
         true => read_body(app, &found, &headers, body, &mut parameters).await?,
         false => (Body::None, None),
     };
+    if parameters.iter().any(|(name, _)| name == "_format") {
+        // In the form of a search by POST.
+        seen.format = format::negotiate(&headers, &mut parameters)?;
+    }
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
-    let reply = dispatch(app, request).await?;
+    let mut reply = dispatch(app, request).await?.cut();
+    reply.body = reply.body.map(|json| seen.format.write(json));
     seen.held = match held {
         // What was written is never told as refused: its answer takes the place of the request's body.
         Some(held) => Some(held),
@@ -321,7 +353,7 @@ async fn read_body(
     }
     let form = std::str::from_utf8(&bytes)
         .map_err(|_| Failure::new(IssueKind::Syntax, "the form body is not UTF-8"))?;
-    parameters.extend(format::without_format(url::parameters(form)?));
+    parameters.extend(url::parameters(form)?);
     Ok((Body::None, None))
 }
 
@@ -366,7 +398,10 @@ fn too_long(limit_bytes: usize) -> Failure {
 }
 
 fn response(mut reply: Reply, mut seen: Seen) -> Response {
-    let content_type = reply.body.as_ref().map(|_| seen.content_type.to_string());
+    let content_type = reply
+        .body
+        .as_ref()
+        .map(|_| seen.format.content_type.to_string());
     let body = reply.body.take();
     let held = seen.held.take();
     let body = body.map_or_else(HttpBody::empty, |text| HttpBody::from(kept(text, held)));

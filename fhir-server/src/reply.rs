@@ -1,6 +1,7 @@
 //! What an interaction answers, before it is HTTP or an entry of a bundle (<https://hl7.org/fhir/R5/http.html#versioning>).
 
 use crate::request::{Request, Return};
+use crate::subset::Subset;
 use fhir_model::date::instant_text;
 use fhir_model::issue::operation_outcome;
 use fhir_model::{Issue, ResourceKey};
@@ -21,9 +22,13 @@ pub struct Reply {
     pub body: Option<String>,
     /// Whether the body is an OperationOutcome about the request, not what was asked for.
     pub is_outcome: bool,
+    /// Whether the body is a Bundle made for this answer, whose entries hold what was asked for.
+    pub is_bundle: bool,
     /// Which resource the body is, where it is a single one.
     pub key: Option<ResourceKey>,
     pub allow: Vec<Method>,
+    /// The part of the resources in the body that is asked for; they are whole until [`Reply::cut`].
+    pub subset: Option<Subset>,
     pub retry_after_seconds: Option<u64>,
 }
 
@@ -80,6 +85,15 @@ impl Reply {
         reply
     }
 
+    /// A searchset or history, of whose resources a part may be asked for.
+    pub fn bundle(body: String, subset: Option<Subset>) -> Reply {
+        Reply {
+            is_bundle: true,
+            subset,
+            ..Reply::document(body)
+        }
+    }
+
     /// A Bundle or another resource that has no version.
     pub fn document(body: String) -> Reply {
         Reply {
@@ -97,6 +111,16 @@ impl Reply {
             is_outcome: true,
             ..Reply::default()
         }
+    }
+
+    /// The same with no more of each resource than is asked for.
+    pub fn cut(mut self) -> Reply {
+        if let (Some(subset), Some(body)) = (self.subset.take(), &self.body)
+            && !self.is_outcome
+        {
+            self.body = Some(subset.cut(body, self.is_bundle));
+        }
+        self
     }
 
     /// The same as 304, for a client that has this version.

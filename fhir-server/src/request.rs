@@ -3,6 +3,7 @@
 use crate::app::{App, now_micros};
 use crate::failure::Failure;
 use crate::router::Route;
+use crate::subset::Subset;
 use crate::url::{self, Parameters};
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
@@ -62,6 +63,21 @@ impl Request {
             false => Err(Failure::new(
                 IssueKind::SearchParameter,
                 "this interaction takes no URL parameters but _format and _pretty",
+            )),
+        }
+    }
+
+    /// The part of the resource that a read asks for. It takes no other parameters.
+    ///
+    /// # Errors
+    /// As [`Request::refuse_parameters`] and [`Subset::read`].
+    pub fn subset(&self) -> Result<Option<Subset>, Failure> {
+        let mut names = self.parameters.iter().map(|(name, _)| name);
+        match names.all(|name| Subset::is_parameter(name)) || self.handling == Handling::Lenient {
+            true => Subset::read(&self.parameters),
+            false => Err(Failure::new(
+                IssueKind::SearchParameter,
+                "a read takes no URL parameters but _summary, _elements, _format and _pretty",
             )),
         }
     }

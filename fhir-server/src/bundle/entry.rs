@@ -121,6 +121,7 @@ impl Entry {
 
     /// The entry's own answer; a failure is one, too.
     pub fn tell(&self, result: Result<Reply, Failure>) -> Reply {
+        let result = result.map(Reply::cut);
         let mut reply = result.unwrap_or_else(|failure| Entry::locate(self.index, failure).reply());
         if self.head {
             reply.body = None;

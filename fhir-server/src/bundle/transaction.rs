@@ -88,7 +88,7 @@ impl Question {
     fn read(app: &App, request: &Request) -> Result<Question, Failure> {
         Ok(match request.route.interaction {
             Interaction::Read => {
-                request.refuse_parameters()?;
+                request.subset()?;
                 Question::Instance
             }
             Interaction::Vread => match vread::version(request) {

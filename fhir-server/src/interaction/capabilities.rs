@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES};
+use crate::subset::Subset;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::IssueKind;
 use http::header;
@@ -40,6 +41,7 @@ pub fn capabilities(app: &App, request: &Request) -> Result<Reply, Failure> {
     let statement = app.statements.of(app.store.definitions(), &request.base);
     let reply = Reply {
         etag: Some(statement.etag.clone()),
+        subset: Subset::read(&request.parameters)?,
         ..Reply::document(statement.text.clone())
     };
     let tags = request.header(&header::IF_NONE_MATCH)?.unwrap_or("");

@@ -7,6 +7,7 @@ use crate::interaction::search::page_token;
 use crate::page_token::Place;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::subset::Subset;
 use crate::url::{self, Parameters};
 use fhir_model::IssueKind;
 use fhir_search::Handling;
@@ -24,6 +25,7 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
         }
     };
     let count = count(app, &request, &parameters)?;
+    let subset = Subset::read(&parameters)?;
     // One more, which tells an empty page from a resource that never was, and whether the last of the page created it.
     let found = app.store.history_instance(&key, count + 1, before).await?;
     if found.versions.is_empty() {
@@ -54,13 +56,9 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
             of_page(&app.tokens.seal(&path, &place, now_seconds()))
         }),
     };
-    Ok(Reply::document(searchset::write_history(
-        &request.base,
-        &links,
-        found.total,
-        &found.versions,
-        count,
-    )))
+    let bundle =
+        searchset::write_history(&request.base, &links, found.total, &found.versions, count);
+    Ok(Reply::bundle(bundle, subset))
 }
 
 fn count(app: &App, request: &Request, parameters: &Parameters) -> Result<usize, Failure> {
@@ -76,11 +74,12 @@ fn count(app: &App, request: &Request, parameters: &Parameters) -> Result<usize,
                     "_count must be one whole number",
                 ));
             }
+            (name, _) if Subset::is_parameter(name) => {}
             _ if request.handling == Handling::Lenient => {}
             _ => {
                 return Err(Failure::new(
                     IssueKind::SearchParameter,
-                    "a history takes _count, _format and _pretty only",
+                    "a history takes _count, _summary, _elements, _format and _pretty only",
                 ));
             }
         }

@@ -10,7 +10,7 @@ use http::header;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
-    request.refuse_parameters()?;
+    request.subset()?;
     let version = app.store.read(&request.key()).await?;
     reply(&request, version)
 }
@@ -20,7 +20,10 @@ pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
 /// # Errors
 /// As [`present`].
 pub fn reply(request: &Request, version: Option<Version>) -> Result<Reply, Failure> {
-    let reply = present(&request.key(), version)?;
+    let reply = Reply {
+        subset: request.subset()?,
+        ..present(&request.key(), version)?
+    };
     Ok(match has_it(request, &reply)? {
         true => reply.not_modified(),
         false => reply,

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::page_token::Place;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::subset::Subset;
 use crate::url;
 use fhir_model::IssueKind;
 use fhir_search::{Handling, Query, parse};
@@ -79,7 +80,8 @@ impl Asked {
                 of_page(&app.tokens.seal(resource_type, &place, now_seconds()))
             }),
         };
-        Reply::document(searchset::write(base, &links, &self.query, found))
+        let subset = Subset::read(&self.query.applied).unwrap_or_default();
+        Reply::bundle(searchset::write(base, &links, &self.query, found), subset)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::write;
+use crate::{subset, write};
 use fhir_model::{Issue, IssueKind, is_id};
 use fhir_storage::{Change, Target};
 use serde_json::Value;
@@ -26,6 +26,7 @@ pub fn change(
 ) -> Result<Change, Failure> {
     let version = request.version_match()?;
     let resource = request.take_resource()?;
+    subset::refuse_part(&resource)?;
     let id = body_id(&resource)?;
     let target = if request.id.is_empty() {
         Target::Match {

@@ -19,7 +19,7 @@ pub async fn vread(app: &App, request: Request) -> Result<Reply, Failure> {
 /// # Errors
 /// NotFound (404).
 pub fn version(request: &Request) -> Result<i32, Failure> {
-    request.refuse_parameters()?;
+    request.subset()?;
     request.version.parse().map_err(|_| no_such(request))
 }
 
@@ -30,7 +30,10 @@ pub fn version(request: &Request) -> Result<i32, Failure> {
 pub fn reply(request: &Request, found: Option<Version>) -> Result<Reply, Failure> {
     match found {
         None => Err(no_such(request)),
-        found => present(&request.key(), found),
+        found => Ok(Reply {
+            subset: request.subset()?,
+            ..present(&request.key(), found)?
+        }),
     }
 }
 

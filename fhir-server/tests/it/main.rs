@@ -7,6 +7,7 @@ mod bridge;
 mod bundles;
 mod conditional;
 mod conformance;
+mod content;
 mod crash;
 mod crud;
 mod dhis2;

@@ -82,6 +82,23 @@ pub struct Binding {
 }
 
 impl Element {
+    /// The type with which `name` stands for this element: for `value[x]` and `valueQuantity` it is `Quantity`.
+    pub fn type_of(&self, name: &str) -> Option<&'static str> {
+        let rest = name.strip_prefix(self.name)?;
+        let mut types = self.types.iter().map(|of| of.name);
+        match self.choice {
+            false => types.next().filter(|_| rest.is_empty()),
+            true => types.find(|of| {
+                let (head, tail) = (rest.get(..1), rest.get(1..));
+                tail == of.get(1..)
+                    && head.is_some_and(|head| {
+                        head.starts_with(|c: char| c.is_ascii_uppercase())
+                            && of.get(..1).is_some_and(|of| of.eq_ignore_ascii_case(head))
+                    })
+            }),
+        }
+    }
+
     /// Whether it may repeat: it is an array in JSON.
     pub fn is_array(&self) -> bool {
         self.max != Some(1)

@@ -1,7 +1,7 @@
 //! A search URL's parameters to a [`Query`] (<https://hl7.org/fhir/R5/search.html>).
 //!
-//! `_format` and `_pretty` are the caller's. `_elements` and `_summary` other than `count` and `false` may be answered with whole resources;
-//! then they are not among what was `applied`. Values are never repeated in an issue.
+//! `_format` and `_pretty` are the caller's; so are `_elements` and `_summary` other than `count`, which stand among what was `applied`.
+//! Values are never repeated in an issue.
 //!
 //! A parameter without a value (`name=`) is ignored, as the specification says. What is unknown is an error, or a warning under
 //! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
@@ -18,11 +18,6 @@ pub enum Handling {
     Strict,
     /// It is ignored, and a warning says so.
     Lenient,
-}
-
-/// A client that asks for a part of each resource must expect the whole (<https://hl7.org/fhir/R5/search.html#elements>).
-fn whole_instead(name: &str, value: &str) -> bool {
-    name == "_elements" || name == "_summary" && matches!(value, "true" | "text" | "data")
 }
 
 /// What the parser must know besides the parameters.
@@ -105,7 +100,6 @@ pub fn parse(
             continue;
         }
         match one(context, &mut query, name, value) {
-            Ok(()) if whole_instead(name, value) => {}
             Ok(()) => query.applied.push((name.clone(), value.clone())),
             Err(Refusal::Unknown(issue)) if context.handling == Handling::Lenient => {
                 query.issues.push(Issue {
@@ -116,6 +110,11 @@ pub fn parse(
             }
             Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) => errors.push(issue),
         }
+    }
+    let text_only = ("_summary".to_owned(), "text".to_owned());
+    if !query.includes.is_empty() && query.applied.contains(&text_only) {
+        let reason = "_summary=text cannot be combined with _include and _revinclude";
+        errors.push(Issue::error(IssueKind::SearchParameter, reason));
     }
     repeated(&query, &mut errors);
     match errors.is_empty() {
