@@ -23,6 +23,8 @@ pub enum Interaction {
     Delete,
     ConditionalDelete,
     HistoryInstance,
+    HistoryType,
+    HistorySystem,
     SearchType,
 }
 
@@ -35,14 +37,16 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 12] = [
+pub static ROUTES: [Route; 14] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::POST, "", Interaction::Bundle),
+    route(Method::GET, "_history", Interaction::HistorySystem),
     route(Method::POST, "{type}", Interaction::Create),
     route(Method::GET, "{type}", Interaction::SearchType),
     route(Method::POST, "{type}/_search", Interaction::SearchType),
     route(Method::PUT, "{type}", Interaction::ConditionalUpdate),
     route(Method::DELETE, "{type}", Interaction::ConditionalDelete),
+    route(Method::GET, "{type}/_history", Interaction::HistoryType),
     route(Method::GET, "{type}/{id}", Interaction::Read),
     route(Method::PUT, "{type}/{id}", Interaction::Update),
     route(Method::DELETE, "{type}/{id}", Interaction::Delete),
@@ -71,13 +75,15 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         Interaction::Vread => vread::vread(app, request).await,
         Interaction::Update | Interaction::ConditionalUpdate => update::update(app, request).await,
         Interaction::Delete | Interaction::ConditionalDelete => delete::delete(app, request).await,
-        Interaction::HistoryInstance => history::history(app, request).await,
+        Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => {
+            history::history(app, request).await
+        }
         Interaction::SearchType => search::search(app, request).await,
     }
 }
 
 impl Interaction {
-    /// The code in the CapabilityStatement; `None` where another flag of it says so.
+    /// The code in the CapabilityStatement, of a type or of the system; `None` where another flag of it says so.
     pub fn code(self) -> Option<&'static str> {
         match self {
             Interaction::Create => Some("create"),
@@ -86,6 +92,8 @@ impl Interaction {
             Interaction::Update => Some("update"),
             Interaction::Delete => Some("delete"),
             Interaction::HistoryInstance => Some("history-instance"),
+            Interaction::HistoryType => Some("history-type"),
+            Interaction::HistorySystem => Some("history-system"),
             Interaction::SearchType => Some("search-type"),
             Interaction::Capabilities
             | Interaction::Bundle

@@ -3,7 +3,7 @@
 use fhir_model::date::instant_text;
 use fhir_model::issue::operation_outcome;
 use fhir_search::Query;
-use fhir_storage::{SearchPage, StoredResource, Version};
+use fhir_storage::{History, HistoryVersion, SearchPage, StoredResource, Version};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ pub struct Links {
 
 /// A searchset (<https://hl7.org/fhir/R5/bundle.html#searchset>): matches, what they include, and an outcome where something was ignored.
 pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> String {
-    let mut bundle = Writer::start("searchset", page.total, links, bodies_bytes(page));
+    let mut bundle = Writer::start("searchset", None, page.total, links, bodies_bytes(page));
     for (mode, resources) in [("match", &page.matches), ("include", &page.includes)] {
         for stored in resources {
             bundle.resource(base, stored);
@@ -33,45 +33,31 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
     bundle.end()
 }
 
-/// A history (<https://hl7.org/fhir/R5/bundle.html#history>), newest first: `count` versions, and the one before them where there is one.
-pub fn write_history(
-    base: &str,
-    links: &Links,
-    total: u64,
-    versions: &[Version],
-    count: usize,
-) -> String {
-    let mut bundle = Writer::start("history", Some(total), links, 0);
-    for (index, version) in versions.iter().enumerate().take(count) {
-        let (key, number, last_updated_ms) = match version {
-            Version::Present(stored) => {
-                bundle.resource(base, stored);
-                (&stored.key, stored.version, stored.last_updated_ms)
-            }
-            Version::Deleted {
-                key,
-                version,
-                last_updated_ms,
-            } => {
-                bundle.next_entry();
-                let _ = write!(
-                    bundle.text,
-                    r#""fullUrl":{}"#,
-                    quoted(&format!("{base}/{key}"))
-                );
-                (key, *version, *last_updated_ms)
-            }
-        };
-        let (method, status) = match (version, versions.get(index + 1)) {
+/// A page of a history (<https://hl7.org/fhir/R5/bundle.html#history>). `meta.lastUpdated` is the time up to which nothing is missing: where the
+/// next `_since` begins. By which method a version was written is not kept: a PUT gives it wherever it is done again.
+pub fn write_history(base: &str, links: &Links, history: &History) -> String {
+    let mut bundle = Writer::start("history", history.horizon_ms, history.total, links, 0);
+    for HistoryVersion { version, created } in &history.versions {
+        let key = version.key();
+        let (method, status) = match (version, created) {
             (Version::Deleted { .. }, _) => ("DELETE", "204 No Content"),
-            (_, Some(Version::Present(_))) => ("PUT", "200 OK"),
             // The first version, or one that brought it back.
-            (_, None | Some(Version::Deleted { .. })) => ("PUT", "201 Created"),
+            (Version::Present(_), true) => ("PUT", "201 Created"),
+            (Version::Present(_), false) => ("PUT", "200 OK"),
         };
+        match version {
+            Version::Present(stored) => bundle.resource(base, stored),
+            Version::Deleted { .. } => {
+                bundle.next_entry();
+                let full_url = quoted(&format!("{base}/{key}"));
+                let _ = write!(bundle.text, r#""fullUrl":{full_url}"#);
+            }
+        }
         let _ = write!(
             bundle.text,
-            r#","request":{{"method":"{method}","url":"{key}"}},"response":{{"status":"{status}","etag":"W/\"{number}\"","lastModified":"{}"}}}}"#,
-            instant_text(last_updated_ms),
+            r#","request":{{"method":"{method}","url":"{key}"}},"response":{{"status":"{status}","etag":"W/\"{}\"","lastModified":"{}"}}}}"#,
+            version.number(),
+            instant_text(version.last_updated_ms()),
         );
     }
     bundle.end()
@@ -83,9 +69,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(kind: &str, total: Option<u64>, links: &Links, bodies_bytes: usize) -> Writer {
+    fn start(
+        kind: &str,
+        last_updated_ms: Option<i64>,
+        total: Option<u64>,
+        links: &Links,
+        bodies_bytes: usize,
+    ) -> Writer {
         let mut text = String::with_capacity(bodies_bytes + 1024);
-        let _ = write!(text, r#"{{"resourceType":"Bundle","type":"{kind}""#);
+        text.push_str(r#"{"resourceType":"Bundle""#);
+        if let Some(ms) = last_updated_ms {
+            let _ = write!(text, r#","meta":{{"lastUpdated":"{}"}}"#, instant_text(ms));
+        }
+        let _ = write!(text, r#","type":"{kind}""#);
         if let Some(total) = total {
             let _ = write!(text, r#","total":{total}"#);
         }

@@ -109,9 +109,22 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
         "rest": [{
             "mode": "server",
             "resource": resources,
-            "interaction": has(Interaction::Bundle).then(|| json!([{ "code": "transaction" }, { "code": "batch" }])),
+            "interaction": system_interactions(),
         }],
     })
+}
+
+fn system_interactions() -> Vec<Value> {
+    let bundles = has(Interaction::Bundle).then_some(["transaction", "batch"]);
+    let routes = ROUTES
+        .iter()
+        .filter(|route| !route.path.starts_with("{type}"));
+    let codes = bundles.into_iter().flatten();
+    let mut codes: Vec<&str> = codes
+        .chain(routes.filter_map(|route| route.interaction.code()))
+        .collect();
+    codes.dedup();
+    codes.iter().map(|code| json!({ "code": code })).collect()
 }
 
 fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String]) -> Value {
@@ -119,6 +132,7 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
     let answered = parameters.iter().filter(|parameter| is_answered(parameter));
     let interactions: Vec<Value> = ROUTES
         .iter()
+        .filter(|route| route.path.starts_with("{type}"))
         .filter_map(|route| route.interaction.code())
         .fold(Vec::new(), |mut codes, code| {
             if !codes.contains(&code) {

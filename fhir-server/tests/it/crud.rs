@@ -128,7 +128,8 @@ async fn update_delete_and_versions() {
         ("PUT Basic/versions\nIf-None-Match: *", &body("e"), "201 ; ETag: W/\"5\""),
         ("GET Basic/versions/_history", "", "200 ; /type = history ; /total = 5 ; /entry/0/resource/code/text = e ; /entry/0/response/status = 201 Created ; /entry/0/response/etag = W/\"5\" ; /entry/1/request/method = DELETE ; /entry/1/resource absent ; /entry/4/response/status = 201 Created ; /entry/4/resource/code/text = a"),
         ("GET Basic/versions/_history?_count=1", "", "200 ; /entry/0/response/status = 201 Created ; /entry/1 absent"),
-        ("GET Basic/versions/_history?_since=2020-01-01", "", "400"),
+        ("GET Basic/versions/_history?_since=2020-01-01", "", "200 ; /total = 5"),
+        ("GET Basic/versions/_history?_type=Basic", "", "400"),
         ("GET Basic/versions/_history?_count=x", "", "400"),
     ])
     .await;
@@ -367,6 +368,7 @@ async fn every_resource_type_is_there() {
             [
                 "create",
                 "search-type",
+                "history-type",
                 "read",
                 "update",
                 "delete",

@@ -1,6 +1,9 @@
 //! Many clients at once on one identity: exactly one resource, never an error that is ours, no lost update (design invariant 9).
 
 use crate::site::{self, Site, id_of};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 const SYSTEM: &str = "http://races.example.org";
@@ -94,4 +97,103 @@ async fn no_update_is_lost_under_if_match() {
         CLIENTS * EACH + 1
     );
     site.check(&format!("GET Basic/{id}"), "", &expect).await;
+}
+
+/// Commits in any order: short ones, and transactions whose time is taken long before they are committed.
+async fn write(site: Site, writer: usize) -> Vec<(String, String)> {
+    let mut written = Vec::new();
+    for number in 0..30 {
+        match (writer + number) % 3 {
+            0 => {
+                let entry = |at: usize| {
+                    format!(
+                        r#"{{"resource":{{"resourceType":"Basic","id":"f{writer}-{at}","code":{{"text":"{number}"}}}},"request":{{"method":"PUT","url":"Basic/f{writer}-{at}"}}}}"#
+                    )
+                };
+                let entries: Vec<String> = (0..100).map(entry).collect();
+                let entries = entries.join(",");
+                let bundle = format!(
+                    r#"{{"resourceType":"Bundle","type":"transaction","entry":[{entries}]}}"#
+                );
+                let answer = site.check("POST ", &bundle, "200").await.json();
+                for (at, entry) in answer["entry"].as_array().unwrap().iter().enumerate() {
+                    let etag = entry["response"]["etag"].as_str().unwrap();
+                    written.push((format!("Basic/f{writer}-{at}"), etag.to_string()));
+                }
+            }
+            1 => {
+                let body = r#"{"resourceType":"Flag","status":"active","code":{"text":"x"},"subject":{"reference":"Patient/x"}}"#;
+                let answer = site.check("POST Flag", body, "201").await;
+                let key = format!("Flag/{}", id_of(&answer));
+                written.push((key.clone(), "W/\"1\"".into()));
+                site.check(&format!("DELETE {key}"), "", "204").await;
+                written.push((key, "W/\"2\"".into()));
+            }
+            _ => {
+                let body = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
+                let answer = site.check("POST Basic", body, "201").await;
+                written.push((format!("Basic/{}", id_of(&answer)), "W/\"1\"".into()));
+            }
+        }
+    }
+    written
+}
+
+/// All that a history has since a time, page by page; and up to where it goes.
+async fn follow(site: &Site, path: &str, seen: &mut HashSet<(String, String)>) -> String {
+    let (mut next, mut until) = (path.to_string(), None);
+    loop {
+        let page = site.check(&format!("GET {next}"), "", "200").await.json();
+        let horizon = page["meta"]["lastUpdated"].as_str().unwrap().to_string();
+        assert_eq!(until.get_or_insert(horizon.clone()), &horizon);
+        for entry in page["entry"].as_array().into_iter().flatten() {
+            let key = entry["request"]["url"].as_str().unwrap().to_string();
+            let etag = entry["response"]["etag"].as_str().unwrap().to_string();
+            assert!(seen.insert((key, etag)), "twice: {entry}");
+        }
+        let links = page["link"].as_array().unwrap();
+        match links.iter().find(|link| link["relation"] == "next") {
+            Some(link) => next = link["url"].as_str().unwrap().to_string(),
+            None => return horizon,
+        }
+    }
+}
+
+/// Who goes on from where a history ended has every change once, however late it was committed (design invariant 8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_followed_by_since_misses_nothing() {
+    let site = site::with_settings(&[]);
+    let open = Arc::new(AtomicUsize::new(6));
+    let mut writers = JoinSet::new();
+    for writer in 0..6 {
+        let (site, open) = (site.clone(), open.clone());
+        writers.spawn(async move {
+            let written = write(site, writer).await;
+            open.fetch_sub(1, Ordering::Relaxed);
+            written
+        });
+    }
+    let (mut system, mut flags) = (HashSet::new(), HashSet::new());
+    let (mut since, mut flags_since) = ("1970".to_string(), "1970".to_string());
+    let mut round = 0;
+    while open.load(Ordering::Relaxed) > 0 {
+        round += 1;
+        let sort = ["-_lastUpdated", "_lastUpdated"][round % 2];
+        let path = format!("_history?_since={since}&_count=200&_sort={sort}");
+        since = follow(&site, &path, &mut system).await;
+        let path = format!("Flag/_history?_since={flags_since}&_count=7&_sort={sort}");
+        flags_since = follow(&site, &path, &mut flags).await;
+    }
+    let written: HashSet<(String, String)> =
+        writers.join_all().await.into_iter().flatten().collect();
+    let path = format!("_history?_since={since}&_count=1000");
+    follow(&site, &path, &mut system).await;
+    let path = format!("Flag/_history?_since={flags_since}&_count=1000");
+    follow(&site, &path, &mut flags).await;
+    assert!(written.len() > 500, "{}", written.len());
+    assert_eq!(system, written);
+    let of_flags = written
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("Flag/"));
+    assert_eq!(flags, of_flags.collect());
 }

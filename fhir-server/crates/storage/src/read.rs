@@ -1,4 +1,4 @@
-//! Reads: current version, one version, history of an instance. One index look-up and string assembly each; no body is parsed.
+//! Reads: current version, one version. One index look-up and string assembly each; no body is parsed.
 
 use crate::error::Error;
 use crate::store::Store;
@@ -25,15 +25,6 @@ pub enum Version {
         version: i32,
         last_updated_ms: i64,
     },
-}
-
-/// A page of an instance's history.
-#[derive(Clone, Debug)]
-pub struct InstanceHistory {
-    /// Newest first; empty when there was never such a resource.
-    pub versions: Vec<Version>,
-    /// How many versions there are in all.
-    pub total: u64,
 }
 
 /// Evaluates `$work` again on a connection that had died unnoticed in the pool (Postgres was restarted): there may be as many as the
@@ -82,51 +73,6 @@ impl Store {
         let pool = &self.inner.search_pool;
         let row = retrying!(pool, one_version(pool, number, key, version).await)?;
         Ok(row.map(|row| version_of(key, row)))
-    }
-
-    /// At most `count` versions below `before` (the newest where that is `None`), newest first.
-    ///
-    /// # Errors
-    /// As [`Store::read`].
-    pub async fn history_instance(
-        &self,
-        key: &ResourceKey,
-        count: usize,
-        before: Option<i32>,
-    ) -> Result<InstanceHistory, Error> {
-        let mut history = InstanceHistory {
-            versions: Vec::new(),
-            total: 0,
-        };
-        let Some(number) = self.definitions().type_number(&key.resource_type) else {
-            return Ok(history);
-        };
-        let pool = &self.inner.search_pool;
-        let rows: Vec<(i32, i64, Option<String>, i32)> = retrying!(
-            pool,
-            // Versions count from 1 without a gap, so the current one is the total.
-            sqlx::query_as(
-                "SELECT v.version, (extract(epoch FROM v.last_updated) * 1000)::bigint, \
-                 coalesce(v.source, v.content::text), r.version \
-                 FROM resource r CROSS JOIN LATERAL ( \
-                   SELECT r.version, r.last_updated, r.content, r.source WHERE r.version < $3 \
-                   UNION ALL (SELECT h.version, h.last_updated, h.content, h.source FROM resource_history h \
-                     WHERE h.pk = r.pk AND h.version < $3 ORDER BY h.version DESC LIMIT $4)) v \
-                 WHERE r.type = $1 AND r.id = $2 AND v.version > 0 ORDER BY v.version DESC LIMIT $4",
-            )
-            .bind(number)
-            .bind(&key.id)
-            .bind(before.unwrap_or(i32::MAX))
-            .bind(count as i64)
-            .fetch_all(pool)
-            .await
-        )?;
-        for (version, last_updated_ms, text, newest) in rows {
-            history.total = newest as u64;
-            let row = (version, last_updated_ms, text);
-            history.versions.push(version_of(key, row));
-        }
-        Ok(history)
     }
 }
 
@@ -182,6 +128,31 @@ pub(crate) fn version_of(key: &ResourceKey, (version, last_updated_ms, text): Ro
             version,
             last_updated_ms,
         },
+    }
+}
+
+impl Version {
+    pub fn key(&self) -> &ResourceKey {
+        match self {
+            Version::Present(stored) => &stored.key,
+            Version::Deleted { key, .. } => key,
+        }
+    }
+
+    pub fn number(&self) -> i32 {
+        match self {
+            Version::Present(stored) => stored.version,
+            Version::Deleted { version, .. } => *version,
+        }
+    }
+
+    pub fn last_updated_ms(&self) -> i64 {
+        match self {
+            Version::Present(stored) => stored.last_updated_ms,
+            Version::Deleted {
+                last_updated_ms, ..
+            } => *last_updated_ms,
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::requests::*;
 use fhir_model::IssueKind;
 use fhir_storage::{
-    Answer, Change, CommitError, Effect, Error, Outcome, Page, Read, Store, Version,
+    Answer, Change, CommitError, Effect, Error, HistoryQuery, Outcome, Page, Read, Scope, Store,
+    Version,
     VersionMatch::{Absent, Any, Is},
     testing,
 };
@@ -100,37 +101,45 @@ async fn effects_by_id() {
     }
 
     // The history holds every version, newest first, with growing times; the current one only once.
-    let history = store
-        .history_instance(&key("Patient/p"), 10, None)
-        .await
-        .unwrap();
-    let mut times = Vec::new();
-    let versions: Vec<(i32, bool)> = history
+    let asked = |count| HistoryQuery {
+        scope: Scope::Resources(vec![key("Patient/p")]),
+        since: None,
+        at: None,
+        ascending: false,
+        count,
+        after: None,
+    };
+    let history = store.history(&asked(10)).await.unwrap();
+    let times: Vec<i64> = history
         .versions
         .iter()
-        .map(|version| match version {
-            Version::Present(resource) => {
-                times.push(resource.last_updated_ms);
-                (resource.version, true)
-            }
-            Version::Deleted {
-                version,
-                last_updated_ms,
-                ..
-            } => {
-                times.push(*last_updated_ms);
-                (*version, false)
-            }
+        .map(|found| found.version.last_updated_ms())
+        .collect();
+    let versions: Vec<(i32, bool, bool)> = history
+        .versions
+        .iter()
+        .map(|found| {
+            let is_present = matches!(found.version, Version::Present(_));
+            (found.version.number(), is_present, found.created)
         })
         .collect();
-    assert_eq!(versions, [(4, true), (3, false), (2, true), (1, true)]);
+    let expect = [
+        (4, true, true),
+        (3, false, false),
+        (2, true, false),
+        (1, true, true),
+    ];
+    assert_eq!(versions, expect);
     assert!(times.is_sorted_by(|a, b| a > b), "{times:?}");
-    assert_eq!(history.total, 4);
-    let older = store
-        .history_instance(&key("Patient/p"), 1, Some(3))
-        .await
-        .unwrap();
-    assert!(matches!(&older.versions[..], [Version::Present(r)] if r.version == 2));
+    assert_eq!((history.total, history.next), (Some(4), None));
+    let newer = store.history(&asked(2)).await.unwrap();
+    assert_eq!(newer.total, Some(4));
+    let older = HistoryQuery {
+        after: newer.next,
+        ..asked(1)
+    };
+    let older = store.history(&older).await.unwrap();
+    assert!(matches!(&older.versions[..], [found] if found.version.number() == 2));
     let deleted = store.vread(&key("Patient/p"), 3).await.unwrap();
     assert!(matches!(deleted, Some(Version::Deleted { version: 3, .. })));
     assert_eq!(store.vread(&key("Patient/p"), 9).await.unwrap(), None);
@@ -319,10 +328,15 @@ async fn references_in_a_commit() {
 
     // A target that is only referenced is nobody, until it is created.
     assert_eq!(store.read(&key("Patient/absent")).await.unwrap(), None);
-    let history = store
-        .history_instance(&key("Patient/absent"), 9, None)
-        .await
-        .unwrap();
+    let history = HistoryQuery {
+        scope: Scope::Resources(vec![key("Patient/absent")]),
+        since: None,
+        at: None,
+        ascending: false,
+        count: 9,
+        after: None,
+    };
+    let history = store.history(&history).await.unwrap();
     assert!(history.versions.is_empty());
     for (found, parameters) in [(1, "subject=Patient/absent"), (1, "subject=Patient/p1")] {
         if parameters.ends_with("p1") {
