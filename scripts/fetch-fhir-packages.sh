@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the pinned jars with the official FHIR R5 packages into .cache/ (needs mvn, unzip and a Maven repository).
 #   scripts/fetch-fhir-packages.sh            # what r5/generate.py reads
-#   scripts/fetch-fhir-packages.sh examples   # also the 2,822 official examples that a test validates
+#   scripts/fetch-fhir-packages.sh examples   # also the 2,822 official examples that a test validates, and the FHIRPath suite
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -26,4 +26,16 @@ if [ ! -e $examples/complete ]; then
     # the package is a tgz inside the jar
     unzip -p .cache/fhir-test-cases-1.7.69.jar '*/hl7.fhir.r5.examples.tgz' | tar -xz -C $examples
     touch $examples/complete
+fi
+
+fhirpath=.cache/r5-fhirpath
+if [ ! -e $fhirpath/complete ]; then
+    mkdir -p $fhirpath
+    # the tests and the resources that they run on
+    unzip -q -o -j .cache/fhir-test-cases-1.7.69.jar '*/testcases/r5/fhirpath/tests-fhir-r5.xml' -d $fhirpath
+    names=$(grep -o 'inputfile="[^"]*"' $fhirpath/tests-fhir-r5.xml | cut -d'"' -f2 | sort -u)
+    for name in $names; do
+        unzip -q -o -j .cache/fhir-test-cases-1.7.69.jar "*/testcases/r5/$name" -d $fhirpath
+    done
+    touch $fhirpath/complete
 fi

@@ -144,12 +144,20 @@ impl Definitions {
 }
 
 impl TypeModel for Definitions {
-    fn element(&self, type_name: &str, name: &str) -> Option<ElementType> {
+    fn element(&self, type_name: &str, name: &str) -> Option<ElementType<'_>> {
         self.structures.element(type_name, name)
     }
 
     fn is_a(&self, type_name: &str, ancestor: &str) -> bool {
         self.structures.is_a(type_name, ancestor)
+    }
+
+    fn is_type(&self, name: &str) -> bool {
+        self.structures.is_type(name)
+    }
+
+    fn base(&self, type_name: &str) -> Option<&str> {
+        self.structures.base(type_name)
     }
 
     fn code_system(&self, type_name: &str, name: &str) -> Option<String> {

@@ -260,10 +260,10 @@ impl TypeReference {
 }
 
 impl TypeModel for Structures {
-    fn element(&self, type_name: &str, name: &str) -> Option<ElementType> {
+    fn element(&self, type_name: &str, name: &str) -> Option<ElementType<'_>> {
         let element = self.get(type_name)?.element(name)?;
         Some(ElementType {
-            types: element.types.iter().map(|t| t.name.to_owned()).collect(),
+            types: element.types.iter().map(|t| t.name).collect(),
             choice: element.choice,
             array: element.is_array(),
         })
@@ -278,6 +278,15 @@ impl TypeModel for Structures {
             }
         }
         true
+    }
+
+    fn is_type(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn base(&self, type_name: &str) -> Option<&str> {
+        let base = self.get(type_name)?.base;
+        Some(base).filter(|base| !base.is_empty())
     }
 
     fn code_system(&self, type_name: &str, name: &str) -> Option<String> {
@@ -376,10 +385,7 @@ mod tests {
             ("Nothing", "id", None),
         ] {
             let found = r5.element(type_name, name);
-            let found = found.as_ref().map(|e| {
-                let types = e.types.iter().map(String::as_str).collect::<Vec<_>>();
-                (types, e.choice, e.array)
-            });
+            let found = found.as_ref().map(|e| (e.types.clone(), e.choice, e.array));
             assert_eq!(found, expect, "{type_name}.{name}");
         }
     }

@@ -111,9 +111,9 @@ impl Compiler<'_> {
             }
             Kind::Type(TypeOperator::As, of, type_name) => {
                 let of = self.branches(of, focus)?;
-                self.of_type(of, type_name, position)
+                self.of_type(of, &type_name.name, position)
             }
-            Kind::Index(of, index) => match &index.kind {
+            Kind::At(of, index) => match &index.kind {
                 Kind::Literal(Literal::Number(number)) if number == "0" => {
                     let of = self.branches(of, focus)?;
                     first(of, position)
@@ -122,7 +122,13 @@ impl Compiler<'_> {
             },
             Kind::Union(operands) => self.union(operands, focus),
             Kind::Literal(_) => Err(unsupported("a literal")),
-            Kind::Binary(..) | Kind::Type(TypeOperator::Is, ..) => Err(unsupported("an operator")),
+            Kind::Empty | Kind::Index | Kind::Total | Kind::Variable(_) => {
+                Err(unsupported("an expression without a path"))
+            }
+            Kind::Binary(..)
+            | Kind::Negate(_)
+            | Kind::Plus(_)
+            | Kind::Type(TypeOperator::Is, ..) => Err(unsupported("an operator")),
         }
     }
 
@@ -182,12 +188,12 @@ impl Compiler<'_> {
             .into_iter()
             .map(|type_name| {
                 let key = match element.choice {
-                    true => choice_key(name, &type_name),
+                    true => choice_key(name, type_name),
                     false => name.to_owned(),
                 };
                 let mut child = path.then(Step::Child(key));
                 child.system = system.clone().filter(|_| type_name == "code");
-                child.type_name = type_name;
+                child.type_name = type_name.to_owned();
                 child.repeats |= element.array;
                 child.choice = element.choice.then(|| name.to_owned());
                 child
@@ -325,7 +331,7 @@ impl Compiler<'_> {
                 Box::new(self.condition(a, focus)?),
                 Box::new(self.condition(b, focus)?),
             )),
-            Kind::Binary(operator, path, literal) => {
+            Kind::Binary(operator @ (Operator::Equal | Operator::NotEqual), path, literal) => {
                 let literal = match &literal.kind {
                     Kind::Literal(Literal::String(text)) => Value::String(text.clone()),
                     Kind::Literal(Literal::Boolean(value)) => Value::Bool(*value),
@@ -353,7 +359,7 @@ impl Compiler<'_> {
                     name,
                     arguments,
                 } if name == "resolve" && arguments.is_empty() => {
-                    Ok(Condition::RefersTo(type_name.clone()))
+                    Ok(Condition::RefersTo(type_name.name.clone()))
                 }
                 _ => Err(CompileError::new(
                     "'is' can only be asked of resolve() here",
@@ -389,11 +395,21 @@ fn first(of: Vec<Branch>, position: usize) -> Result<Vec<Branch>, Refusal> {
 fn starts_at_type(expression: &Expression) -> bool {
     match &expression.kind {
         Kind::Name(name) => name.starts_with(|c: char| c.is_ascii_uppercase()),
-        Kind::Member(of, _) | Kind::Index(of, _) | Kind::Type(_, of, _) => starts_at_type(of),
+        Kind::Member(of, _)
+        | Kind::At(of, _)
+        | Kind::Type(_, of, _)
+        | Kind::Negate(of)
+        | Kind::Plus(of) => starts_at_type(of),
         Kind::Call { of: Some(of), .. } => starts_at_type(of),
         Kind::Union(operands) => operands.iter().all(starts_at_type),
         Kind::Binary(_, left, _) => starts_at_type(left),
-        Kind::Call { of: None, .. } | Kind::Literal(_) | Kind::This => false,
+        Kind::Call { of: None, .. }
+        | Kind::Literal(_)
+        | Kind::This
+        | Kind::Index
+        | Kind::Total
+        | Kind::Variable(_)
+        | Kind::Empty => false,
     }
 }
 

@@ -1,11 +1,13 @@
-//! FHIRPath text to a syntax tree (<https://hl7.org/fhirpath/#operator-precedence>). Refuses what is not read yet, with the place.
+//! FHIRPath text to a syntax tree (<https://hl7.org/fhirpath/#operator-precedence>). Refuses what is no expression, with the place.
 
-use crate::ast::{Expression, Kind, Literal, Operator, TypeOperator};
+use crate::ast::{Expression, Kind, Literal, Operator, TypeName, TypeOperator};
 use crate::lexer::{Token, tokens};
 use crate::path::CompileError;
 
-/// Deepest nesting: brackets, chained members and operators together.
-const DEPTH_MAX: usize = 32;
+/// Deepest nesting of brackets, arguments and right operands.
+const DEPTH_MAX: usize = 64;
+/// Highest tree: a chain of members or operators counts each link. Whoever walks the tree recurses at most so deep.
+pub(crate) const HEIGHT_MAX: usize = 160;
 
 pub(crate) fn parse(text: &str) -> Result<Expression, CompileError> {
     let mut parser = Parser {
@@ -26,131 +28,185 @@ struct Parser {
     depth: usize,
 }
 
-/// How tightly an infix operator binds; a greater number binds tighter.
-fn precedence(token: &Token) -> Option<u8> {
-    match token {
+/// What an infix operator makes.
+#[derive(Clone, Copy)]
+enum Infix {
+    Binary(Operator),
+    Type(TypeOperator),
+    Union,
+}
+
+/// The infix operator and how tightly it binds; a greater number binds tighter.
+fn infix(token: &Token) -> Option<(Infix, u8)> {
+    use Operator::*;
+    let (operator, binding) = match token {
         Token::Name(name) => match name.as_str() {
-            "or" => Some(1),
-            "and" => Some(2),
-            "is" | "as" => Some(4),
-            _ => None,
+            "implies" => (Implies, 1),
+            "or" => (Or, 2),
+            "xor" => (Xor, 2),
+            "and" => (And, 3),
+            "in" => (In, 4),
+            "contains" => (Contains, 4),
+            "is" => return Some((Infix::Type(TypeOperator::Is), 8)),
+            "as" => return Some((Infix::Type(TypeOperator::As), 8)),
+            "div" => (Div, 10),
+            "mod" => (Mod, 10),
+            _ => return None,
         },
-        Token::Symbol("=" | "!=") => Some(3),
-        Token::Symbol("|") => Some(5),
-        _ => None,
-    }
+        Token::Symbol(symbol) => match *symbol {
+            "=" => (Equal, 5),
+            "!=" => (NotEqual, 5),
+            "~" => (Equivalent, 5),
+            "!~" => (NotEquivalent, 5),
+            "<" => (Less, 6),
+            "<=" => (LessOrEqual, 6),
+            ">" => (Greater, 6),
+            ">=" => (GreaterOrEqual, 6),
+            "|" => return Some((Infix::Union, 7)),
+            "+" => (Add, 9),
+            "-" => (Subtract, 9),
+            "&" => (Concatenate, 9),
+            "*" => (Multiply, 10),
+            "/" => (Divide, 10),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((Infix::Binary(operator), binding))
 }
 
 impl Parser {
     fn expression(&mut self, above: u8) -> Result<Expression, CompileError> {
         self.enter()?;
-        let mut left = self.postfix()?;
-        let mut links = 0;
-        while let Some(binding) = precedence(self.peek()).filter(|p| *p > above) {
+        let mut left = self.prefix()?;
+        while let Some((operator, binding)) = infix(self.peek()).filter(|(_, b)| *b > above) {
             let position = left.position;
-            let operator = self.next();
-            let kind = match &operator {
-                Token::Symbol("|") => {
+            self.next();
+            left = match operator {
+                Infix::Union => {
                     let right = self.expression(binding)?;
+                    let height = right.height;
                     match left.kind {
                         Kind::Union(mut operands) => {
                             operands.push(right);
-                            Kind::Union(operands)
+                            let below = (left.height - 1).max(height);
+                            self.node(Kind::Union(operands), position, &[below])?
                         }
-                        _ => Kind::Union(vec![left, right]),
+                        _ => {
+                            let below = left.height.max(height);
+                            self.node(Kind::Union(vec![left, right]), position, &[below])?
+                        }
                     }
                 }
-                Token::Name(name) if name == "is" || name == "as" => {
-                    let operator = match name.as_str() {
-                        "is" => TypeOperator::Is,
-                        _ => TypeOperator::As,
-                    };
-                    Kind::Type(operator, Box::new(left), self.type_name()?)
+                Infix::Type(operator) => {
+                    let below = [left.height];
+                    let kind = Kind::Type(operator, Box::new(left), self.type_name()?);
+                    self.node(kind, position, &below)?
                 }
-                operator => {
-                    let operator = match operator {
-                        Token::Symbol("=") => Operator::Equal,
-                        Token::Symbol(_) => Operator::NotEqual,
-                        Token::Name(name) if name == "and" => Operator::And,
-                        _ => Operator::Or,
-                    };
+                Infix::Binary(operator) => {
                     let right = self.expression(binding)?;
-                    Kind::Binary(operator, Box::new(left), Box::new(right))
+                    let below = [left.height, right.height];
+                    let kind = Kind::Binary(operator, Box::new(left), Box::new(right));
+                    self.node(kind, position, &below)?
                 }
             };
-            left = Expression { kind, position };
-            if !matches!(left.kind, Kind::Union(_)) {
-                links += 1;
-                self.bound(links)?;
-            }
         }
         self.depth -= 1;
         Ok(left)
     }
 
+    /// A sign binds looser than `.` and `[]`: `-1.abs()` is `-(1.abs())`.
+    fn prefix(&mut self) -> Result<Expression, CompileError> {
+        let position = self.position();
+        let negative = match self.peek() {
+            Token::Symbol("-") => true,
+            Token::Symbol("+") => false,
+            _ => return self.postfix(),
+        };
+        self.next();
+        self.enter()?;
+        let of = self.prefix()?;
+        self.depth -= 1;
+        let below = [of.height];
+        let kind = match negative {
+            true => Kind::Negate(Box::new(of)),
+            false => Kind::Plus(Box::new(of)),
+        };
+        self.node(kind, position, &below)
+    }
+
     fn postfix(&mut self) -> Result<Expression, CompileError> {
         let mut left = self.term()?;
-        let mut links = 0;
         loop {
             let position = left.position;
+            let mut below = vec![left.height];
             let kind = if self.take(".") {
                 let name = self.name()?;
                 match self.take("(") {
-                    true => Kind::Call {
-                        of: Some(Box::new(left)),
-                        name,
-                        arguments: self.arguments()?,
-                    },
+                    true => {
+                        let arguments = self.arguments()?;
+                        below.extend(arguments.iter().map(|a| a.height));
+                        Kind::Call {
+                            of: Some(Box::new(left)),
+                            name,
+                            arguments,
+                        }
+                    }
                     false => Kind::Member(Box::new(left), name),
                 }
             } else if self.take("[") {
                 let index = self.expression(0)?;
                 self.expect("]")?;
-                Kind::Index(Box::new(left), Box::new(index))
+                below.push(index.height);
+                Kind::At(Box::new(left), Box::new(index))
             } else {
                 return Ok(left);
             };
-            left = Expression { kind, position };
-            links += 1;
-            self.bound(links)?;
+            left = self.node(kind, position, &below)?;
         }
     }
 
     fn term(&mut self) -> Result<Expression, CompileError> {
         let position = self.position();
+        let mut below = Vec::new();
         let kind = match self.next() {
             Token::Symbol("(") => {
                 let inner = self.expression(0)?;
                 self.expect(")")?;
                 return Ok(inner);
             }
-            Token::String(text) => Kind::Literal(Literal::String(text)),
-            Token::Number(mut text) => {
-                if matches!(
-                    (
-                        self.peek(),
-                        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].0
-                    ),
-                    (Token::Symbol("."), Token::Number(_))
-                ) {
-                    self.next();
-                    if let Token::Number(fraction) = self.next() {
-                        text.push('.');
-                        text.push_str(&fraction);
-                    }
-                }
-                Kind::Literal(Literal::Number(text))
+            Token::Symbol("{") => {
+                self.expect("}")?;
+                Kind::Empty
             }
-            Token::This => Kind::This,
+            Token::Symbol("%") => match self.next() {
+                Token::Name(name) | Token::Quoted(name) | Token::String(name) => {
+                    Kind::Variable(name)
+                }
+                _ => return Err(CompileError::new("a name was expected after '%'", position)),
+            },
+            Token::String(text) => Kind::Literal(Literal::String(text)),
+            Token::Number(text) => Kind::Literal(self.number(text)),
+            Token::Long(text) => Kind::Literal(Literal::Long(text)),
+            Token::Date(text) => Kind::Literal(Literal::Date(text)),
+            Token::DateTime(text) => Kind::Literal(Literal::DateTime(text)),
+            Token::Time(text) => Kind::Literal(Literal::Time(text)),
+            Token::Dollar("this") => Kind::This,
+            Token::Dollar("index") => Kind::Index,
+            Token::Dollar(_) => Kind::Total,
             Token::Name(name) if name == "true" || name == "false" => {
                 Kind::Literal(Literal::Boolean(name == "true"))
             }
-            Token::Name(name) => match self.take("(") {
-                true => Kind::Call {
-                    of: None,
-                    name,
-                    arguments: self.arguments()?,
-                },
+            Token::Name(name) | Token::Quoted(name) => match self.take("(") {
+                true => {
+                    let arguments = self.arguments()?;
+                    below.extend(arguments.iter().map(|a| a.height));
+                    Kind::Call {
+                        of: None,
+                        name,
+                        arguments,
+                    }
+                }
                 false => Kind::Name(name),
             },
             _ => {
@@ -160,7 +216,24 @@ impl Parser {
                 ));
             }
         };
-        Ok(Expression { kind, position })
+        self.node(kind, position, &below)
+    }
+
+    /// A number, or a quantity where a unit follows it.
+    fn number(&mut self, value: String) -> Literal {
+        let (unit, quoted) = match self.peek() {
+            Token::String(unit) => (unit.clone(), true),
+            Token::Name(name) if crate::quantity::CalendarUnit::named(name).is_some() => {
+                (name.clone(), false)
+            }
+            _ => return Literal::Number(value),
+        };
+        self.at += 1;
+        Literal::Quantity {
+            value,
+            unit,
+            quoted,
+        }
     }
 
     fn arguments(&mut self) -> Result<Vec<Expression>, CompileError> {
@@ -178,17 +251,23 @@ impl Parser {
     }
 
     /// `Patient` or `FHIR.Patient`.
-    fn type_name(&mut self) -> Result<String, CompileError> {
+    fn type_name(&mut self) -> Result<TypeName, CompileError> {
         let name = self.name()?;
-        match name == "FHIR" && self.take(".") {
-            true => self.name(),
-            false => Ok(name),
-        }
+        Ok(match self.take(".") {
+            true => TypeName {
+                namespace: Some(name),
+                name: self.name()?,
+            },
+            false => TypeName {
+                namespace: None,
+                name,
+            },
+        })
     }
 
     fn name(&mut self) -> Result<String, CompileError> {
         match self.peek().clone() {
-            Token::Name(name) => {
+            Token::Name(name) | Token::Quoted(name) => {
                 self.at += 1;
                 Ok(name)
             }
@@ -209,13 +288,27 @@ impl Parser {
         }
     }
 
-    fn enter(&mut self) -> Result<(), CompileError> {
-        self.depth += 1;
-        self.bound(self.depth)
+    /// A node over others of these heights.
+    fn node(
+        &self,
+        kind: Kind,
+        position: usize,
+        below: &[usize],
+    ) -> Result<Expression, CompileError> {
+        let height = 1 + below.iter().max().copied().unwrap_or_default();
+        match height > HEIGHT_MAX {
+            true => Err(self.error("the expression is nested too deeply")),
+            false => Ok(Expression {
+                kind,
+                position,
+                height,
+            }),
+        }
     }
 
-    fn bound(&self, depth: usize) -> Result<(), CompileError> {
-        match depth > DEPTH_MAX {
+    fn enter(&mut self) -> Result<(), CompileError> {
+        self.depth += 1;
+        match self.depth > DEPTH_MAX {
             true => Err(self.error("the expression is nested too deeply")),
             false => Ok(()),
         }
@@ -250,10 +343,23 @@ mod tests {
         let list =
             |items: &[Expression], by: &str| items.iter().map(show).collect::<Vec<_>>().join(by);
         match &e.kind {
+            Kind::Empty => "{}".into(),
             Kind::Literal(Literal::String(s)) => format!("{s:?}"),
             Kind::Literal(Literal::Number(n)) => n.clone(),
+            Kind::Literal(Literal::Long(n)) => format!("{n}L"),
             Kind::Literal(Literal::Boolean(b)) => b.to_string(),
+            Kind::Literal(Literal::Date(d)) => format!("@{d}"),
+            Kind::Literal(Literal::DateTime(d)) => format!("@@{d}"),
+            Kind::Literal(Literal::Time(t)) => format!("@T{t}"),
+            Kind::Literal(Literal::Quantity {
+                value,
+                unit,
+                quoted,
+            }) => format!("<{value} {unit} {quoted}>"),
             Kind::This => "$this".into(),
+            Kind::Index => "$index".into(),
+            Kind::Total => "$total".into(),
+            Kind::Variable(name) => format!("%{name}"),
             Kind::Name(name) => name.clone(),
             Kind::Member(of, name) => format!("{}.{name}", show(of)),
             Kind::Call {
@@ -265,10 +371,20 @@ mod tests {
                 of.as_ref().map(|of| show(of) + ".").unwrap_or_default(),
                 list(arguments, ", ")
             ),
-            Kind::Index(of, index) => format!("{}[{}]", show(of), show(index)),
+            Kind::At(of, index) => format!("{}[{}]", show(of), show(index)),
             Kind::Union(operands) => format!("({})", list(operands, " | ")),
+            Kind::Negate(of) => format!("-({})", show(of)),
+            Kind::Plus(of) => format!("+({})", show(of)),
             Kind::Binary(op, a, b) => format!("({} {op:?} {})", show(a), show(b)),
-            Kind::Type(op, of, name) => format!("({} {op:?} {name})", show(of)),
+            Kind::Type(op, of, t) => {
+                let namespace = t.namespace.as_ref().map(|n| n.clone() + ".");
+                format!(
+                    "({} {op:?} {}{})",
+                    show(of),
+                    namespace.unwrap_or_default(),
+                    t.name
+                )
+            }
         }
     }
 
@@ -281,7 +397,7 @@ mod tests {
             ("A.b.where(c='x').d", "A.b.where((c Equal \"x\")).d"),
             (
                 "A.b.where(resolve() is FHIR.C)",
-                "A.b.where((resolve() Is C))",
+                "A.b.where((resolve() Is FHIR.C))",
             ),
             ("A.e[0].r as C", "(A.e[0].r As C)"),
             (
@@ -293,8 +409,51 @@ mod tests {
             ("a = 'it\\'s'", "(a Equal \"it's\")"),
             ("a = 1.50", "(a Equal 1.50)"),
             ("$this.a", "$this.a"),
+            // Precedence.
+            ("1 | 1 is Integer", "(1 | (1 Is Integer))"),
+            ("1 > 2 is Boolean", "(1 Greater (2 Is Boolean))"),
+            ("1+2*3+4", "((1 Add (2 Multiply 3)) Add 4)"),
+            ("a & b + c", "((a Concatenate b) Add c)"),
+            ("-1.abs()", "-(1.abs())"),
+            ("-1 + +2", "(-(1) Add +(2))"),
+            ("a div 2 mod 3", "((a Div 2) Mod 3)"),
+            (
+                "a implies b or c xor d and e",
+                "(a Implies ((b Or c) Xor (d And e)))",
+            ),
+            ("a in b = c", "(a In (b Equal c))"),
+            ("a < b = c > d", "((a Less b) Equal (c Greater d))"),
+            ("a ~ b !~ c", "((a Equivalent b) NotEquivalent c)"),
+            ("a contains 1 and true", "((a Contains 1) And true)"),
+            // Literals.
+            ("{}.a", "{}.a"),
+            ("5L + 1", "(5L Add 1)"),
+            ("4 days", "<4 days false>"),
+            ("4.5 'mg'", "<4.5 mg true>"),
+            ("1.a", "1.a"),
+            ("@2015", "@2015"),
+            ("@2015T", "@@2015T"),
+            (
+                "@2015-02-04T14:34:28.123+10:00.is(DateTime)",
+                "@@2015-02-04T14:34:28.123+10:00.is(DateTime)",
+            ),
+            (
+                "@2015-02-04T14 - 1 hour",
+                "(@@2015-02-04T14 Subtract <1 hour false>)",
+            ),
+            ("@T14:34.x", "@T14:34.x"),
+            ("'P\\u0065\\ud83d\\ude00'", "\"Pe😀\""),
+            ("%`vs-a`.x", "%vs-a.x"),
+            ("%'a b'", "%a b"),
+            ("%resource.id", "%resource.id"),
+            ("contains.is.as.div", "contains.is.as.div"),
+            ("$index + $total", "($index Add $total)"),
+            ("a.contains(\":\")", "a.contains(\":\")"),
+            // Comments.
+            ("1 // one\n + /* two */ 2", "(1 Add 2)"),
+            ("1 // the end", "1"),
         ] {
-            assert_eq!(show(&parse(text).unwrap()), expect, "{text}");
+            assert_eq!(show(&parse(text).expect(text)), expect, "{text}");
         }
     }
 
@@ -306,19 +465,29 @@ mod tests {
             ("a b", 2),
             ("a.(b)", 2),
             ("a = 'x", 4),
-            ("a & b", 2),
+            ("a ? b", 2),
             ("where(", 6),
             ("a[0", 3),
             ("a | ", 4),
             ("é", 0),
             ("'\\q'", 2),
+            ("'\\ud800'", 2),
+            ("{a}", 1),
+            ("@", 0),
+            ("@T12:00Z", 7),
+            ("@T12:00+01:00", 10),
+            ("1 /* open", 2),
+            ("%", 0),
+            ("2 + 2 /", 7),
         ] {
             assert_eq!(parse(text).unwrap_err().position, position, "{text}");
         }
         for text in [
             "(".repeat(10_000),
+            "-".repeat(10_000) + "1",
             "a.".repeat(10_000) + "a",
             "a and ".repeat(10_000) + "a",
+            "a(".repeat(60) + &"b.c".repeat(60),
         ] {
             assert!(parse(&text).is_err());
         }
@@ -326,6 +495,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "[a-zA-Z0-9.|()='\\[\\], $`!\\\\é]{0,60}") { let _ = parse(&text); }
+        fn never_panics(text in "[a-zA-Z0-9.|()='\\[\\], $`!\\\\é@%{}~<>+*/&:-]{0,60}") { let _ = parse(&text); }
     }
 }

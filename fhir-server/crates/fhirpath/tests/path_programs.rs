@@ -32,12 +32,12 @@ const ELEMENTS: &[(&str, &str, &str)] = &[
 ];
 
 impl TypeModel for Model {
-    fn element(&self, type_name: &str, name: &str) -> Option<ElementType> {
+    fn element(&self, type_name: &str, name: &str) -> Option<ElementType<'_>> {
         ELEMENTS
             .iter()
             .find(|(t, n, _)| *t == type_name && n.trim_end_matches("[x]") == name)
             .map(|(_, n, types)| ElementType {
-                types: types.split(' ').map(str::to_owned).collect(),
+                types: types.split(' ').collect(),
                 choice: n.ends_with("[x]"),
                 array: ["name", "telecom", "link", "extension", "given", "entry"].contains(&name),
             })

@@ -58,6 +58,13 @@ impl Decimal {
     }
 }
 
+/// For arithmetic beyond sums.
+impl From<Decimal> for BigDecimal {
+    fn from(decimal: Decimal) -> BigDecimal {
+        decimal.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
