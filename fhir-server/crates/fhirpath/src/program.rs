@@ -4,7 +4,7 @@ use crate::ast::{Expression, Kind, Literal, Operator, TypeName, TypeOperator};
 use crate::check;
 use crate::context::Context;
 use crate::error::EvaluationError;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, Frame};
 use crate::functions::{self, Function};
 use crate::item::{Item, System};
 use crate::number;
@@ -96,6 +96,19 @@ impl Program {
         context: &'a Context<'a>,
     ) -> Result<Vec<Item<'a>>, EvaluationError> {
         Ok(Evaluator::new(context).run(&self.root)?)
+    }
+
+    /// Runs it on one item instead of the context's.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] with the place in the expression.
+    pub fn evaluate_on<'a>(
+        &'a self,
+        context: &'a Context<'a>,
+        item: &Item<'a>,
+    ) -> Result<Vec<Item<'a>>, EvaluationError> {
+        let focus = std::slice::from_ref(item);
+        Ok(Evaluator::new(context).eval(&self.root, Frame::on(focus))?)
     }
 
     /// Runs an expression that is a condition, such as an invariant: empty is false, one item that is no boolean is true.
