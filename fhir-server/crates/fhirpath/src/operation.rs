@@ -80,7 +80,7 @@ fn value_of<'a>(parameter: &'a Json, model: &'a dyn TypeModel) -> Option<Item<'a
         .find(|t| t.eq_ignore_ascii_case(&key["value".len()..]))?;
     Some(Item::Element(Element {
         value: Some(value),
-        sibling: parameter.get(&format!("_{key}")),
+        sibling: parameter.get(format!("_{key}")),
         type_name,
         resource: parameter,
     }))
