@@ -276,6 +276,7 @@ fn request(
         resource_type: found.resource_type,
         id: found.id,
         version: found.version,
+        member: found.member,
         parameters,
         headers,
         body,
@@ -325,7 +326,7 @@ async fn read_body(
     body: HttpBody,
     parameters: &mut Parameters,
 ) -> Result<(Body, Option<Held>), Failure> {
-    let is_form = found.route.interaction == Interaction::SearchType;
+    let is_form = found.route.interaction.is_search();
     let limit = app.config.body_max_bytes;
     let announced = headers
         .get(header::CONTENT_LENGTH)

@@ -20,6 +20,7 @@ pub struct Request {
     pub resource_type: String,
     pub id: String,
     pub version: String,
+    pub member: String,
     /// From the URL, and from a form body; without `_format` and `_pretty`.
     pub parameters: Parameters,
     pub headers: HeaderMap,

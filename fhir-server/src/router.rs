@@ -26,9 +26,11 @@ pub enum Interaction {
     HistoryType,
     HistorySystem,
     SearchType,
+    SearchCompartment,
+    SearchSystem,
 }
 
-/// A method and a path below the base; `{type}`, `{id}` and `{version}` stand for themselves.
+/// A method and a path below the base; `{type}`, `{id}`, `{version}` and `{member}` stand for themselves.
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
@@ -37,9 +39,11 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 14] = [
+pub static ROUTES: [Route; 19] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::POST, "", Interaction::Bundle),
+    route(Method::GET, "", Interaction::SearchSystem),
+    route(Method::POST, "_search", Interaction::SearchSystem),
     route(Method::GET, "_history", Interaction::HistorySystem),
     route(Method::POST, "{type}", Interaction::Create),
     route(Method::GET, "{type}", Interaction::SearchType),
@@ -60,6 +64,21 @@ pub static ROUTES: [Route; 14] = [
         "{type}/{id}/_history/{version}",
         Interaction::Vread,
     ),
+    route(
+        Method::POST,
+        "{type}/{id}/_search",
+        Interaction::SearchCompartment,
+    ),
+    route(
+        Method::GET,
+        "{type}/{id}/{member}",
+        Interaction::SearchCompartment,
+    ),
+    route(
+        Method::POST,
+        "{type}/{id}/{member}/_search",
+        Interaction::SearchCompartment,
+    ),
 ];
 
 /// Does what the request's route says.
@@ -78,7 +97,9 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => {
             history::history(app, request).await
         }
-        Interaction::SearchType => search::search(app, request).await,
+        Interaction::SearchType | Interaction::SearchCompartment | Interaction::SearchSystem => {
+            search::search(app, request).await
+        }
     }
 }
 
@@ -95,17 +116,28 @@ impl Interaction {
             Interaction::HistoryType => Some("history-type"),
             Interaction::HistorySystem => Some("history-system"),
             Interaction::SearchType => Some("search-type"),
-            Interaction::Capabilities
+            Interaction::SearchSystem => Some("search-system"),
+            Interaction::SearchCompartment
+            | Interaction::Capabilities
             | Interaction::Bundle
             | Interaction::ConditionalUpdate
             | Interaction::ConditionalDelete => None,
         }
     }
 
+    /// Whether it takes search parameters and answers with a searchset.
+    pub fn is_search(self) -> bool {
+        matches!(
+            self,
+            Interaction::SearchType | Interaction::SearchCompartment | Interaction::SearchSystem
+        )
+    }
+
     /// The name in logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Interaction::Capabilities => "capabilities",
+            Interaction::SearchCompartment => "search-compartment",
             Interaction::Bundle => "batch-transaction",
             Interaction::ConditionalUpdate => "update-conditional",
             Interaction::ConditionalDelete => "delete-conditional",
@@ -121,6 +153,8 @@ pub struct Found {
     pub resource_type: String,
     pub id: String,
     pub version: String,
+    /// What is searched in a compartment: a type, or `*`.
+    pub member: String,
 }
 
 /// Finds the route of `path`, which is below the base and still encoded.
@@ -149,7 +183,15 @@ pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Fo
         at.map_or(String::new(), |at| segments[at].clone())
     };
     let (resource_type, id, version) = (of("{type}"), of("{id}"), of("{version}"));
-    if !resource_type.is_empty() && definitions.type_number(&resource_type).is_none() {
+    let member = match of("{member}") {
+        // Without a type after the owner: all.
+        member if member.is_empty() && first.interaction == Interaction::SearchCompartment => {
+            "*".to_string()
+        }
+        member => member,
+    };
+    let unknown = |name: &str| !name.is_empty() && definitions.type_number(name).is_none();
+    if unknown(&resource_type) || member != "*" && unknown(&member) {
         return Err(Failure::new(
             IssueKind::UnknownType,
             "the URL names no resource type of FHIR R5; types are case-sensitive, [base]/metadata lists them",
@@ -167,6 +209,7 @@ pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Fo
             resource_type,
             id,
             version,
+            member,
         }),
         None => {
             let mut allow: Vec<Method> = here.iter().map(|route| route.method.clone()).collect();
@@ -198,7 +241,7 @@ fn matches(pattern: &str, segments: &[String]) -> bool {
                 "{type}" => {
                     segment != "metadata" && !segment.is_empty() && !segment.starts_with(['_', '$'])
                 }
-                "{id}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
+                "{id}" | "{member}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
                 "{version}" => !segment.is_empty(),
                 literal => literal == segment,
             })

@@ -10,7 +10,6 @@ use crate::failure::Failure;
 use crate::interaction::search;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::router::Interaction;
 use crate::write;
 use fhir_storage::Change;
 use serde_json::Value;
@@ -42,7 +41,7 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
     for read in reads {
         let index = read.index;
         replies[index] = match read.request.route.interaction {
-            Interaction::SearchType => {
+            interaction if interaction.is_search() => {
                 read.tell(search::search_within(app, &mut state, &read.request).await)
             }
             _ => {

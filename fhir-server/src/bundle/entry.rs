@@ -174,6 +174,7 @@ fn request(
         resource_type: found.resource_type,
         id: found.id,
         version: found.version,
+        member: found.member,
         parameters: format::without_format(url::parameters(query)?),
         headers,
         body,

@@ -96,7 +96,9 @@ impl Question {
                 // No such version is an answer, not a reason to undo the rest.
                 Err(_) => Question::Elsewhere,
             },
-            Interaction::SearchType => Question::Search(Box::new(Asked::read(app, request)?)),
+            interaction if interaction.is_search() => {
+                Question::Search(Box::new(Asked::read(app, request)?))
+            }
             _ => Question::Elsewhere,
         })
     }

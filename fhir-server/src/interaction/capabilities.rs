@@ -82,6 +82,15 @@ impl Statements {
 /// CapabilityStatement.date: when what this version can do was last changed.
 const DATE: &str = "2026-11-24";
 
+/// Whose compartments are searched, as their definitions are called.
+const COMPARTMENTS: [&str; 5] = [
+    "device",
+    "encounter",
+    "patient",
+    "practitioner",
+    "relatedPerson",
+];
+
 /// The whole statement. Depends on nothing but its arguments and the table of routes.
 fn statement(definitions: &Definitions, base: &str) -> Value {
     let pointing = pointing_at(definitions);
@@ -110,6 +119,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
             "mode": "server",
             "resource": resources,
             "interaction": system_interactions(),
+            "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
     })
 }

@@ -1,4 +1,5 @@
-//! `GET [base]/[type]?…` and `POST [base]/[type]/_search` (<https://hl7.org/fhir/R5/search.html>), page by page.
+//! Searches of a type, of several types (`[base]?_type=…`) and of a compartment (`[base]/Patient/1/Observation`), by GET and by `POST …/_search`
+//! (<https://hl7.org/fhir/R5/http.html#search>), page by page.
 
 use crate::app::{App, now_micros, now_seconds};
 use crate::bundle::searchset::{self, Links};
@@ -7,9 +8,10 @@ use crate::page_token::Place;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
-use crate::url;
+use crate::url::{self, Parameters};
+use fhir_definitions::Definitions;
 use fhir_model::IssueKind;
-use fhir_search::{Handling, Query, parse};
+use fhir_search::{Handling, Query, compartment, parse};
 use fhir_storage::{Page, SearchPage, Snapshot};
 
 pub async fn search(app: &App, request: Request) -> Result<Reply, Failure> {
@@ -39,6 +41,8 @@ pub async fn search_within(
 pub struct Asked {
     pub query: Query,
     pub page: Page,
+    /// Below the base: `Patient`, nothing, `Patient/1/Observation`.
+    path: String,
     token: Option<String>,
 }
 
@@ -46,17 +50,18 @@ impl Asked {
     /// # Errors
     /// Parameters that cannot be understood, or a page that is not served.
     pub fn read(app: &App, request: &Request) -> Result<Asked, Failure> {
+        let path = path(request);
         let Some(token) = page_token(request)? else {
             return Ok(Asked {
+                path,
                 query: understand(app, request, &request.parameters, request.handling)?,
                 page: Page::First,
                 token: None,
             });
         };
-        let place = app
-            .tokens
-            .open(&request.resource_type, token, now_seconds())?;
+        let place = app.tokens.open(&path, token, now_seconds())?;
         Ok(Asked {
+            path,
             query: understand(app, request, &place.parameters, Handling::Strict)?,
             page: Page::After(place.keyset),
             token: Some(token.to_string()),
@@ -65,19 +70,25 @@ impl Asked {
 
     /// The searchset with its links.
     pub fn reply(&self, app: &App, request: &Request, found: &SearchPage) -> Reply {
-        let (base, resource_type) = (&request.base, &request.resource_type);
-        let of_page = |token: &str| format!("{base}/{resource_type}?_page={token}");
+        let base = &request.base;
+        let here = match self.path.as_str() {
+            "" => base.clone(),
+            path => format!("{base}/{path}"),
+        };
+        let of_page = |token: &str| format!("{here}?_page={token}");
         let links = Links {
+            // Only what was applied; a search that was understood in part says so here, too.
             self_url: match &self.token {
                 Some(token) => of_page(token),
-                None => self_url(base, resource_type, &self.query),
+                None if self.query.applied.is_empty() => here.clone(),
+                None => format!("{here}?{}", url::query(&self.query.applied)),
             },
             next_url: found.next.as_ref().map(|keyset| {
                 let place = Place {
                     parameters: self.query.applied.clone(),
                     keyset: keyset.clone(),
                 };
-                of_page(&app.tokens.seal(resource_type, &place, now_seconds()))
+                of_page(&app.tokens.seal(&self.path, &place, now_seconds()))
             }),
         };
         let subset = Subset::read(&self.query.applied).unwrap_or_default();
@@ -119,13 +130,65 @@ fn understand(
         count_default: app.config.count_default,
         count_max: app.config.count_max,
     };
-    Ok(parse(&context, &[&request.resource_type], parameters)?)
+    let (types, given, others) = types(&definitions, request, parameters)?;
+    let names: Vec<&str> = types.iter().map(String::as_str).collect();
+    let mut query = parse(&context, &names, &others)?;
+    query.applied.splice(0..0, given);
+    if !request.id.is_empty() {
+        let clause = compartment::clause(&definitions, &request.key(), &types);
+        query.filter.push(clause);
+    }
+    Ok(query)
 }
 
-/// Only what was applied; a search that was understood in part says so here, too.
-fn self_url(base: &str, resource_type: &str, query: &Query) -> String {
-    match query.applied.is_empty() {
-        true => format!("{base}/{resource_type}"),
-        false => format!("{base}/{resource_type}?{}", url::query(&query.applied)),
+/// Which types are searched; the `_type` that said so, and the parameters beside it.
+fn types(
+    definitions: &Definitions,
+    request: &Request,
+    parameters: &[(String, String)],
+) -> Result<(Vec<String>, Parameters, Parameters), Failure> {
+    let refuse = |reason: &str| Failure::new(IssueKind::SearchParameter, reason);
+    let one = match (request.id.as_str(), request.member.as_str()) {
+        ("", _) => &request.resource_type,
+        (_, "*") => "",
+        (_, member) => member,
+    };
+    if !one.is_empty() {
+        return Ok((vec![one.to_string()], Vec::new(), parameters.to_vec()));
+    }
+    let (given, others): (Parameters, Parameters) = parameters
+        .iter()
+        .cloned()
+        .partition(|(name, value)| name == "_type" && !value.is_empty());
+    let Some((_, value)) = given.first() else {
+        let all = match definitions.compartment(&request.resource_type) {
+            Some(compartment) if !request.id.is_empty() => {
+                let members = definitions.resource_types().iter();
+                let has = |name: &&String| !compartment.parameters(name).is_empty();
+                members.filter(has).cloned().collect()
+            }
+            _ => definitions.resource_types().to_vec(),
+        };
+        return Ok((all, Vec::new(), others));
+    };
+    if given.len() > 1 {
+        return Err(refuse("_type may be given once only"));
+    }
+    let mut types: Vec<String> = value.split(',').map(str::to_string).collect();
+    types.sort_unstable();
+    types.dedup();
+    match types
+        .iter()
+        .all(|name| definitions.type_number(name).is_some())
+    {
+        true => Ok((types, given, others)),
+        false => Err(refuse("_type must name resource types of FHIR R5")),
+    }
+}
+
+fn path(request: &Request) -> String {
+    match (request.resource_type.as_str(), request.id.as_str()) {
+        (resource_type, "") => resource_type.to_string(),
+        _ => format!("{}/{}", request.key(), request.member),
     }
 }

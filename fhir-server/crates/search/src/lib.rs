@@ -4,6 +4,7 @@
 //! Pure: no I/O, no clock, no global state.
 
 mod coding;
+pub mod compartment;
 mod composite;
 pub mod date;
 pub mod document;

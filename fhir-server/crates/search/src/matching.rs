@@ -92,6 +92,7 @@ impl Candidate {
                 .iter()
                 .find(|(name, _)| *name == self.key.resource_type)
                 .map_or(Some(false), |(_, clause)| self.clause(clause)),
+            Clause::Any(clauses) => any(clauses.iter().map(|clause| self.clause(clause))),
             Clause::Chain { .. } | Clause::Has { .. } => None,
         }
     }

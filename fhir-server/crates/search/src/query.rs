@@ -51,6 +51,11 @@ fn clause_atoms(clause: &Clause, atoms: &mut Vec<i64>) {
         Clause::Chain { clause, .. } => chained_atoms(clause, atoms),
         Clause::ByType(clause) => chained_atoms(clause, atoms),
         Clause::Has { clause, .. } => clause_atoms(clause, atoms),
+        Clause::Any(clauses) => {
+            for clause in clauses {
+                clause_atoms(clause, atoms);
+            }
+        }
         Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => {}
     }
 }
@@ -118,6 +123,8 @@ pub enum Clause {
     },
     /// In a search over several types: the clause of each, as parameters of one name differ from type to type.
     ByType(ChainedClause),
+    /// One of these holds; none of an empty list.
+    Any(Vec<Clause>),
     /// `_id`: one of these.
     Id(Vec<String>),
     /// `_lastUpdated`: one of these.

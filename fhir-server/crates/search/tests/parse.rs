@@ -58,6 +58,7 @@ fn show(clause: &Clause) -> String {
             format!("{}:{modifier:?} {}", parameter.code, values.join(" or "))
         }
         Clause::Missing { parameter, missing } => format!("{} missing {missing}", parameter.code),
+        Clause::Any(clauses) => clauses.iter().map(show).collect::<Vec<_>>().join(" or "),
         Clause::Chain {
             parameter,
             clause,

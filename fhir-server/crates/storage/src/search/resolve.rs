@@ -122,6 +122,20 @@ impl Resolver<'_> {
             } => self.chain(parameter, clause).await,
             Clause::Has { parameter, clause } => self.has(parameter, clause).await,
             Clause::ByType(clause) => self.by_type(clause).await,
+            Clause::Any(clauses) => {
+                let mut any = Vec::new();
+                for clause in clauses {
+                    let test = Box::pin(self.test(clause, types)).await?;
+                    if test != Test::never() {
+                        any.push(test);
+                    }
+                }
+                Ok(match any.len() {
+                    0 => Test::never(),
+                    1 => any.remove(0),
+                    _ => Test::Any(any),
+                })
+            }
             Clause::Id(ids) => {
                 let mut keys = Vec::new();
                 for name in types {
@@ -157,6 +171,9 @@ impl Resolver<'_> {
         let mut any = Vec::new();
         for (name, clause) in &clause.by_type {
             let test = Box::pin(self.test(clause, std::slice::from_ref(name))).await?;
+            if test == Test::never() {
+                continue;
+            }
             // Only a negative test, or one on rows, needs its type said.
             any.push(match test.typed() {
                 true => test,
@@ -227,6 +244,7 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
             .any(|value| matches!(value, ValueMatch::Reference(ReferenceMatch::Local(_)))),
         Clause::Missing { .. } | Clause::LastUpdated(_) => false,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
+        Clause::Any(clauses) => clauses.iter().any(looks_up),
         Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) => true,
     }
 }
@@ -339,6 +357,11 @@ fn named(clause: &Clause, types: &[String], keys: &mut Vec<ResourceKey>) {
         }
         Clause::Chain { clause, .. } => named_by_type(clause, keys),
         Clause::ByType(clause) => named_by_type(clause, keys),
+        Clause::Any(clauses) => {
+            for clause in clauses {
+                named(clause, types, keys);
+            }
+        }
         Clause::Has { parameter, clause } => {
             named(clause, std::slice::from_ref(&parameter.resource_type), keys);
         }

@@ -318,6 +318,7 @@ fn holds(clause: &Clause, resource: &Indexed, corpus: &[Indexed]) -> bool {
             });
             points && holds(clause, source, corpus)
         }),
+        Clause::Any(clauses) => clauses.iter().any(|clause| holds(clause, resource, corpus)),
         Clause::ByType(_) => panic!("{clause:?}"),
     }
 }
