@@ -4,7 +4,7 @@
 use crate::ack::{AnswerError, ErrorCode};
 use crate::mapping::program::{Map, Write};
 use crate::mapping::{Draft, Mappings, draft_index};
-use crate::merge::{Merged, create, merge};
+use crate::merge::{Merged, create, is_same_choice, merge};
 use crate::state::{Resolved, State};
 use fhir_model::ResourceKey;
 use serde_json::{Map as Object, Value as Json, json};
@@ -164,8 +164,11 @@ fn united(drafts: &[Draft], index: usize, again: Option<&Vec<usize>>) -> Draft {
     let mut united = drafts[index].clone();
     for other in again.into_iter().flatten() {
         for (name, value) in &drafts[*other].body {
-            let element = united.body.entry(name.as_str());
-            element.or_insert_with(|| value.clone());
+            // Of a choice the first type stands: a resource with two would be refused, and the whole message with it.
+            let is_said = |own: &String| is_same_choice(own, name);
+            if !united.body.keys().any(is_said) {
+                united.body.insert(name.clone(), value.clone());
+            }
         }
     }
     united

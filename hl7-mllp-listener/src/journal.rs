@@ -131,6 +131,16 @@ impl MessageKey {
         }
     }
 
+    /// MSH-9.2 as a Coding. A FHIR code has single blanks inside; with two a server would refuse the journal.
+    fn event_code(&self) -> Option<Json> {
+        let (_, event) = self.event.split_once('^')?;
+        let code: Vec<&str> = event.split_whitespace().collect();
+        Some(json!({
+            "system": "http://terminology.hl7.org/CodeSystem/v2-0003",
+            "code": code.join(" "),
+        }))
+    }
+
     /// The entries of the journal. `again` is the version of the Task when the message is run again; else there must be none yet.
     pub fn entries(&self, raw: &[u8], record: &Record<'_>, again: Option<&str>) -> Vec<Json> {
         if let Some(version) = again {
@@ -210,8 +220,8 @@ impl MessageKey {
         task["output"] = Json::Array(output);
         if !self.event.is_empty() {
             task["code"] = json!({"text": self.event});
-            if let Some((_, event)) = self.event.split_once('^') {
-                task["code"]["coding"] = json!([{"system": "http://terminology.hl7.org/CodeSystem/v2-0003", "code": event}]);
+            if let Some(event) = self.event_code() {
+                task["code"]["coding"] = json!([event]);
             }
         }
         if is_refused && let Some(error) = record.answer.errors.first() {
@@ -253,11 +263,8 @@ impl MessageKey {
             "entity": [{"role": "source", "what": {"reference": format!("Binary/{}", self.binary_id)}}],
         });
         provenance["target"] = record.written.iter().map(target).collect();
-        if let Some((_, event)) = self.event.split_once('^') {
-            provenance["activity"] = json!({"coding": [{
-                "system": "http://terminology.hl7.org/CodeSystem/v2-0003",
-                "code": event,
-            }]});
+        if let Some(event) = self.event_code() {
+            provenance["activity"] = json!({"coding": [event]});
         }
         provenance
     }

@@ -126,6 +126,11 @@ fn replace(
     next.insert(name.to_owned(), value.clone());
 }
 
+/// Whether both are one element: the same name, or types of one choice.
+pub fn is_same_choice(a: &str, b: &str) -> bool {
+    a == b || choice_base(a).is_some_and(|base| choice_base(b) == Some(base))
+}
+
 /// `effectiveDateTime` -> `effective`.
 fn choice_base(name: &str) -> Option<&str> {
     const TYPES: [&str; 16] = [

@@ -396,6 +396,28 @@ async fn refused_messages_are_kept_and_run_again() {
     }
 }
 
+#[tokio::test]
+async fn one_result_in_two_types_has_the_first() {
+    let server = FakeServer::default();
+    let obx = |kind, value| format!("OBX|1|{kind}|2823-3^x^LN||{value}||||||F||||||||||R1^LAB\r");
+    let message = oru("1", "0", "F", &[]) + &obx("NM", "5.9") + &obx("ST", "high");
+    assert_eq!(send(&processor(&server), &[message]).await, ["AA"]);
+    let observations = server.all("Observation");
+    assert_eq!(observations.len(), 1);
+    let value = &observations[0]["valueQuantity"]["value"];
+    assert_eq!(value.to_string(), "5.9");
+    assert_eq!(observations[0].get("valueString"), None);
+}
+
+/// A server would refuse the code, and with it the journal entry.
+#[tokio::test]
+async fn an_event_of_any_text_is_a_code() {
+    let server = FakeServer::default();
+    let codes = send(&processor(&server), &[msh("ADT^A  1", "1")]).await;
+    assert_eq!(codes, ["AA"]);
+    assert_eq!(server.all("Task")[0]["code"]["coding"][0]["code"], "A 1");
+}
+
 /// FHIR has no empty strings: a server would refuse `"data": ""`, and with it the journal entry.
 #[tokio::test]
 async fn an_empty_message_is_kept_without_data() {
