@@ -64,7 +64,8 @@ pub fn escape<'t>(text: &'t str, separators: &Separators) -> Cow<'t, str> {
 
 fn sequence(byte: u8, s: &Separators) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(match byte {
-        b'\n' => ".br",
+        // The full stop of the usual sequence may have a role.
+        b'\n' if !s.roles().contains(&b'.') => ".br",
         0..0x20 | 0x7F => return Some(Cow::Owned(format!("X{byte:02X}"))),
         _ if byte == s.field => "F",
         _ if byte == s.component => "S",
@@ -205,6 +206,8 @@ mod tests {
             "#*!?"
         );
         assert_eq!(escape("a#b?", &separators), "a/F/b/P/");
+        let separators = Separators::from_header(b"MSH|^~\\.|").unwrap();
+        assert_eq!(escape("a\nb.", &separators), r"a\X0A\b\T\");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Separators {
             .collect()
     }
 
-    fn roles(&self) -> [u8; 6] {
+    pub(crate) fn roles(&self) -> [u8; 6] {
         [
             self.field,
             self.component,

@@ -8,8 +8,7 @@ use crate::search_parameters::{self, ByType, Definition, parameter_type};
 use crate::structure::{Kind, Structures};
 use crate::validate::validate;
 use crate::{DataError, DataFile};
-use fhir_model::json;
-use serde::de::IgnoredAny;
+use fhir_model::{Issue, json};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,20 +73,12 @@ impl<'a> Load<'a> {
         let resource = match json::parse(&file.bytes) {
             Ok(resource) => resource,
             Err(issue) => {
-                let place = match serde_json::from_slice::<IgnoredAny>(&file.bytes) {
-                    Err(error) => format!("line {}, column {}", error.line(), error.column()),
-                    Ok(_) => issue.expression.unwrap_or_default(),
-                };
-                return self.error(&file.path, place, issue.diagnostics);
+                return self.error(&file.path, place(&issue), issue.diagnostics);
             }
         };
         let issues = validate(&resource, self.structures);
         for issue in &issues {
-            self.error(
-                &file.path,
-                issue.expression.clone().unwrap_or_default(),
-                issue.diagnostics.clone(),
-            );
+            self.error(&file.path, place(issue), issue.diagnostics.clone());
         }
         if !issues.is_empty() || is_example(&file.path) {
             return;
@@ -297,6 +288,13 @@ impl<'a> Load<'a> {
             .map(|(number, _)| number)
             .collect()
     }
+}
+
+/// Where an issue is: an element, or the line and column that end its text when the file could not be read.
+fn place(issue: &Issue) -> String {
+    let element = issue.expression.clone().filter(|place| !place.is_empty());
+    let line = || issue.diagnostics.rsplit_once(" at ").map(|(_, line)| line);
+    element.unwrap_or_else(|| line().unwrap_or("line 1").to_owned())
 }
 
 /// Whether the file stands in an `examples` folder.

@@ -114,6 +114,11 @@ fn files_are_checked() {
         &[broken],
         &[("a.json", "line 2, column 18", "not valid JSON")],
     );
+    let twice = DataFile {
+        path: "a.json".into(),
+        bytes: b"{\"a\":1,\n\"a\":2}".to_vec(),
+    };
+    check(&[twice], &[("a.json", "line 2, column 6", "twice")]);
     let nul = DataFile {
         path: "a.json".into(),
         bytes: br#"{"resourceType":"a\u0000"}"#.to_vec(),
