@@ -156,9 +156,11 @@ fn identifier(
     }
     if let Some(kind) = kind {
         let system = format!("{V2_TABLE}0203");
+        // FHIR codes have single blanks only.
+        let kind: Vec<&str> = kind.split_whitespace().collect();
         identifier.insert(
             "type".into(),
-            json!({"coding": [{"system": system, "code": kind}]}),
+            json!({"coding": [{"system": system, "code": kind.join(" ")}]}),
         );
     }
     if let Some(system) = system {
