@@ -39,3 +39,13 @@ if [ ! -e $fhirpath/complete ]; then
     done
     touch $fhirpath/complete
 fi
+
+# the XML schemas, for what is written in XML
+schemas=.cache/r5-xsd
+if [ ! -e $schemas/complete ]; then
+    rm -rf $schemas
+    mkdir -p $schemas
+    unzip -p .cache/hapi-fhir-validation-resources-r5-8.8.1.jar '*/hl7.fhir.r5.core-5.0.0.tgz' |
+        tar -xz -C $schemas --strip-components=2 --wildcards 'package/xml/*.xsd'
+    touch $schemas/complete
+fi

@@ -1,15 +1,26 @@
-//! Which format a request is in and an answer is to be in (<https://hl7.org/fhir/R5/http.html#mime-type>). JSON is the one there is yet.
+//! Which format a request is in and an answer is to be in (<https://hl7.org/fhir/R5/http.html#mime-type>). JSON and XML.
 //!
-//! Refuses every other Content-Type (415) and an Accept or `_format` without JSON (406).
+//! Refuses every other Content-Type (415) and an Accept or `_format` with neither (406).
 
 use crate::failure::Failure;
 use crate::url::Parameters;
-use fhir_model::IssueKind;
+use crate::xml;
+use fhir_model::{IssueKind, json};
 use http::{HeaderMap, header};
 
 /// The specification asks for the charset to be said.
 pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
 const PLAIN_JSON: &str = "application/json; charset=utf-8";
+const FHIR_XML: &str = "application/fhir+xml; charset=utf-8";
+const PLAIN_XML: &str = "application/xml; charset=utf-8";
+const TEXT_XML: &str = "text/xml; charset=utf-8";
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    Json,
+    Xml,
+}
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +41,21 @@ impl Default for Format {
 
 impl Format {
     /// The text of an answer, made from the JSON that the server works with.
-    pub fn write(self, json: String) -> String {
-        match self.pretty {
-            false => json,
-            true => pretty(&json),
+    ///
+    /// # Errors
+    /// NotAcceptable (406) where XML cannot say it.
+    pub fn write(self, json: String) -> Result<String, Failure> {
+        match (self.syntax(), self.pretty) {
+            (Syntax::Json, false) => Ok(json),
+            (Syntax::Json, true) => Ok(pretty(&json)),
+            (Syntax::Xml, pretty) => xml::write(json::parse(json.as_bytes())?, pretty),
+        }
+    }
+
+    fn syntax(self) -> Syntax {
+        match self.content_type {
+            FHIR_XML | PLAIN_XML | TEXT_XML => Syntax::Xml,
+            _ => Syntax::Json,
         }
     }
 }
@@ -129,11 +151,11 @@ pub fn without_format(parameters: Parameters) -> Parameters {
         .collect()
 }
 
-/// Refuses a body that is not in `wanted`, or not JSON where that is `None`.
+/// What a body is in; refuses one that is not in `wanted`, or in no syntax of FHIR where that is `None`.
 ///
 /// # Errors
 /// UnsupportedMediaType (415).
-pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(), Failure> {
+pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<Syntax, Failure> {
     // A gzip body has been unpacked on its way here, and lost the header.
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -152,10 +174,15 @@ pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(
         Some(wanted) => essence == wanted,
         None => matches!(
             essence.as_str(),
-            "application/fhir+json" | "application/json" | "text/json"
+            "application/fhir+json"
+                | "application/json"
+                | "text/json"
+                | "application/fhir+xml"
+                | "application/xml"
+                | "text/xml"
         ),
     };
-    let expected = wanted.unwrap_or("application/fhir+json");
+    let expected = wanted.unwrap_or("application/fhir+json or application/fhir+xml");
     let fits = parameters.split(';').all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
@@ -166,7 +193,8 @@ pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<(
         }
     });
     match readable && fits {
-        true => Ok(()),
+        true if essence.ends_with("xml") => Ok(Syntax::Xml),
+        true => Ok(Syntax::Json),
         false => Err(Failure::new(
             IssueKind::UnsupportedMediaType,
             format!("the Content-Type must be {expected}, in UTF-8 and of FHIR 5.0"),
@@ -192,6 +220,9 @@ fn offered(range: &str) -> Option<(u32, &'static str)> {
     let found = match essence.as_str() {
         "json" | "application/fhir+json" | "*/*" | "application/*" => FHIR_JSON,
         "application/json" | "text/json" => PLAIN_JSON,
+        "xml" | "application/fhir+xml" => FHIR_XML,
+        "application/xml" => PLAIN_XML,
+        "text/xml" => TEXT_XML,
         _ => return None,
     };
     (quality > 0).then_some((quality, found))
@@ -204,7 +235,7 @@ fn is_r5(version: &str) -> bool {
 fn not_acceptable() -> Failure {
     Failure::new(
         IssueKind::NotAcceptable,
-        "this server answers in JSON only: ask for application/fhir+json, in UTF-8 and of FHIR 5.0",
+        "this server answers in JSON and XML: ask for application/fhir+json or application/fhir+xml, in UTF-8 and of FHIR 5.0",
     )
 }
 
@@ -235,14 +266,27 @@ mod tests {
                 Some(FHIR_JSON),
             ),
             ("application/fhir+json; fhirVersion=4.0", None, None),
-            ("application/fhir+xml", None, None),
+            ("application/fhir+xml", None, Some(FHIR_XML)),
+            (
+                "application/fhir+json;q=0.1, application/fhir+xml;q=0.9",
+                None,
+                Some(FHIR_XML),
+            ),
+            ("text/xml", None, Some(TEXT_XML)),
             ("image/png", None, None),
             ("application/json;q=0", None, None),
             ("application/fhir+xml", Some("json"), Some(FHIR_JSON)),
             ("", Some("application/json"), Some(PLAIN_JSON)),
             ("", Some("application/fhir json"), Some(FHIR_JSON)),
-            ("", Some("xml"), None),
-            ("", Some("application/fhir+xml"), None),
+            ("", Some("xml"), Some(FHIR_XML)),
+            (
+                "application/fhir+json",
+                Some("application/fhir+xml"),
+                Some(FHIR_XML),
+            ),
+            ("", Some("text/xml"), Some(TEXT_XML)),
+            ("", Some("application/xml"), Some(PLAIN_XML)),
+            ("", Some("html"), None),
         ] {
             let mut headers = HeaderMap::new();
             if !accept.is_empty() {
@@ -299,7 +343,7 @@ mod tests {
             ("application/fhir+json; fhirVersion=5.0", None, true),
             ("application/fhir+json; fhirVersion=4.0", None, false),
             ("application/json; charset=latin1", None, false),
-            ("application/fhir+xml", None, false),
+            ("application/fhir+xml", None, true),
             ("text/plain", None, false),
             ("", None, false),
             (

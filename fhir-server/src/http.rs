@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::format::{self, Format};
+use crate::format::{self, Format, Syntax};
 use crate::gate::{Held, kept};
 use crate::reply::Reply;
 use crate::request::{Body, Request, Return, preferences};
@@ -136,7 +136,12 @@ async fn fhir(app: &App, request: axum::extract::Request) -> Response {
         .unwrap_or_else(|_| Err(not_in_time(within)));
     let reply = result.unwrap_or_else(|failure| {
         let mut reply = failure.reply();
-        reply.body = reply.body.map(|json| seen.format.write(json));
+        let body = reply.body.clone().map(|json| seen.format.write(json));
+        match body.transpose() {
+            Ok(body) => reply.body = body,
+            // An error that XML cannot say is told in JSON rather than not at all.
+            Err(_) => seen.format = Format::default(),
+        }
         reply
     });
     watch.done(seen.interaction, reply.status);
@@ -221,8 +226,7 @@ async fn interact(
     }
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
-    let mut reply = dispatch(app, request).await?.cut();
-    reply.body = reply.body.map(|json| seen.format.write(json));
+    let reply = as_asked(dispatch(app, request).await?, seen.format)?;
     seen.held = match held {
         // What was written is never told as refused: its answer takes the place of the request's body.
         Some(held) => Some(held),
@@ -241,7 +245,7 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
     let body_bytes = match &request.body {
         Body::None => 0,
-        Body::Bytes(bytes) => bytes.len(),
+        Body::Bytes(bytes) | Body::Xml(bytes) => bytes.len(),
         Body::Resource(tree) => json::text_bytes(tree),
     };
     let is_large = body_bytes >= LARGE_BODY_BYTES;
@@ -256,6 +260,21 @@ async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
             .block_on(work)
             .unwrap_or_else(|_| Err(not_in_time(within)))
     })
+}
+
+/// The answer as it is sent: as much of each resource, and in the format, as is asked for.
+fn as_asked(reply: Reply, format: Format) -> Result<Reply, Failure> {
+    let body_bytes = reply.body.as_ref().map_or(0, String::len);
+    let write = || {
+        let mut reply = reply.cut();
+        reply.body = reply.body.map(|json| format.write(json)).transpose()?;
+        Ok(reply)
+    };
+    let is_threaded = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
+    match body_bytes >= LARGE_BODY_BYTES && is_threaded {
+        true => tokio::task::block_in_place(write),
+        false => write(),
+    }
 }
 
 fn request(
@@ -345,12 +364,17 @@ async fn read_body(
         Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
         Ok(collected) => collected?,
     };
-    if !bytes.is_empty() {
-        // Without the header, too; but a body that is not there needs none.
-        format::check_content_type(headers, wanted)?;
-    }
+    // Without the header, too; but a body that is not there needs none.
+    let syntax = match bytes.is_empty() {
+        true => Syntax::Json,
+        false => format::check_content_type(headers, wanted)?,
+    };
     if !is_form {
-        return Ok((Body::Bytes(bytes), Some(held)));
+        let body = match syntax {
+            Syntax::Json => Body::Bytes(bytes),
+            Syntax::Xml => Body::Xml(bytes),
+        };
+        return Ok((body, Some(held)));
     }
     let form = std::str::from_utf8(&bytes)
         .map_err(|_| Failure::new(IssueKind::Syntax, "the form body is not UTF-8"))?;

@@ -31,3 +31,4 @@ pub mod subset;
 pub mod telemetry;
 pub mod url;
 pub mod write;
+pub mod xml;

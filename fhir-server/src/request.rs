@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::router::Route;
 use crate::subset::Subset;
 use crate::url::{self, Parameters};
+use crate::xml;
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
 use fhir_search::{Handling, Query, parse};
@@ -37,6 +38,8 @@ pub enum Body {
     None,
     /// Over HTTP: still text.
     Bytes(Bytes),
+    /// The same in XML.
+    Xml(Bytes),
     /// `Bundle.entry.resource`, or the body of a request of this process.
     Resource(Value),
 }
@@ -91,9 +94,10 @@ impl Request {
         match std::mem::replace(&mut self.body, Body::None) {
             Body::Resource(value) => Ok(value),
             Body::Bytes(bytes) if !bytes.is_empty() => Ok(json::parse(&bytes)?),
+            Body::Xml(bytes) => Ok(xml::read(&bytes)?),
             _ => Err(Failure::new(
                 IssueKind::Syntax,
-                "the body is empty; a resource in JSON is needed",
+                "the body is empty; a resource is needed",
             )),
         }
     }

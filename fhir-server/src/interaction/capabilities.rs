@@ -114,7 +114,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
         "software": { "name": "fhir-server", "version": env!("CARGO_PKG_VERSION") },
         "implementation": { "description": "FHIR R5 server with an HL7 v2 bridge", "url": base },
         "fhirVersion": "5.0.0",
-        "format": ["json", "application/fhir+json"],
+        "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "rest": [{
             "mode": "server",
             "resource": resources,

@@ -21,3 +21,4 @@ mod races;
 mod searching;
 mod site;
 mod upgrade;
+mod xml;
