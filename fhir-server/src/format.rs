@@ -151,11 +151,21 @@ pub fn without_format(parameters: Parameters) -> Parameters {
         .collect()
 }
 
-/// What a body is in; refuses one that is not in `wanted`, or in no syntax of FHIR where that is `None`.
+/// How resources are sent.
+pub const RESOURCE_TYPES: [&str; 6] = [
+    "application/fhir+json",
+    "application/fhir+xml",
+    "application/json",
+    "text/json",
+    "application/xml",
+    "text/xml",
+];
+
+/// What a body is in; refuses one that is in none of `wanted`.
 ///
 /// # Errors
 /// UnsupportedMediaType (415).
-pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<Syntax, Failure> {
+pub fn check_content_type(headers: &HeaderMap, wanted: &[&str]) -> Result<Syntax, Failure> {
     // A gzip body has been unpacked on its way here, and lost the header.
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -170,19 +180,8 @@ pub fn check_content_type(headers: &HeaderMap, wanted: Option<&str>) -> Result<S
         .unwrap_or("");
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let essence = essence.trim().to_ascii_lowercase();
-    let readable = match wanted {
-        Some(wanted) => essence == wanted,
-        None => matches!(
-            essence.as_str(),
-            "application/fhir+json"
-                | "application/json"
-                | "text/json"
-                | "application/fhir+xml"
-                | "application/xml"
-                | "text/xml"
-        ),
-    };
-    let expected = wanted.unwrap_or("application/fhir+json or application/fhir+xml");
+    let readable = wanted.contains(&essence.as_str());
+    let expected = wanted.first().unwrap_or(&"");
     let fits = parameters.split(';').all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
@@ -330,30 +329,54 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, FHIR_JSON.parse().unwrap());
             headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
-            assert_eq!(check_content_type(&headers, None).is_ok(), ok, "{encoding}");
+            assert_eq!(
+                check_content_type(&headers, &RESOURCE_TYPES).is_ok(),
+                ok,
+                "{encoding}"
+            );
         }
     }
 
     #[test]
     fn content_types() {
         for (text, wanted, ok) in [
-            ("application/fhir+json", None, true),
-            ("application/fhir+json; charset=UTF-8", None, true),
-            ("Application/JSON;charset=\"utf-8\"", None, true),
-            ("application/fhir+json; fhirVersion=5.0", None, true),
-            ("application/fhir+json; fhirVersion=4.0", None, false),
-            ("application/json; charset=latin1", None, false),
-            ("application/fhir+xml", None, true),
-            ("text/plain", None, false),
-            ("", None, false),
+            ("application/fhir+json", &RESOURCE_TYPES[..], true),
+            (
+                "application/fhir+json; charset=UTF-8",
+                &RESOURCE_TYPES[..],
+                true,
+            ),
+            (
+                "Application/JSON;charset=\"utf-8\"",
+                &RESOURCE_TYPES[..],
+                true,
+            ),
+            (
+                "application/fhir+json; fhirVersion=5.0",
+                &RESOURCE_TYPES[..],
+                true,
+            ),
+            (
+                "application/fhir+json; fhirVersion=4.0",
+                &RESOURCE_TYPES[..],
+                false,
+            ),
+            (
+                "application/json; charset=latin1",
+                &RESOURCE_TYPES[..],
+                false,
+            ),
+            ("application/fhir+xml", &RESOURCE_TYPES[..], true),
+            ("text/plain", &RESOURCE_TYPES[..], false),
+            ("", &RESOURCE_TYPES[..], false),
             (
                 "application/x-www-form-urlencoded",
-                Some("application/x-www-form-urlencoded"),
+                &["application/x-www-form-urlencoded"],
                 true,
             ),
             (
                 "application/json",
-                Some("application/x-www-form-urlencoded"),
+                &["application/x-www-form-urlencoded"],
                 false,
             ),
         ] {

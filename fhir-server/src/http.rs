@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, cors, health, telemetry};
+use crate::{base, cors, health, patch, telemetry};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
@@ -203,7 +203,7 @@ async fn interact(
     seen.interaction = found.route.interaction.label();
     seen.base = base::of(app, &headers)?;
     format?;
-    let takes_body = method == Method::POST || method == Method::PUT;
+    let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let body = match body {
         Sent::Text(body) => body,
         Sent::InProcess(tree) => {
@@ -353,7 +353,11 @@ async fn read_body(
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(too_long(limit));
     }
-    let wanted = is_form.then_some(FORM);
+    let wanted: &[&str] = match found.route.method {
+        _ if is_form => &[FORM],
+        Method::PATCH => &patch::CONTENT_TYPES,
+        _ => &format::RESOURCE_TYPES,
+    };
     if headers.contains_key(header::CONTENT_TYPE) {
         format::check_content_type(headers, wanted)?;
     }

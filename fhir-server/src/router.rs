@@ -2,7 +2,9 @@
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::interaction::{capabilities, create, delete, history, read, search, update, vread};
+use crate::interaction::{
+    capabilities, create, delete, history, patch, read, search, update, vread,
+};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::{bundle, url};
@@ -20,6 +22,8 @@ pub enum Interaction {
     Vread,
     Update,
     ConditionalUpdate,
+    Patch,
+    ConditionalPatch,
     Delete,
     ConditionalDelete,
     HistoryInstance,
@@ -39,7 +43,7 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 19] = [
+pub static ROUTES: [Route; 21] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::POST, "", Interaction::Bundle),
     route(Method::GET, "", Interaction::SearchSystem),
@@ -49,10 +53,12 @@ pub static ROUTES: [Route; 19] = [
     route(Method::GET, "{type}", Interaction::SearchType),
     route(Method::POST, "{type}/_search", Interaction::SearchType),
     route(Method::PUT, "{type}", Interaction::ConditionalUpdate),
+    route(Method::PATCH, "{type}", Interaction::ConditionalPatch),
     route(Method::DELETE, "{type}", Interaction::ConditionalDelete),
     route(Method::GET, "{type}/_history", Interaction::HistoryType),
     route(Method::GET, "{type}/{id}", Interaction::Read),
     route(Method::PUT, "{type}/{id}", Interaction::Update),
+    route(Method::PATCH, "{type}/{id}", Interaction::Patch),
     route(Method::DELETE, "{type}/{id}", Interaction::Delete),
     route(
         Method::GET,
@@ -93,6 +99,7 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         Interaction::Read => read::read(app, request).await,
         Interaction::Vread => vread::vread(app, request).await,
         Interaction::Update | Interaction::ConditionalUpdate => update::update(app, request).await,
+        Interaction::Patch | Interaction::ConditionalPatch => patch::patch(app, request).await,
         Interaction::Delete | Interaction::ConditionalDelete => delete::delete(app, request).await,
         Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => {
             history::history(app, request).await
@@ -111,6 +118,7 @@ impl Interaction {
             Interaction::Read => Some("read"),
             Interaction::Vread => Some("vread"),
             Interaction::Update => Some("update"),
+            Interaction::Patch => Some("patch"),
             Interaction::Delete => Some("delete"),
             Interaction::HistoryInstance => Some("history-instance"),
             Interaction::HistoryType => Some("history-type"),
@@ -121,6 +129,7 @@ impl Interaction {
             | Interaction::Capabilities
             | Interaction::Bundle
             | Interaction::ConditionalUpdate
+            | Interaction::ConditionalPatch
             | Interaction::ConditionalDelete => None,
         }
     }
@@ -140,6 +149,7 @@ impl Interaction {
             Interaction::SearchCompartment => "search-compartment",
             Interaction::Bundle => "batch-transaction",
             Interaction::ConditionalUpdate => "update-conditional",
+            Interaction::ConditionalPatch => "patch-conditional",
             Interaction::ConditionalDelete => "delete-conditional",
             _ => self.code().unwrap_or("other"),
         }

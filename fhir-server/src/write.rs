@@ -1,10 +1,12 @@
-//! The one road to a committed change: validate, then commit. Every write of every interaction ends here.
+//! The one road to a committed change: validate, then commit; a patch is validated where it is applied, in the commit. Every write of every interaction ends here.
 
 use crate::app::App;
 use crate::failure::{Failure, Refused};
-use fhir_model::{Issue, IssueKind};
-use fhir_storage::{Answer, Change, Outcome, Read};
+use fhir_definitions::Definitions;
+use fhir_model::{Issue, IssueKind, json};
+use fhir_storage::{Answer, Change, Outcome, Program, Read};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Validates all changes without holding a connection, then commits them together. Outcomes are in the order of the changes.
 ///
@@ -20,11 +22,14 @@ pub async fn commit(app: &App, changes: Vec<Change>) -> Result<Vec<Outcome>, Ref
 /// As [`commit`]; the index of a read counts on after the changes.
 pub async fn transact(
     app: &App,
-    changes: Vec<Change>,
+    mut changes: Vec<Change>,
     reads: &[Read],
 ) -> Result<(Vec<Outcome>, Vec<Answer>), Refused> {
     let definitions = app.store.definitions();
-    for (index, change) in changes.iter().enumerate() {
+    for (index, change) in changes.iter_mut().enumerate() {
+        if let Change::Patch { program, .. } = change {
+            *program = checked(program.clone(), definitions.clone());
+        }
         let Some(resource) = resource(change) else {
             continue;
         };
@@ -37,6 +42,19 @@ pub async fn transact(
         }
     }
     Ok(app.store.transact(changes, reads).await?)
+}
+
+/// A patch whose result is checked like any resource that is written; only the commit knows it.
+fn checked(program: Program, definitions: Arc<Definitions>) -> Program {
+    Program::new(move |current| {
+        let resource = program.apply(current)?;
+        json::check(&resource).map_err(|issue| vec![issue])?;
+        let issues = definitions.validate(&resource);
+        match issues.iter().any(Issue::is_error) {
+            true => Err(issues),
+            false => Ok(resource),
+        }
+    })
 }
 
 /// Commits a single change.
@@ -54,6 +72,6 @@ pub async fn commit_one(app: &App, change: Change) -> Result<Outcome, Failure> {
 fn resource(change: &Change) -> Option<&Value> {
     match change {
         Change::Create { resource, .. } | Change::Update { resource, .. } => Some(resource),
-        Change::Delete { .. } => None,
+        Change::Patch { .. } | Change::Delete { .. } => None,
     }
 }

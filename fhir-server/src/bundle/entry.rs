@@ -5,7 +5,7 @@
 use crate::app::App;
 use crate::failure::Failure;
 use crate::format;
-use crate::interaction::{create, delete, update};
+use crate::interaction::{create, delete, patch, update};
 use crate::reply::Reply;
 use crate::request::{Body, IF_NONE_EXIST, Request};
 use crate::router::{self, Interaction};
@@ -92,7 +92,10 @@ impl Entry {
         match self.request.route.interaction {
             Interaction::Delete | Interaction::ConditionalDelete => Turn::Delete,
             Interaction::Create => Turn::Create,
-            Interaction::Update | Interaction::ConditionalUpdate => Turn::Update,
+            Interaction::Update
+            | Interaction::ConditionalUpdate
+            | Interaction::Patch
+            | Interaction::ConditionalPatch => Turn::Update,
             _ => Turn::Read,
         }
     }
@@ -106,6 +109,9 @@ impl Entry {
         let change = match self.turn() {
             Turn::Delete => delete::change(app, &self.request),
             Turn::Create => create::change(app, &mut self.request, full_url),
+            Turn::Update if self.request.route.method == Method::PATCH => {
+                patch::change(app, &mut self.request)
+            }
             Turn::Update => update::change(app, &mut self.request, full_url),
             Turn::Read => return Ok(None),
         };

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::patch;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES};
@@ -115,6 +116,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
         "implementation": { "description": "FHIR R5 server with an HL7 v2 bridge", "url": base },
         "fhirVersion": "5.0.0",
         "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
+        "patchFormat": patch::FORMATS,
         "rest": [{
             "mode": "server",
             "resource": resources,
@@ -172,6 +174,7 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
         "conditionalCreate": has(Interaction::Create),
         "conditionalRead": "full-support",
         "conditionalUpdate": has(Interaction::ConditionalUpdate),
+        "conditionalPatch": has(Interaction::ConditionalPatch),
         "conditionalDelete": if has(Interaction::ConditionalDelete) { "single" } else { "not-supported" },
         "referencePolicy": ["literal", "local", "logical"],
         "searchInclude": includes,

@@ -183,7 +183,7 @@ async fn write_refusals() {
             ("POST Patient", "[]", "400"),
             ("POST Patient", "\"Patient\"", "400"),
             (
-                "POST Patient?name=x",
+                "POST Patient?nonsense=x",
                 r#"{"resourceType":"Patient"}"#,
                 "400",
             ),
@@ -321,7 +321,7 @@ async fn formats_methods_and_ids_of_requests() {
         ),
         ("OPTIONS Foo/f", "", "404"),
         ("PATCH metadata", "{}", "405 ; Allow: GET"),
-        ("PATCH Basic/f", "{}", "405 ; Allow: PUT"),
+        ("PATCH Basic/f/_history/1", "{}", "405 ; Allow: GET"),
         ("POST Basic/f", body, "405"),
         ("DELETE ", "", "405 ; Allow: POST"),
         ("PUT Basic", body, "400"),
@@ -371,6 +371,7 @@ async fn every_resource_type_is_there() {
                 "history-type",
                 "read",
                 "update",
+                "patch",
                 "delete",
                 "history-instance",
                 "vread"

@@ -16,6 +16,7 @@ mod listeners;
 mod mllp;
 mod model;
 mod overload;
+mod patches;
 mod process;
 mod races;
 mod searching;

@@ -5,6 +5,8 @@ use crate::search::{Page, SearchPage};
 use fhir_model::{Issue, ResourceKey};
 use fhir_search::Query;
 use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
 
 /// One change of a commit. Bodies are whole resources with resourceType; `id` and `meta.versionId`/`lastUpdated` in them are set by the commit.
 #[derive(Clone, Debug)]
@@ -22,11 +24,46 @@ pub enum Change {
         full_url: Option<String>,
         version: VersionMatch,
     },
+    /// `PATCH Type/id` or `PATCH Type?query` (a single match). What is not there is `NotFound`, what was deleted `Deleted`.
+    Patch {
+        target: Target,
+        program: Program,
+        version: VersionMatch,
+    },
     /// `DELETE Type/id` or `DELETE Type?query` (a single match). Deleting what is not there is a success.
     Delete {
         target: Target,
         version: VersionMatch,
     },
+}
+
+/// What makes a resource out of its current version, or says why not. Pure: it may be asked several times, of several versions, and the
+/// last answer is the one that is written.
+#[derive(Clone)]
+pub struct Program(Arc<Apply>);
+
+type Apply = dyn Fn(Value) -> Result<Value, Vec<Issue>> + Send + Sync;
+
+impl Program {
+    pub fn new(
+        apply: impl Fn(Value) -> Result<Value, Vec<Issue>> + Send + Sync + 'static,
+    ) -> Program {
+        Program(Arc::new(apply))
+    }
+
+    /// The resource, whole, as it becomes.
+    ///
+    /// # Errors
+    /// The program's own issues.
+    pub fn apply(&self, current: Value) -> Result<Value, Vec<Issue>> {
+        (self.0)(current)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Program")
+    }
 }
 
 /// Which resource.

@@ -10,6 +10,7 @@ mod commit_new;
 mod keys;
 mod links;
 mod lookup;
+mod patch;
 mod plan;
 mod prepare;
 mod references;
@@ -26,6 +27,7 @@ use fhir_definitions::Definitions;
 use fhir_model::IssueKind;
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -56,13 +58,15 @@ impl Store {
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
         let definitions = self.definitions();
-        let mut plan = Plan::new(&definitions, self.base(), changes)?;
+        let mut work = Work::new(&definitions, self.base(), changes)?;
         let mut contended = 0;
         let mut lost = 0;
         loop {
-            let attempt = self.attempt(&definitions, &plan, reads).await;
+            let attempt = self.attempt(&definitions, &work, reads).await;
             // Another one finds out whether this one was committed after all, or what is in the way.
-            plan.look_for_new = true;
+            if let Work::Planned(plan) = &mut work {
+                plan.look_for_new = true;
+            }
             match attempt {
                 Ok(done) => {
                     self.inner.disk_full.store(false, Ordering::Relaxed);
@@ -93,19 +97,28 @@ impl Store {
     async fn attempt(
         &self,
         definitions: &Definitions,
-        plan: &Plan,
+        work: &Work,
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
         let mut connection = Held::of(&self.inner.write_pool).await?;
         connection.work();
-        let done = match reads.is_empty() && plan.is_new() {
-            true => {
+        let done = match work {
+            Work::Planned(plan) if reads.is_empty() && plan.is_new() => {
                 let outcomes = self.commit_new(&mut connection, definitions, plan).await;
                 outcomes.map(|outcomes| (outcomes, Vec::new()))
             }
-            false => {
-                self.attempt_on(&mut connection, definitions, plan, reads)
+            Work::Planned(plan) => {
+                self.attempt_on(&mut connection, definitions, plan, &[], reads)
                     .await
+            }
+            Work::Patches(changes) => {
+                match self.planned(&mut connection, definitions, changes).await {
+                    Ok(plan) => {
+                        self.attempt_on(&mut connection, definitions, &plan, changes, reads)
+                            .await
+                    }
+                    Err(stop) => Err(stop),
+                }
             }
         };
         // Where a lock was not given in BEGIN, the transaction has begun, and the driver does not know that: dropping the connection ends it.
@@ -115,11 +128,13 @@ impl Store {
         done
     }
 
+    /// `patches`: what the plan was made from, where there are patches in it.
     async fn attempt_on(
         &self,
         connection: &mut Held,
         definitions: &Definitions,
         plan: &Plan,
+        patches: &[Change],
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
         let keys = &self.inner.keys;
@@ -135,6 +150,11 @@ impl Store {
         let ground = lookup::lock_rows(&mut transaction, definitions, resolved.rows(plan)).await?;
         self.check_epoch(&mut transaction, definitions, ground.epoch)
             .await?;
+        let renewed = match patches.is_empty() {
+            true => None,
+            false => patch::renewed(definitions, self.base(), plan, patches, &ground)?,
+        };
+        let plan = renewed.as_ref().unwrap_or(plan);
         let prepared = prepare::prepare(
             definitions,
             self.base(),
@@ -267,6 +287,27 @@ fn begin(plan: &Plan, statement_timeout_ms: u64) -> String {
 fn pause(attempt: u32) -> Duration {
     let spread = u64::from(uuid::Uuid::now_v7().as_u128() as u8);
     Duration::from_millis(u64::from(attempt) * (5 + spread / 16))
+}
+
+/// What is to be committed, thought through as far as that goes.
+enum Work {
+    Planned(Plan),
+    /// With patches among them: what they make depends on what is there.
+    Patches(Vec<Change>),
+}
+
+impl Work {
+    fn new(
+        definitions: &Definitions,
+        base: Option<&str>,
+        changes: Vec<Change>,
+    ) -> Result<Work, CommitError> {
+        let is_patch = |change: &Change| matches!(change, Change::Patch { .. });
+        match changes.iter().any(is_patch) {
+            true => Ok(Work::Patches(changes)),
+            false => Plan::new(definitions, base, changes, HashMap::new()).map(Work::Planned),
+        }
+    }
 }
 
 /// Why an attempt ended.

@@ -56,8 +56,10 @@ mod tests {
     use crate::store::Store;
     use crate::testing;
     use crate::write::Stop;
+    use crate::write::Work;
     use crate::write::plan::Plan;
     use serde_json::json;
+    use std::collections::HashMap;
     use std::sync::atomic::Ordering;
 
     fn plan(store: &Store) -> Plan {
@@ -72,7 +74,7 @@ mod tests {
             create("Observation", "1.50".parse().unwrap()),
             create("Basic", "1e3".parse().unwrap()),
         ];
-        Plan::new(&store.definitions(), None, changes).unwrap()
+        Plan::new(&store.definitions(), None, changes, HashMap::new()).unwrap()
     }
 
     fn said(outcomes: &[Outcome]) -> Vec<(Effect, i32, i64, &str)> {
@@ -91,7 +93,10 @@ mod tests {
         let store = testing::store().await;
         let plan = plan(&store);
         assert!(plan.is_new());
-        let Ok((outcomes, _)) = store.attempt(&store.definitions(), &plan, &[]).await else {
+        let Ok((outcomes, _)) = store
+            .attempt(&store.definitions(), &Work::Planned(plan), &[])
+            .await
+        else {
             panic!("nothing is in the way");
         };
         for outcome in &outcomes {
@@ -111,13 +116,15 @@ mod tests {
     #[tokio::test]
     async fn what_was_committed_before_its_connection_broke_is_found() {
         let store = testing::store().await;
-        let mut plan = plan(&store);
+        let mut work = Work::Planned(plan(&store));
         let definitions = store.definitions();
-        let Ok((first, _)) = store.attempt(&definitions, &plan, &[]).await else {
+        let Ok((first, _)) = store.attempt(&definitions, &work, &[]).await else {
             panic!("nothing is in the way");
         };
-        plan.look_for_new = true;
-        let Ok((again, _)) = store.attempt(&definitions, &plan, &[]).await else {
+        if let Work::Planned(plan) = &mut work {
+            plan.look_for_new = true;
+        }
+        let Ok((again, _)) = store.attempt(&definitions, &work, &[]).await else {
             panic!("it is there");
         };
         let parsed = |outcomes: &[Outcome]| -> Vec<_> {
@@ -141,7 +148,9 @@ mod tests {
         let store = testing::store().await;
         let plan = plan(&store);
         store.inner.epoch.fetch_add(1, Ordering::SeqCst);
-        let stopped = store.attempt(&store.definitions(), &plan, &[]).await;
+        let stopped = store
+            .attempt(&store.definitions(), &Work::Planned(plan), &[])
+            .await;
         assert!(matches!(stopped, Err(Stop::Contended)));
         let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM resource")
             .fetch_one(&store.inner.write_pool)

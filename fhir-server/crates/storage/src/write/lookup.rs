@@ -9,7 +9,7 @@ use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::matching::Candidate;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use std::collections::{HashMap, HashSet};
 
 /// Matches looked at per condition: one decides, two are too many, one more may turn out to be none. Besides those that the commit itself
@@ -148,6 +148,38 @@ impl Store {
             self.matches_itself(definitions, query, &found.key, text)
         });
         Ok(found)
+    }
+
+    /// The one match of a patch's condition.
+    pub(super) async fn only_match(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        query: &Query,
+    ) -> Result<ResourceKey, Error> {
+        let mut transaction = connection.begin().await?;
+        let settings = format!(
+            "SET LOCAL statement_timeout = {}",
+            self.inner.settings.statement_timeout_ms
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(settings))
+            .execute(&mut *transaction)
+            .await?;
+        let mut found = self
+            .matched(&mut transaction, definitions, query, FOUND_MAX)
+            .await?;
+        transaction.rollback().await?;
+        match (found.pop(), found.is_empty()) {
+            (Some(one), true) => Ok(one.key),
+            (None, _) => Err(refuse(
+                IssueKind::NotFound,
+                "the condition matches nothing, so there is nothing to patch",
+            )),
+            _ => Err(refuse(
+                IssueKind::MultipleMatches,
+                "the condition matches several resources",
+            )),
+        }
     }
 
     /// A second look, at the resource itself: a 64-bit hash in the index may agree by accident. What the resource alone cannot decide

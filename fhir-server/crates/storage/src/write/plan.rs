@@ -1,5 +1,6 @@
 //! The pure part of a commit, made before any connection is held: ids, checks, references within the commit, search documents, locks.
 
+use super::patch::Current;
 use super::references::{self, Rewriting};
 use crate::change::{Change, Target, VersionMatch};
 use crate::error::{CommitError, Error};
@@ -35,6 +36,8 @@ pub(super) struct Planned {
     pub identity: Identity,
     pub version: VersionMatch,
     pub full_url: Option<String>,
+    /// The version that it was made from, where it was a patch.
+    pub patched: Option<(ResourceKey, i32)>,
 }
 
 pub(super) enum Action {
@@ -64,14 +67,17 @@ pub(super) enum Identity {
 }
 
 impl Plan {
+    /// `currents`: of each patch what it is applied to.
     pub(super) fn new(
         definitions: &Definitions,
         base: Option<&str>,
         changes: Vec<Change>,
+        mut currents: HashMap<usize, Current>,
     ) -> Result<Plan, CommitError> {
         let mut planned = Vec::with_capacity(changes.len());
         for (index, change) in changes.into_iter().enumerate() {
-            planned.push(Planned::new(definitions, change).map_err(at(index))?);
+            let current = currents.remove(&index);
+            planned.push(Planned::new(definitions, change, current).map_err(at(index))?);
         }
         refuse_duplicates(&planned)?;
         let urls = references::full_urls(&planned);
@@ -137,6 +143,12 @@ impl Plan {
         !self.look_for_new && self.conditional.is_empty() && self.changes.iter().all(is_new)
     }
 
+    /// Whether who is written depends on nothing that the database says.
+    pub(super) fn is_by_ids(&self) -> bool {
+        let by_id = |change: &Planned| matches!(change.identity, Identity::Id(_));
+        self.conditional.is_empty() && self.changes.iter().all(by_id)
+    }
+
     /// How many resources that are there the commit may change or delete.
     pub(super) fn replaced_max(&self) -> usize {
         let creates =
@@ -166,7 +178,14 @@ impl Plan {
 }
 
 impl Planned {
-    fn new(definitions: &Definitions, change: Change) -> Result<Planned, Error> {
+    fn new(
+        definitions: &Definitions,
+        change: Change,
+        current: Option<Current>,
+    ) -> Result<Planned, Error> {
+        let patched = current
+            .as_ref()
+            .map(|current| (current.key.clone(), current.version));
         let (target, resource, create, version, full_url) = match change {
             Change::Create {
                 target,
@@ -179,6 +198,17 @@ impl Planned {
                 full_url,
                 version,
             } => (target, Some(resource), false, version, full_url),
+            Change::Patch {
+                target,
+                program,
+                version,
+            } => {
+                let current = current.ok_or_else(|| {
+                    refuse(IssueKind::NotFound, "there is no such resource to patch")
+                })?;
+                let resource = program.apply(current.resource()?).map_err(Error::Refused)?;
+                (target, Some(resource), false, version, None)
+            }
             Change::Delete { target, version } => (target, None, false, version, None),
         };
         let (resource_type, identity) = match target {
@@ -237,6 +267,7 @@ impl Planned {
             identity,
             version,
             full_url,
+            patched,
         })
     }
 

@@ -39,6 +39,15 @@ pub(super) fn prepare(
             return Err(Stop::Contended);
         }
     }
+    // And what a patch was applied to must be what it replaces.
+    for (change, key) in plan.changes.iter().zip(&resolved.keys) {
+        if let Some((patched, version)) = &change.patched
+            && (key.as_ref() != Some(patched)
+                || ground.rows.get(patched).map(|row| row.version) != Some(*version))
+        {
+            return Err(Stop::Contended);
+        }
+    }
     // Every row of the commit has its key before any reference is encoded.
     targets.extend(ground.rows.iter().map(|(key, row)| (key.clone(), row.pk)));
     let mut unnumbered: Vec<(i16, &ResourceKey)> = Vec::new();

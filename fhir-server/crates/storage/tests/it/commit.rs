@@ -1,7 +1,7 @@
 //! What each change comes to.
 
 use crate::requests::*;
-use fhir_model::IssueKind;
+use fhir_model::{Issue, IssueKind};
 use fhir_storage::{
     Answer, Change, CommitError, Effect, Error, HistoryQuery, Outcome, Page, Read, Scope, Store,
     Version,
@@ -36,6 +36,100 @@ async fn body(store: &Store, at: &str) -> Value {
 }
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
+
+#[tokio::test]
+async fn patches() {
+    let store = testing::store().await;
+    let s = &store;
+    let gender = |code: &'static str| {
+        move |mut resource: Value| {
+            resource["gender"] = code.into();
+            Ok(resource)
+        }
+    };
+    let unwilling = |_: Value| Err(vec![Issue::error(IssueKind::BusinessRule, "no")]);
+    let by = |condition: &str, code| patch_matching(s, "Patient", condition, gender(code));
+    let a = r#"{"resourceType":"Patient","identifier":[{"value":"1"}],"multipleBirthInteger":1.0}"#;
+    let b = r#"{"resourceType":"Patient","identifier":[{"value":"2"}]}"#;
+    let steps: Vec<Step> = vec![
+        (
+            patch("Patient/a", Any, gender("male")),
+            Err(IssueKind::NotFound),
+        ),
+        (by("identifier=1", "male"), Err(IssueKind::NotFound)),
+        (put("Patient/a", Any, a), Ok((Effect::Created, 1))),
+        (
+            patch("Patient/a", Any, gender("male")),
+            Ok((Effect::Updated, 2)),
+        ),
+        (
+            patch("Patient/a", Any, gender("male")),
+            Ok((Effect::Unchanged, 2)),
+        ),
+        // Whether it applies is not even asked.
+        (
+            patch("Patient/a", Is(1), unwilling),
+            Err(IssueKind::VersionConflict),
+        ),
+        (
+            patch("Patient/a", Is(2), unwilling),
+            Err(IssueKind::BusinessRule),
+        ),
+        (
+            patch("Patient/a", Is(2), gender("other")),
+            Ok((Effect::Updated, 3)),
+        ),
+        (
+            patch("Patient/a", Absent, gender("male")),
+            Err(IssueKind::VersionConflict),
+        ),
+        (by("identifier=1", "female"), Ok((Effect::Updated, 4))),
+        (put("Patient/b", Any, b), Ok((Effect::Created, 1))),
+        (
+            by("identifier=1,2", "male"),
+            Err(IssueKind::MultipleMatches),
+        ),
+        (delete("Patient/b", Any), Ok((Effect::Deleted, 2))),
+        (
+            patch("Patient/b", Any, gender("male")),
+            Err(IssueKind::Deleted),
+        ),
+        (by("identifier=2", "male"), Err(IssueKind::NotFound)),
+        (by("identifier=1,2", "unknown"), Ok((Effect::Updated, 5))),
+    ];
+    for (index, (change, expect)) in steps.into_iter().enumerate() {
+        let found = one(s, change).await;
+        let found = found.map(|outcome| (outcome.effect, outcome.version));
+        assert_eq!(found, expect, "step {index}");
+    }
+    let now = body(s, "Patient/a").await;
+    assert_eq!(now["gender"], "unknown");
+    assert_eq!(now["id"], "a");
+    assert_eq!(now["multipleBirthInteger"].to_string(), "1.0");
+    // In a commit with others: references between them, no resource twice, all or nothing.
+    let link = |mut resource: Value| {
+        resource["link"] = json(r#"[{"type":"seealso","other":{"reference":"urn:uuid:1"}}]"#);
+        Ok(resource)
+    };
+    let outcomes = s.commit(vec![
+        post_as("urn:uuid:1", r#"{"resourceType":"Patient"}"#),
+        patch("Patient/a", Any, link),
+    ]);
+    let outcomes = outcomes.await.unwrap();
+    let now = body(s, "Patient/a").await;
+    let reference = now["link"][0]["other"]["reference"].as_str().unwrap();
+    assert_eq!(reference, outcomes[0].key.as_ref().unwrap().to_string());
+    let found = s.commit(vec![by("identifier=1", "male"), put("Patient/a", Any, a)]);
+    let refused = refusal(found.await.unwrap_err());
+    assert_eq!(refused.1, IssueKind::Duplicate);
+    let found = s.commit(vec![
+        put("Patient/d", Any, b),
+        patch("Patient/a", Any, unwilling),
+    ]);
+    let refused = refusal(found.await.unwrap_err());
+    assert_eq!(refused, (Some(1), IssueKind::BusinessRule));
+    assert!(s.read(&key("Patient/d")).await.unwrap().is_none());
+}
 
 #[tokio::test]
 async fn effects_by_id() {

@@ -81,6 +81,50 @@ async fn no_lost_update() {
     assert_eq!(last.version, 81);
 }
 
+/// Everyone counts up by a patch, by id and by condition: each is done, and on what the one before left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_lost_patch() {
+    let store = testing::store().await;
+    let first = r#"{"resourceType":"Patient","multipleBirthInteger":0,"identifier":[{"system":"http://a","value":"1"}]}"#;
+    store
+        .commit(vec![put("Patient/c", Any, first)])
+        .await
+        .unwrap();
+    let count_up = |mut resource: serde_json::Value| {
+        let count = resource["multipleBirthInteger"].as_i64().unwrap();
+        resource["multipleBirthInteger"] = (count + 1).into();
+        Ok(resource)
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..64 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let patched = match task % 8 {
+                0 => patch_matching(&store, "Patient", "identifier=http://a|1", count_up),
+                _ => patch("Patient/c", Any, count_up),
+            };
+            let changes = match task % 3 {
+                0 => vec![post(r#"{"resourceType":"Basic"}"#), patched],
+                _ => vec![patched],
+            };
+            store.commit(changes).await.map(drop)
+        });
+    }
+    let mut done = 0;
+    for result in tasks.join_all().await {
+        match result {
+            Ok(()) => done += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let Some(Version::Present(last)) = store.read(&key("Patient/c")).await.unwrap() else {
+        panic!("it is there")
+    };
+    assert_eq!(json(&last.body)["multipleBirthInteger"], done);
+    assert_eq!(last.version, done + 1);
+    assert_eq!(testing::deadlocks(&store).await, 0);
+}
+
 /// Commits of several resources in any order, with references across: they may wait, but none fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_deadlock() {

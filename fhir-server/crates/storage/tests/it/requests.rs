@@ -1,9 +1,9 @@
 //! Changes in the words of the REST interface, for tests.
 
-use fhir_model::ResourceKey;
+use fhir_model::{Issue, ResourceKey};
 use fhir_search::Query;
 use fhir_search::parse::{Context, Handling, parse};
-use fhir_storage::{Change, Store, Target, VersionMatch};
+use fhir_storage::{Change, Program, Store, Target, VersionMatch};
 use serde_json::Value;
 
 pub fn json(text: &str) -> Value {
@@ -122,4 +122,31 @@ pub fn query(store: &Store, resource_type: &str, parameters: &str) -> Query {
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     parse(&context, &[resource_type], &pairs).unwrap()
+}
+
+/// `PATCH Type/id`.
+pub fn patch(
+    at: &str,
+    version: VersionMatch,
+    program: impl Fn(Value) -> Result<Value, Vec<Issue>> + Send + Sync + 'static,
+) -> Change {
+    Change::Patch {
+        target: Target::Id(key(at)),
+        program: Program::new(program),
+        version,
+    }
+}
+
+/// `PATCH Type?condition`.
+pub fn patch_matching(
+    store: &Store,
+    resource_type: &str,
+    condition: &str,
+    program: impl Fn(Value) -> Result<Value, Vec<Issue>> + Send + Sync + 'static,
+) -> Change {
+    Change::Patch {
+        target: matching(store, resource_type, condition, None),
+        program: Program::new(program),
+        version: VersionMatch::Any,
+    }
 }

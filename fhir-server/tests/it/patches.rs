@@ -1,0 +1,105 @@
+//! PATCH by id and by condition, alone and in bundles.
+
+use crate::site::shared;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+const JSON_PATCH: &str = "Content-Type: application/json-patch+json";
+
+fn patient(id: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Patient","id":"{id}","identifier":[{{"system":"urn:patch","value":"{id}"}}],"active":true,"extension":[{{"url":"http://x","valueDecimal":1.50}}]}}"#
+    )
+}
+
+const INACTIVE: &str = r#"[{"op":"replace","path":"/active","value":false}]"#;
+
+#[tokio::test]
+async fn by_id() {
+    let site = shared();
+    let patch = |id: &str| format!("PATCH Patient/{id}\n{JSON_PATCH}");
+    site.table(&[
+        (&patch("patch-1"), INACTIVE, "404 ; /issue/0/code = not-found"),
+        ("PUT Patient/patch-1", &patient("patch-1"), "201"),
+        (&patch("patch-1"), INACTIVE, "200 ; ETag: W/\"2\" ; /active = false ; /meta/versionId = \"2\" ; ~1.50"),
+        (&patch("patch-1"), INACTIVE, "200 ; ETag: W/\"2\""),
+        (&format!("{}\nPrefer: return=minimal", patch("patch-1")), r#"[{"op":"remove","path":"/active"}]"#, "200 ; ETag: W/\"3\" ; empty"),
+        (&format!("{}\nIf-Match: W/\"2\"", patch("patch-1")), INACTIVE, "412"),
+        (&format!("{}\nIf-Match: W/\"3\"", patch("patch-1")), r#"[{"op":"add","path":"/active","value":true}]"#, "200 ; ETag: W/\"4\""),
+        // It does not apply, or what it makes is no Patient.
+        (&patch("patch-1"), r#"[{"op":"test","path":"/active","value":false},{"op":"remove","path":"/identifier"}]"#, "422 ; /issue/0/code = business-rule"),
+        (&patch("patch-1"), r#"[{"op":"add","path":"/nonsense","value":1}]"#, "422 ; /issue/0/expression/0 = Patient.nonsense"),
+        (&patch("patch-1"), r#"[{"op":"add","path":"/birthDate","value":"soon"}]"#, "422"),
+        (&patch("patch-1"), r#"[{"op":"replace","path":"/id","value":"other"}]"#, "422"),
+        (&patch("patch-1"), r#"[{"op":"replace","path":"/resourceType","value":"Basic"}]"#, "422"),
+        // It is no patch.
+        (&patch("patch-1"), "{}", "400"),
+        (&patch("patch-1"), "[", "400"),
+        (&patch("patch-1"), "", "400"),
+        (&patch("patch-1"), r#"[{"op":"change","path":"/active"}]"#, "400"),
+        ("PATCH Patient/patch-1\nContent-Type: application/json", INACTIVE, "200 ; /active = false"),
+        ("PATCH Patient/patch-1\nContent-Type: application/json", "{}", "415"),
+        ("PATCH Patient/patch-1\nContent-Type: text/plain", INACTIVE, "415"),
+        ("GET Patient/patch-1", "", "200 ; /meta/versionId = \"5\" ; /active = false ; ~1.50"),
+        ("GET Patient/patch-1/_history", "", "200 ; /total = 5 ; /entry/0/request/method = PUT"),
+        ("DELETE Patient/patch-1", "", "204"),
+        (&patch("patch-1"), INACTIVE, "410"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn by_condition() {
+    let site = shared();
+    let patch = |value: &str| format!("PATCH Patient?identifier=urn:patch|{value}\n{JSON_PATCH}");
+    site.table(&[
+        (&patch("patch-2"), INACTIVE, "404"),
+        ("PUT Patient/patch-2", &patient("patch-2"), "201"),
+        (
+            &patch("patch-2"),
+            INACTIVE,
+            "200 ; /id = patch-2 ; /active = false",
+        ),
+        (&patch("patch-2,patch-3"), INACTIVE, "200"),
+        ("PUT Patient/patch-3", &patient("patch-3"), "201"),
+        (
+            &patch("patch-2,patch-3"),
+            INACTIVE,
+            "412 ; /issue/0/code = multiple-matches",
+        ),
+        (
+            &format!("PATCH Patient?nonsense=1\n{JSON_PATCH}"),
+            INACTIVE,
+            "400",
+        ),
+        (&format!("PATCH Patient\n{JSON_PATCH}"), INACTIVE, "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn in_bundles() {
+    let site = shared();
+    let binary = |patch: &str| json!({"resourceType": "Binary", "contentType": "application/json-patch+json", "data": STANDARD.encode(patch)});
+    let bundle = |kind: &str, url: &str, patch: &str| {
+        json!({"resourceType": "Bundle", "type": kind, "entry": [
+            {"resource": {"resourceType": "Basic", "code": {"text": "beside"}}, "request": {"method": "POST", "url": "Basic"}},
+            {"resource": binary(patch), "request": {"method": "PATCH", "url": url}},
+            {"request": {"method": "GET", "url": "Patient/patch-4"}},
+        ]})
+        .to_string()
+    };
+    let by_condition = "Patient?identifier=urn:patch|patch-4";
+    let wrong = r#"[{"op":"remove","path":"/birthDate"}]"#;
+    let active = r#"[{"op":"replace","path":"/active","value":true}]"#;
+    site.table(&[
+        ("PUT Patient/patch-4", &patient("patch-4"), "201"),
+        ("POST ", &bundle("transaction", "Patient/patch-4", INACTIVE), "200 ; /entry/1/response/etag = W/\"2\" ; /entry/2/resource/active = false"),
+        ("POST ", &bundle("transaction", by_condition, active), "200 ; /entry/1/response/etag = W/\"3\" ; /entry/2/resource/active = true"),
+        ("POST ", &bundle("transaction", "Patient/patch-4", wrong), "422 ; /issue/0/expression/0 = Bundle.entry[1]"),
+        ("POST ", &bundle("batch", "Patient/patch-4", wrong), "200 ; /entry/1/response/status = 422 Unprocessable Entity ; /entry/2/resource/active = true"),
+        ("POST ", &bundle("batch", by_condition, INACTIVE), "200 ; /entry/0/response/status = 201 Created ; /entry/2/resource/active = false"),
+    ])
+    .await;
+}
