@@ -1,10 +1,12 @@
-//! `POST [base]/[type]` (<https://hl7.org/fhir/R5/http.html#create>), conditional with `If-None-Exist`.
+//! `POST [base]/[type]` (<https://hl7.org/fhir/R5/http.html#create>), conditional with `If-None-Exist`, or with the condition in the URL as
+//! some clients send it.
 
 use crate::app::App;
 use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::write;
+use fhir_model::IssueKind;
 use fhir_storage::{Change, Target};
 
 pub async fn create(app: &App, mut request: Request) -> Result<Reply, Failure> {
@@ -22,10 +24,19 @@ pub fn change(
     request: &mut Request,
     full_url: Option<String>,
 ) -> Result<Change, Failure> {
-    request.refuse_parameters()?;
+    let in_url = (!request.parameters.is_empty()).then(|| request.parameters.clone());
     let resource = request.take_resource()?;
     let resource_type = request.resource_type.clone();
-    let target = match request.if_none_exist()? {
+    let condition = match (request.if_none_exist()?, in_url) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::new(
+                IssueKind::Syntax,
+                "If-None-Exist and search parameters in the URL exclude each other",
+            ));
+        }
+        (in_header, in_url) => in_header.or(in_url),
+    };
+    let target = match condition {
         None => Target::New { resource_type },
         Some(parameters) => Target::Match {
             resource_type,

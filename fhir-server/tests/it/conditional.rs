@@ -83,6 +83,33 @@ async fn create() {
 }
 
 #[tokio::test]
+async fn create_by_criteria_in_the_url() {
+    let site = shared();
+    let post = "POST Patient?identifier=urn:c|url-1";
+    let first = site.check(post, &patient("url-1", ""), "201").await;
+    let again = site.check(post, &patient("url-1", ""), "200").await;
+    assert_eq!(id_of(&first), id_of(&again));
+    site.table(&[
+        (
+            &format!("{post}\nIf-None-Exist: identifier=urn:c|url-1"),
+            &patient("url-1", ""),
+            "400",
+        ),
+        (
+            "POST Patient?nonsense=1\nPrefer: handling=lenient",
+            &patient("url-2", ""),
+            "400",
+        ),
+        (
+            "GET Patient?identifier=urn:c|url-1,urn:c|url-2",
+            "",
+            "200 ; /total = 1",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn update() {
     let site = shared();
     let query = |identifier: &str| format!("PUT Patient?identifier=urn:c|{identifier}");
