@@ -57,7 +57,7 @@ definitions: packages
 
 # Without a Maven repository the tests that need the packages say that they were skipped.
 packages:
-	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip python3
+	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip python3 xmllint:libxml2-utils
 	-scripts/fetch-fhir-packages.sh examples
 
 clients:

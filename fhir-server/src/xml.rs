@@ -1,6 +1,6 @@
 //! FHIR's XML (<https://hl7.org/fhir/R5/xml.html>): at the edge only; inside, a resource is the JSON that is stored.
 //!
-//! [`mod@write`] hands JSON to fhirbolt, which knows names and order, behind guards for what it would lose. [`mod@read`] is our own walk over
+//! `write` hands JSON to fhirbolt, which knows names and order, behind guards for what it would lose. `read` is our own walk over
 //! quick-xml, for the order of elements, the narrative byte by byte, and a place and a limit for each refusal.
 
 mod read;
