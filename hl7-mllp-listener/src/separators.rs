@@ -34,7 +34,8 @@ impl Separators {
     pub(crate) fn from_header(line: &[u8]) -> Option<Separators> {
         let field = *line.get(3)?;
         let encoding = line[4..].split(|byte| *byte == field).next()?;
-        if encoding.is_empty() || encoding.len() > 5 {
+        // Control characters are line ends and gaps to whoever reads the answer, which is written with the same ones.
+        if encoding.is_empty() || encoding.len() > 5 || encoding.iter().any(u8::is_ascii_control) {
             return None;
         }
         let role = |i: usize| encoding.get(i).copied().unwrap_or(0);
@@ -104,5 +105,6 @@ mod tests {
         check("MSHA^~\\&A", None);
         check("MSH ^~\\& A", None);
         check("MSH|^a\\&|A", None);
+        check("MSH|^\0\0\0\0|A", None);
     }
 }
