@@ -57,12 +57,11 @@ pub fn refusal(app: Arc<App>) -> Router {
     Router::new().fallback(refuse).with_state(app)
 }
 
-/// Marks a request of the embedded listener: it has taken its turn there ([`ConnectionSettings::max_messages_in_work`]), and a message
-/// that was accepted for work is not refused here because others ask for too much.
+/// The body of a request of the embedded listener, which was never text. It has taken its turn there
+/// ([`ConnectionSettings::max_messages_in_work`]), and a message that was accepted for work is not refused here because others ask for
+/// too much.
 ///
 /// [`ConnectionSettings::max_messages_in_work`]: hl7_mllp_listener::settings::ConnectionSettings::max_messages_in_work
-///
-/// Holds the body, which was never text.
 #[derive(Clone, Debug)]
 pub struct InProcess(pub Value);
 

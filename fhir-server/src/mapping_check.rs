@@ -139,16 +139,8 @@ fn find<'d>(structure: &'d Structure, name: &str) -> Option<(&'d Element, Option
     if let Some(element) = structure.element(name) {
         return Some((element, None));
     }
-    let choices = structure.elements.iter().filter(|element| element.choice);
-    choices
-        .filter_map(|element| Some((element, name.strip_prefix(element.name)?)))
-        .find_map(|(element, suffix)| {
-            let own = element
-                .types
-                .iter()
-                .find(|own| capitalized(own.name) == suffix)?;
-            Some((element, Some(own.name)))
-        })
+    let (at, chosen) = structure.member(name)?;
+    Some((&structure.elements[at], Some(chosen)))
 }
 
 fn is_written(
@@ -208,12 +200,6 @@ fn renamed(name: &str) -> &str {
         "ObservationReferenceRange" => "Observation.referenceRange",
         name => name,
     }
-}
-
-fn capitalized(name: &str) -> String {
-    let mut letters = name.chars();
-    let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::xml;
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
 use fhir_search::{Handling, Query, parse};
-use fhir_storage::VersionMatch;
+use fhir_storage::{Target, VersionMatch};
 use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
 
@@ -198,6 +198,23 @@ impl Request {
             )),
             false => Ok(query),
         }
+    }
+
+    /// What the URL names of its type: the one with this id, or, without one, the one that the parameters match. `body_id`: of an
+    /// update's body, for a resource that is created because nothing matches.
+    ///
+    /// # Errors
+    /// As [`Request::condition`]; SearchParameter (400) for parameters beside an id.
+    pub fn target(&self, app: &App, body_id: Option<&str>) -> Result<Target, Failure> {
+        if !self.id.is_empty() {
+            self.refuse_parameters()?;
+            return Ok(Target::Id(self.key()));
+        }
+        Ok(Target::Match {
+            resource_type: self.resource_type.clone(),
+            query: self.condition(app, &self.parameters)?,
+            id: body_id.map(str::to_string),
+        })
     }
 
     /// `If-None-Exist` as parameters; the bare query, or with `Type?` or `?` before it; percent-encoded as a whole, too.

@@ -176,13 +176,10 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The element that a JSON name stands for, and its type: `birthDate`, `_birthDate`, `valueQuantity`.
-fn member<'a>(structure: &'a Structure, name: &str) -> Option<(&'a Element, &'a str)> {
-    let name = name.strip_prefix('_').unwrap_or(name);
-    structure
-        .elements
-        .iter()
-        .find_map(|element| Some((element, element.type_of(name)?)))
+/// The element that a JSON name stands for, and its type; `_birthDate` is a part of `birthDate`.
+fn member<'a>(structure: &'a Structure, name: &str) -> Option<(&'a Element, &'static str)> {
+    let (at, type_name) = structure.member(name.strip_prefix('_').unwrap_or(name))?;
+    Some((&structure.elements[at], type_name))
 }
 
 fn tag(resource: &mut Map<String, Value>) {

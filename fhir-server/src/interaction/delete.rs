@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::write;
-use fhir_storage::{Change, Target};
+use fhir_storage::Change;
 
 pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
     let change = change(app, &request)?;
@@ -19,15 +19,6 @@ pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
 /// A condition that is empty or cannot be understood.
 pub fn change(app: &App, request: &Request) -> Result<Change, Failure> {
     let version = request.version_match()?;
-    let target = if request.id.is_empty() {
-        Target::Match {
-            resource_type: request.resource_type.clone(),
-            query: request.condition(app, &request.parameters)?,
-            id: None,
-        }
-    } else {
-        request.refuse_parameters()?;
-        Target::Id(request.key())
-    };
+    let target = request.target(app, None)?;
     Ok(Change::Delete { target, version })
 }

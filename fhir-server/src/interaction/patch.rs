@@ -6,7 +6,7 @@ use crate::patch::Patch;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::write;
-use fhir_storage::{Change, Target};
+use fhir_storage::Change;
 
 pub async fn patch(app: &App, mut request: Request) -> Result<Reply, Failure> {
     let change = change(app, &mut request)?;
@@ -21,16 +21,7 @@ pub async fn patch(app: &App, mut request: Request) -> Result<Reply, Failure> {
 pub fn change(app: &App, request: &mut Request) -> Result<Change, Failure> {
     let version = request.version_match()?;
     let patch = Patch::read(request)?;
-    let target = if request.id.is_empty() {
-        Target::Match {
-            resource_type: request.resource_type.clone(),
-            query: request.condition(app, &request.parameters)?,
-            id: None,
-        }
-    } else {
-        request.refuse_parameters()?;
-        Target::Id(request.key())
-    };
+    let target = request.target(app, None)?;
     Ok(Change::Patch {
         target,
         program: patch.program(),

@@ -6,7 +6,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::{subset, write};
 use fhir_model::{Issue, IssueKind, is_id};
-use fhir_storage::{Change, Target};
+use fhir_storage::Change;
 use serde_json::Value;
 
 pub async fn update(app: &App, mut request: Request) -> Result<Reply, Failure> {
@@ -28,22 +28,13 @@ pub fn change(
     let resource = request.take_resource()?;
     subset::refuse_part(&resource)?;
     let id = body_id(&resource)?;
-    let target = if request.id.is_empty() {
-        Target::Match {
-            resource_type: request.resource_type.clone(),
-            query: request.condition(app, &request.parameters)?,
-            id: id.map(str::to_string),
-        }
-    } else {
-        request.refuse_parameters()?;
-        if id != Some(&request.id) {
-            let reason = "the body must have the id that the URL has";
-            return Err(Issue::error(IssueKind::Syntax, reason)
-                .at(format!("{}.id", request.resource_type))
-                .into());
-        }
-        Target::Id(request.key())
-    };
+    let target = request.target(app, id)?;
+    if !request.id.is_empty() && id != Some(&request.id) {
+        let reason = "the body must have the id that the URL has";
+        return Err(Issue::error(IssueKind::Syntax, reason)
+            .at(format!("{}.id", request.resource_type))
+            .into());
+    }
     Ok(Change::Update {
         target,
         resource,

@@ -99,19 +99,17 @@ impl<'a> Walk<'a> {
     fn next(&mut self, ends: Ends) -> Result<Next, Issue> {
         loop {
             let offset = self.reader.buffer_position() as usize;
-            let (resolved, event) = self
-                .reader
-                .read_resolved_event()
-                .map_err(|_| Issue::error(IssueKind::Syntax, "not well-formed XML"))
-                .map(|(resolved, event)| {
-                    let namespace = match resolved {
-                        ResolveResult::Bound(namespace) => Some(namespace.0.to_vec()),
-                        _ => None,
-                    };
-                    (namespace, event.into_owned())
-                })
-                .map_err(|_| ())
-                .map_or_else(|()| Err(self.syntax()), Ok)?;
+            // Owned, so that the reader can be asked again where it went wrong.
+            let read = self.reader.read_resolved_event().map(|(resolved, event)| {
+                let namespace = match resolved {
+                    ResolveResult::Bound(namespace) => Some(namespace.0.to_vec()),
+                    _ => None,
+                };
+                (namespace, event.into_owned())
+            });
+            let Ok((resolved, event)) = read else {
+                return Err(self.syntax());
+            };
             match event {
                 Event::Start(start) => {
                     return self.tag(resolved, &start, true, offset).map(Next::Child);
@@ -178,20 +176,19 @@ impl<'a> Walk<'a> {
                 name if name == b"xmlns" || name.contains(&b':') => {}
                 _ => {
                     let reason = "an attribute that FHIR has not";
-                    return Err(self
-                        .refuse(IssueKind::Structure, reason)
-                        .at(self.below(&tag.name)));
+                    return Err(self.refuse_child(&tag.name, reason));
                 }
             }
         }
         Ok(tag)
     }
 
-    fn below(&self, name: &str) -> String {
-        match self.place.is_empty() {
+    fn refuse_child(&self, name: &str, reason: &str) -> Issue {
+        let place = match self.place.is_empty() {
             true => name.to_owned(),
             false => format!("{}.{name}", self.place.join(".")),
-        }
+        };
+        Issue::error(IssueKind::Structure, reason).at(place)
     }
 
     /// The one resource that stands here: as document, in `contained`, in an entry.
@@ -238,24 +235,16 @@ impl<'a> Walk<'a> {
             return Err(self.refuse(IssueKind::TooCostly, &reason));
         }
         let is_resource = structure.kind == Kind::Resource;
-        if tag.value.is_some() || is_resource && tag.id.is_some() {
-            return Err(self.refuse(
-                IssueKind::Structure,
-                "an attribute that this element has not",
-            ));
+        if tag.value.is_some()
+            || is_resource && tag.id.is_some()
+            || structure.name != "Extension" && tag.url.is_some()
+        {
+            let reason = "an attribute that this element has not";
+            return Err(self.refuse(IssueKind::Structure, reason));
         }
         for (name, value) in [("id", tag.id), ("url", tag.url)] {
-            match value {
-                None => {}
-                Some(_) if name == "url" && structure.name != "Extension" => {
-                    return Err(self.refuse(
-                        IssueKind::Structure,
-                        "an attribute that this element has not",
-                    ));
-                }
-                Some(value) => {
-                    members.insert(name.to_owned(), Value::from(value));
-                }
+            if let Some(value) = value {
+                members.insert(name.to_owned(), Value::from(value));
             }
         }
         match tag.has_content {
@@ -275,16 +264,12 @@ impl<'a> Walk<'a> {
         while let Next::Child(child) = self.next(Ends::Element)? {
             let Some((position, type_name)) = position(structure, &child.name) else {
                 let reason = "an element that R5 does not have here";
-                return Err(self
-                    .refuse(IssueKind::Structure, reason)
-                    .at(self.below(&child.name)));
+                return Err(self.refuse_child(&child.name, reason));
             };
             let element = &structure.elements[position];
             if position < last {
                 let reason = "elements are not in the order of the specification";
-                return Err(self
-                    .refuse(IssueKind::Structure, reason)
-                    .at(self.below(&child.name)));
+                return Err(self.refuse_child(&child.name, reason));
             }
             last = position;
             let again = current
@@ -297,9 +282,7 @@ impl<'a> Walk<'a> {
                         .is_some_and(|found| found.name != child.name))
             {
                 let reason = "an element that may be there once only";
-                return Err(self
-                    .refuse(IssueKind::Structure, reason)
-                    .at(self.below(&child.name)));
+                return Err(self.refuse_child(&child.name, reason));
             }
             if !again && let Some(found) = current.take() {
                 found.put(members);
@@ -420,20 +403,11 @@ impl Found<'_> {
     }
 }
 
-/// Where the element that a name stands for is in the structure, and its type.
+/// Where the element that a name stands for is in the structure, and its type; none for what XML has as attributes.
 fn position(structure: &'static Structure, name: &str) -> Option<(usize, &'static str)> {
-    let attribute = |element: &Element| {
-        structure.kind != Kind::Resource && element.name == "id"
-            || structure.name == "Extension" && element.name == "url"
-    };
-    structure
-        .elements
-        .iter()
-        .enumerate()
-        .find_map(|(at, element)| {
-            let type_name = element.type_of(name).filter(|_| !attribute(element))?;
-            Some((at, type_name))
-        })
+    let is_attribute = structure.kind != Kind::Resource && name == "id"
+        || structure.name == "Extension" && name == "url";
+    structure.member(name).filter(|_| !is_attribute)
 }
 
 /// JSON's form of a value; what is none is left as text, which validation refuses.

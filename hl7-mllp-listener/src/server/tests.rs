@@ -163,21 +163,8 @@ async fn large_messages_take_turns() {
     .await;
     let large = |wait, id| message(wait, id).replace("PID", &"x".repeat(900_000));
     let (first, second) = (large("300", "1"), large("0", "2"));
-    let (mut one, mut two) = (listener.connect().await, listener.connect().await);
-    one.write_all(first.as_bytes()).await.unwrap();
     // The second is ready at once, but is not read whole while the first is in work.
-    let second = async {
-        sleep(Duration::from_millis(100)).await;
-        two.write_all(second.as_bytes()).await.unwrap();
-        assert_eq!(read_answers(&mut two, 1).await, ["AA|2"]);
-    };
-    let first = async { assert_eq!(read_answers(&mut one, 1).await, ["AA|1"]) };
-    tokio::pin!(first, second);
-    tokio::select! {
-        () = &mut first => {}
-        () = &mut second => panic!("the second message did not wait"),
-    }
-    second.await;
+    second_waits(&listener, &first, &second).await;
 }
 
 #[tokio::test]
@@ -187,11 +174,16 @@ async fn messages_wait_their_turn_and_are_not_refused() {
         ..quick()
     })
     .await;
+    second_waits(&listener, &message("300", "1"), &message("0", "2")).await;
+}
+
+/// Sends message 1, and message 2 on another connection a little later; it is answered after the first.
+async fn second_waits(listener: &Listener, first: &str, second: &str) {
     let (mut one, mut two) = (listener.connect().await, listener.connect().await);
-    one.write_all(message("300", "1").as_bytes()).await.unwrap();
+    one.write_all(first.as_bytes()).await.unwrap();
     let second = async {
         sleep(Duration::from_millis(100)).await;
-        two.write_all(message("0", "2").as_bytes()).await.unwrap();
+        two.write_all(second.as_bytes()).await.unwrap();
         assert_eq!(read_answers(&mut two, 1).await, ["AA|2"]);
     };
     let first = async { assert_eq!(read_answers(&mut one, 1).await, ["AA|1"]) };

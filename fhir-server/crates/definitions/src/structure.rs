@@ -83,7 +83,7 @@ pub struct Binding {
 
 impl Element {
     /// The type with which `name` stands for this element: for `value[x]` and `valueQuantity` it is `Quantity`.
-    pub fn type_of(&self, name: &str) -> Option<&'static str> {
+    fn type_of(&self, name: &str) -> Option<&'static str> {
         let rest = name.strip_prefix(self.name)?;
         let mut types = self.types.iter().map(|of| of.name);
         match self.choice {
@@ -121,6 +121,12 @@ impl Structure {
     /// The element `name` (without `[x]`).
     pub fn element(&self, name: &str) -> Option<&Element> {
         self.elements.iter().find(|element| element.name == name)
+    }
+
+    /// What a member of the JSON object stands for (`birthDate`, `valueQuantity`): where its element is in `elements`, and its type.
+    pub fn member(&self, name: &str) -> Option<(usize, &'static str)> {
+        let mut elements = self.elements.iter().enumerate();
+        elements.find_map(|(at, element)| Some((at, element.type_of(name)?)))
     }
 
     pub(crate) fn shape(&self, structures: &Structures) -> &Shape {

@@ -30,14 +30,19 @@ pub(crate) fn equal(a: &[Item<'_>], b: &[Item<'_>], budget: &mut Budget) -> Resu
 
 /// `~`: in any order.
 pub(crate) fn equivalent(a: &[Item<'_>], b: &[Item<'_>], budget: &mut Budget) -> Result<bool> {
+    pair_up(a, b, |a, b| items_equivalent(a, b, budget))
+}
+
+/// Whether each of `a` has one of its own in `b`, and none is left.
+fn pair_up<T>(a: &[T], b: &[T], mut is_pair: impl FnMut(&T, &T) -> Result<bool>) -> Result<bool> {
     if a.len() != b.len() {
         return Ok(false);
     }
-    let mut left: Vec<&Item> = b.iter().collect();
+    let mut left: Vec<&T> = b.iter().collect();
     for a in a {
         let mut found = None;
         for (index, b) in left.iter().enumerate() {
-            if items_equivalent(a, b, budget)? {
+            if is_pair(a, b)? {
                 found = Some(index);
                 break;
             }
@@ -222,26 +227,7 @@ fn json_equivalent(a: &Json, b: &Json, budget: &mut Budget) -> Result<bool> {
             let (a, b) = (number::parse(a.as_str()), number::parse(b.as_str()));
             Ok(matches!((a, b), (Some(a), Some(b)) if number::is_equivalent(&a, &b)))
         }
-        (Json::Array(a), Json::Array(b)) => {
-            if a.len() != b.len() {
-                return Ok(false);
-            }
-            let mut left: Vec<&Json> = b.iter().collect();
-            for a in a {
-                let mut found = None;
-                for (index, b) in left.iter().enumerate() {
-                    if json_equivalent(a, b, budget)? {
-                        found = Some(index);
-                        break;
-                    }
-                }
-                match found {
-                    Some(index) => drop(left.swap_remove(index)),
-                    None => return Ok(false),
-                }
-            }
-            Ok(true)
-        }
+        (Json::Array(a), Json::Array(b)) => pair_up(a, b, |a, b| json_equivalent(a, b, budget)),
         (Json::Object(a), Json::Object(b)) => {
             let keys = |object: &serde_json::Map<String, Json>| {
                 object.keys().filter(|key| *key != "id").count()

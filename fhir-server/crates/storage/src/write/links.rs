@@ -25,7 +25,7 @@ fn in_object(
     link: &mut dyn FnMut(&str) -> Option<String>,
 ) {
     for (name, value) in object {
-        if let Some(type_name) = type_of(structure, name) {
+        if let Some((_, type_name)) = structure.member(name) {
             in_value(definitions, type_name, value, link);
         }
     }
@@ -61,23 +61,6 @@ fn in_value(
         }
         _ => {}
     }
-}
-
-/// The type of a member: an element's, or the one that the name of a choice tells.
-fn type_of<'s>(structure: &'s Structure, name: &str) -> Option<&'s str> {
-    if let Some(element) = structure.element(name) {
-        return element.types.first().map(|found| found.name);
-    }
-    let of_choice = |element: &'s fhir_definitions::Element| {
-        let suffix = name.strip_prefix(element.name)?;
-        let mut types = element.types.iter().map(|found| found.name);
-        types.find(|found| {
-            found.get(1..) == suffix.get(1..)
-                && found.get(..1).map(str::to_ascii_uppercase).as_deref() == suffix.get(..1)
-        })
-    };
-    let mut choices = structure.elements.iter().filter(|element| element.choice);
-    choices.find_map(of_choice)
 }
 
 fn in_narrative(text: &str, link: &mut dyn FnMut(&str) -> Option<String>) -> Option<String> {
