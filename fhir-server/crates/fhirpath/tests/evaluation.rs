@@ -317,6 +317,9 @@ fn refuses() {
         ("'x'.matches('(?=a)')", Reason::Invalid),
         ("gender.as(Missing)", Reason::Invalid),
         ("name.length()", Reason::Invalid),
+        ("descendants().sort()", Reason::Invalid),
+        ("(-(descendants())).sort()", Reason::Invalid),
+        ("-(descendants()).sort()", Reason::Invalid),
         ("@2026 + 1 'a'", Reason::Invalid),
         ("memberOf('http://x')", Reason::Unsupported),
         ("%terminologies.expand('http://x')", Reason::Unsupported),
@@ -335,6 +338,21 @@ fn refuses() {
         assert_eq!(error.reason, reason, "{expression}: {error}");
     }
     assert!(evaluate(&doubled, &resource).is_ok());
+}
+
+/// A year is neither before nor after its months, so these have no order; they are all given back.
+#[test]
+fn sorts_what_has_an_order_in_part() {
+    let dates: Vec<String> = (0..120)
+        .map(|n| match n % 3 {
+            0 => format!("@{}", 2020 + n * 7 % 5),
+            1 => format!("@{}-{:02}", 2020 + n * 3 % 5, 1 + n * 5 % 12),
+            _ => format!("@{}-{:02}-{:02}", 2020 + n % 5, 1 + n * 7 % 12, 1 + n % 28),
+        })
+        .collect();
+    let list = format!("({})", dates.join(").combine("));
+    let sorted = evaluate(&format!("{list}.sort()"), &patient()).unwrap();
+    assert_eq!(sorted.len(), dates.len());
 }
 
 #[test]

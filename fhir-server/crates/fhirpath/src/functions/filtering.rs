@@ -147,31 +147,50 @@ fn sort<'a>(e: &mut Evaluator<'a>, call: Call<'_, 'a>) -> Result<Collection<'a>>
     }
     let count = rows.len().max(1);
     e.budget.spend(count * (1 + count.ilog2() as usize))?;
-    let mut fault = None;
-    rows.sort_by(|(a, _), (b, _)| {
+    let rows = sorted(rows, &mut |(a, _), (b, _)| {
         for (index, (a, b)) in a.iter().zip(b).enumerate() {
             let turned = keys.get(index).is_some_and(|(_, turned)| *turned);
             let order = match (a, b) {
                 (None, None) => Ordering::Equal,
                 (None, Some(_)) => Ordering::Less,
                 (Some(_), None) => Ordering::Greater,
-                (Some(a), Some(b)) => match compare::order(a, b) {
-                    Ok(order) if turned => order.unwrap_or(Ordering::Equal).reverse(),
-                    Ok(order) => order.unwrap_or(Ordering::Equal),
-                    Err(found) => {
-                        fault.get_or_insert(found);
-                        Ordering::Equal
-                    }
-                },
+                (Some(a), Some(b)) => {
+                    let order = compare::order(a, b)?.unwrap_or(Ordering::Equal);
+                    if turned { order.reverse() } else { order }
+                }
             };
             if order.is_ne() {
-                return order;
+                return Ok(order);
             }
         }
-        Ordering::Equal
-    });
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok(rows.into_iter().map(|(_, item)| item).collect()),
+        Ok(Ordering::Equal)
+    })?;
+    Ok(rows.into_iter().map(|(_, item)| item).collect())
+}
+
+/// By merging, stable. The standard library's may panic where the order is none: 2024 is neither before nor after 2024-05 and 2024-06.
+fn sorted<T>(
+    mut rows: Vec<T>,
+    order: &mut impl FnMut(&T, &T) -> Result<Ordering>,
+) -> Result<Vec<T>> {
+    if rows.len() < 2 {
+        return Ok(rows);
+    }
+    let right = rows.split_off(rows.len() / 2);
+    let mut left = sorted(rows, order)?.into_iter().peekable();
+    let mut right = sorted(right, order)?.into_iter().peekable();
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    loop {
+        let from_right = match (left.peek(), right.peek()) {
+            (Some(a), Some(b)) => order(b, a)?.is_lt(),
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            (None, None) => return Ok(merged),
+        };
+        merged.extend(if from_right {
+            right.next()
+        } else {
+            left.next()
+        });
     }
 }
