@@ -4,14 +4,13 @@
 //! Refuses a parameter given twice, and what it cannot read.
 
 use crate::app::{App, now_seconds};
-use crate::bundle::searchset::{self, Links};
+use crate::bundle::searchset;
 use crate::failure::Failure;
-use crate::interaction::search::page_token;
-use crate::page_token::Place;
+use crate::interaction::paging;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
-use crate::url::{self, Parameters};
+use crate::url::Parameters;
 use fhir_model::{IssueKind, PartialDate, Reference, ResourceKey};
 use fhir_search::Handling;
 use fhir_storage::{HistoryPage, HistoryQuery, Scope, Version};
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
     let path = path(&request);
-    let (parameters, after, token) = match page_token(&request)? {
+    let (parameters, after, token) = match paging::token(&request)? {
         None => (request.parameters.clone(), None, None),
         Some(token) => {
             let place = app.tokens.open(&path, token, now_seconds())?;
@@ -45,22 +44,8 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
             format!("there never was a {}", request.key()),
         ));
     }
-    let of_page = |token: &str| format!("{}/{path}?_page={token}", request.base);
-    let self_query = url::query(&parameters);
-    let links = Links {
-        self_url: match token {
-            Some(token) => of_page(token),
-            None if self_query.is_empty() => format!("{}/{path}", request.base),
-            None => format!("{}/{path}?{self_query}", request.base),
-        },
-        next_url: found.next.map(|next| {
-            let place = Place {
-                parameters,
-                keyset: next.to_bytes(),
-            };
-            of_page(&app.tokens.seal(&path, &place, now_seconds()))
-        }),
-    };
+    let next = found.next.map(HistoryPage::to_bytes);
+    let links = paging::links(app, &request.base, &path, &parameters, token, next);
     let bundle = searchset::write_history(&request.base, &links, &found);
     Ok(Reply::bundle(bundle, subset))
 }

@@ -2,13 +2,13 @@
 //! (<https://hl7.org/fhir/R5/http.html#search>), page by page.
 
 use crate::app::{App, now_micros, now_seconds};
-use crate::bundle::searchset::{self, Links};
+use crate::bundle::searchset;
 use crate::failure::Failure;
-use crate::page_token::Place;
+use crate::interaction::paging;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
-use crate::url::{self, Parameters};
+use crate::url::Parameters;
 use fhir_definitions::Definitions;
 use fhir_model::IssueKind;
 use fhir_search::{Handling, Query, compartment, parse};
@@ -51,7 +51,7 @@ impl Asked {
     /// Parameters that cannot be understood, or a page that is not served.
     pub fn read(app: &App, request: &Request) -> Result<Asked, Failure> {
         let path = path(request);
-        let Some(token) = page_token(request)? else {
+        let Some(token) = paging::token(request)? else {
             return Ok(Asked {
                 path,
                 query: understand(app, request, &request.parameters, request.handling)?,
@@ -71,47 +71,12 @@ impl Asked {
     /// The searchset with its links.
     pub fn reply(&self, app: &App, request: &Request, found: &SearchPage) -> Reply {
         let base = &request.base;
-        let here = match self.path.as_str() {
-            "" => base.clone(),
-            path => format!("{base}/{path}"),
-        };
-        let of_page = |token: &str| format!("{here}?_page={token}");
-        let links = Links {
-            // Only what was applied; a search that was understood in part says so here, too.
-            self_url: match &self.token {
-                Some(token) => of_page(token),
-                None if self.query.applied.is_empty() => here.clone(),
-                None => format!("{here}?{}", url::query(&self.query.applied)),
-            },
-            next_url: found.next.as_ref().map(|keyset| {
-                let place = Place {
-                    parameters: self.query.applied.clone(),
-                    keyset: keyset.clone(),
-                };
-                of_page(&app.tokens.seal(&self.path, &place, now_seconds()))
-            }),
-        };
-        let subset = Subset::read(&self.query.applied).unwrap_or_default();
+        // Only what was applied; a search that was understood in part says so here, too.
+        let applied = &self.query.applied;
+        let token = self.token.as_deref();
+        let links = paging::links(app, base, &self.path, applied, token, found.next.clone());
+        let subset = Subset::read(applied).unwrap_or_default();
         Reply::bundle(searchset::write(base, &links, &self.query, found), subset)
-    }
-}
-
-/// The token of a `next` link. It holds the whole query, so nothing may stand beside it.
-///
-/// # Errors
-/// SearchParameter (400).
-pub fn page_token(request: &Request) -> Result<Option<&str>, Failure> {
-    let at = request
-        .parameters
-        .iter()
-        .position(|(name, _)| name == "_page");
-    match (at, request.parameters.as_slice()) {
-        (None, _) => Ok(None),
-        (Some(_), [(_, token)]) => Ok(Some(token)),
-        (Some(_), _) => Err(Failure::new(
-            IssueKind::SearchParameter,
-            "_page holds the whole search; no parameter may stand beside it",
-        )),
     }
 }
 
