@@ -1,7 +1,7 @@
 //! HTTP at the edge: a request is taken apart, bounded, dispatched and answered; nothing of FHIR is decided here.
 //!
 //! The [`axum::Router`] is also the service that the embedded HL7 v2 listener submits to, so both have one contract.
-//! Refuses bodies and URLs beyond their limits, formats other than JSON, and what comes when too much is being done.
+//! Refuses bodies and URLs beyond their limits, formats other than JSON and XML, and what comes when too much is being done.
 
 use crate::app::App;
 use crate::failure::Failure;
