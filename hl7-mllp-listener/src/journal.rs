@@ -131,14 +131,16 @@ impl MessageKey {
         }
     }
 
-    /// MSH-9.2 as a Coding. A FHIR code has single blanks inside; with two a server would refuse the journal.
+    /// MSH-9.2 as a Coding. A FHIR code has single blanks inside and is not empty; a server would refuse any other, and the journal with it.
     fn event_code(&self) -> Option<Json> {
         let (_, event) = self.event.split_once('^')?;
-        let code: Vec<&str> = event.split_whitespace().collect();
-        Some(json!({
-            "system": "http://terminology.hl7.org/CodeSystem/v2-0003",
-            "code": code.join(" "),
-        }))
+        let code = event.split_whitespace().collect::<Vec<&str>>().join(" ");
+        (!code.is_empty()).then(|| {
+            json!({
+                "system": "http://terminology.hl7.org/CodeSystem/v2-0003",
+                "code": code,
+            })
+        })
     }
 
     /// The entries of the journal. `again` is the version of the Task when the message is run again; else there must be none yet.
@@ -442,6 +444,19 @@ mod tests {
         );
         let again = MessageKey::read(&secret, b"MSH|^~\\&|A|B|||2027||ADT^A01|7\rPID|1");
         assert_eq!(key, again);
+        // Without usable separators MSH-9 is one text, and what follows its caret may be nothing.
+        for (text, code) in [
+            ("ADT^ A01  B", Some("A01 B")),
+            ("ADT^ ", None),
+            ("ADT", None),
+        ] {
+            let key = MessageKey {
+                event: text.to_owned(),
+                ..key.clone()
+            };
+            let found = key.event_code().map(|coding| coding["code"].clone());
+            assert_eq!(found, code.map(Json::from), "{text}");
+        }
         let other = MessageKey::read(&secret, b"MSH|^~\\&|A|B|||2026||ADT^A01|7\rPID|2");
         assert_ne!(key.task_id, other.task_id);
         assert_ne!(

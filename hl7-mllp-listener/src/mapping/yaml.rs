@@ -1,7 +1,8 @@
 //! Reads YAML 1.2 into a small tree that knows the line of every key and value.
 //!
 //! Refuses what data files do not need and what makes YAML dangerous: anchors and aliases (so there are no alias bombs), tags,
-//! a second document, duplicate keys, nesting deeper than [`DEPTH_MAX`] and files longer than [`FILE_MAX_BYTES`].
+//! a second document, duplicate keys, nesting deeper than [`DEPTH_MAX`] and files longer than [`FILE_MAX_BYTES`]. A carriage return without
+//! a line feed is refused too: YAML ends a line there and editors do not, so that every line named after it would be another one.
 
 use saphyr_parser::{Event, Parser};
 
@@ -55,11 +56,14 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     if bytes.len() > FILE_MAX_BYTES {
         return Err(Fault::new(1, format!("longer than {FILE_MAX_BYTES} bytes")));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        Fault::new(line, "not UTF-8")
-    })?;
+    let line_at = |at: usize| 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Fault::new(line_at(error.valid_up_to()), "not UTF-8"))?;
+    let mut returns = text.match_indices('\r').map(|(at, _)| at);
+    if let Some(at) = returns.find(|at| bytes.get(at + 1) != Some(&b'\n')) {
+        let reason = "a carriage return without a line feed; lines end with LF or CRLF";
+        return Err(Fault::new(line_at(at), reason));
+    }
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| Fault::new(e.marker().line(), e.info()))?;
@@ -229,6 +233,7 @@ mod tests {
             ("a: 1\n---\nb: 1\n", 2, "one document"),
             ("a: [1\nb: 2\n", 2, ""),
             ("[a]: 1\n", 1, "key must be text"),
+            ("a: 1\r\nb: 2\rc: 3\n", 2, "carriage return"),
             ("", 1, "empty"),
         ] {
             let (at, why) = fault(text);
