@@ -4,6 +4,7 @@
 //! and nesting beyond [`json::DEPTH_MAX`]. Comments and processing instructions mean nothing. What a value may be is left to the
 //! validation that every write has.
 
+use super::narrative::is_well_formed;
 use super::{FHIR, XHTML};
 use fhir_definitions::structure::Kind;
 use fhir_definitions::{Element, Structure, Structures};
@@ -383,6 +384,10 @@ impl<'a> Walk<'a> {
             let reason = "the narrative must be a div that names its namespace, without a prefix";
             return Err(self.refuse(IssueKind::Structure, reason));
         }
+        if !is_well_formed(div) {
+            let reason = "the narrative is not well-formed, or has other entities than XML's own";
+            return Err(self.refuse(IssueKind::Syntax, reason));
+        }
         Ok(Value::from(div))
     }
 }
@@ -539,6 +544,10 @@ mod tests {
             (
                 r#"<text><status value="empty"/><div>x</div></text>"#,
                 "structure Patient.text.div",
+            ),
+            (
+                r#"<text><status value="empty"/><div xmlns="http://www.w3.org/1999/xhtml">&nbsp;</div></text>"#,
+                "invalid Patient.text.div",
             ),
             (
                 r#"<contained><Nosuch/></contained>"#,

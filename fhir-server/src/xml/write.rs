@@ -1,18 +1,17 @@
 //! JSON to XML by way of fhirbolt's generic element.
 //!
 //! fhirbolt wants `resourceType` before the other members, writes white space in attributes as it stands (a reader would see spaces),
-//! trims the narrative, and rewrites exponents. So members are put in order, white space travels as noncharacters, narratives as
-//! numbered elements, and numbers with an exponent as text.
+//! trims the narrative, rewrites exponents, and takes the sign from -0. So members are put in order, white space travels as
+//! noncharacters, narratives as numbered elements, and such numbers as text.
 
 use super::XHTML;
+use super::narrative::{is_well_formed, is_xml};
 use crate::failure::Failure;
 use fhir_definitions::Structures;
 use fhir_definitions::structure::Kind;
 use fhir_model::{IssueKind, json};
 use fhirbolt::FhirReleases;
 use fhirbolt::element::Element;
-use quick_xml::Reader;
-use quick_xml::events::Event;
 use serde_json::{Map, Value};
 
 /// What stands for white space while fhirbolt has the text. Noncharacters, which no text that is exchanged may hold.
@@ -75,7 +74,9 @@ fn prepare(value: Value, divs: &mut Vec<String>) -> Result<Value, Failure> {
                 .collect::<Result<_, _>>()?,
         ),
         Value::String(text) => Value::String(stand_ins(text)?),
-        Value::Number(number) if number.as_str().contains(['e', 'E']) => {
+        Value::Number(number)
+            if number.as_str() == "-0" || number.as_str().contains(['e', 'E']) =>
+        {
             Value::String(number.as_str().to_owned())
         }
         other => other,
@@ -96,14 +97,10 @@ fn stand_ins(text: String) -> Result<String, Failure> {
         .collect()
 }
 
-fn is_xml(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
-}
-
 /// The narrative as it stands; with the namespace, which JSON does not need.
 fn narrative(div: &str) -> Result<String, Failure> {
     let div = div.trim();
-    if !div.chars().all(is_xml) || !is_well_formed(div) {
+    if !is_well_formed(div) {
         return Err(refuse("a narrative is not well-formed XHTML"));
     }
     let (tag, rest) = div.split_at(div.find('>').unwrap_or(div.len()));
@@ -111,37 +108,6 @@ fn narrative(div: &str) -> Result<String, Failure> {
         true => div.to_owned(),
         false => format!("<div xmlns=\"{XHTML}\"{}{rest}", &tag["<div".len()..]),
     })
-}
-
-fn is_well_formed(div: &str) -> bool {
-    let mut reader = Reader::from_str(div);
-    let mut depth = 0;
-    let mut roots = 0;
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(start)) => {
-                roots += usize::from(depth == 0 && start.name().as_ref() == b"div");
-                depth += 1;
-                if start.attributes().any(|attribute| attribute.is_err()) {
-                    return false;
-                }
-            }
-            Ok(Event::Empty(start)) => {
-                roots += usize::from(depth == 0 && start.name().as_ref() == b"div");
-            }
-            Ok(Event::End(_)) => depth -= 1,
-            Ok(Event::GeneralRef(name)) => {
-                let known = ["amp", "lt", "gt", "quot", "apos"];
-                let name = String::from_utf8_lossy(&name).into_owned();
-                if !name.starts_with('#') && !known.contains(&name.as_str()) {
-                    return false;
-                }
-            }
-            Ok(Event::DocType(_) | Event::Decl(_)) | Err(_) => return false,
-            Ok(Event::Eof) => return depth == 0 && roots == 1,
-            Ok(_) => {}
-        }
-    }
 }
 
 /// Puts back what [`prepare`] took out.
@@ -198,8 +164,8 @@ mod tests {
                 r#"<Basic xmlns="http://hl7.org/fhir"><text><status value="empty"/><div xmlns="http://www.w3.org/1999/xhtml">x</div></text></Basic>"#,
             ),
             (
-                r#"{"resourceType":"Basic","extension":[{"valueDecimal":1.20e3,"url":"u"},{"url":"v","valueDecimal":-0.010}]}"#,
-                r#"<Basic xmlns="http://hl7.org/fhir"><extension url="u"><valueDecimal value="1.20e3"/></extension><extension url="v"><valueDecimal value="-0.010"/></extension></Basic>"#,
+                r#"{"resourceType":"Basic","extension":[{"valueDecimal":1.20e3,"url":"u"},{"url":"v","valueDecimal":-0.010},{"url":"w","valueDecimal":-0}]}"#,
+                r#"<Basic xmlns="http://hl7.org/fhir"><extension url="u"><valueDecimal value="1.20e3"/></extension><extension url="v"><valueDecimal value="-0.010"/></extension><extension url="w"><valueDecimal value="-0"/></extension></Basic>"#,
             ),
             (
                 r#"{"resourceType":"Bundle","entry":[{"resource":{"id":"2","resourceType":"Basic"}}]}"#,

@@ -5,6 +5,7 @@
 use crate::search_url::{observation, patient};
 use crate::shared::{DEFINITIONS, files, root};
 use fhir_definitions::Structures;
+use fhir_server::xml;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             seeds.extend([patient(), observation()].map(|body| body.to_string().into_bytes()));
         }
         "fhirpath" => seeds.extend(expressions()),
-        "search_url" => {}
+        "xml_body" => {
+            let written = [patient(), observation()].map(|body| xml::write(body, true));
+            seeds.extend(written.map(|text| text.expect("R5 has all of it").into_bytes()));
+        }
         "v2_message" => seeds.extend(messages()),
         "mllp_stream" => seeds.extend(messages().into_iter().map(framed)),
         "mapping_file" => {
@@ -94,14 +98,28 @@ pub fn words(target: &str) -> Vec<String> {
     let own: &[&str] = match target {
         "json_body" => &JSON,
         "search_url" => &URL,
-        "fhirpath" => &PATH,
+        "fhirpath" | "fhirpath_program" => &PATH,
+        "xml_body" => &XML,
         "v2_message" | "mllp_stream" => &V2,
         "mapping_file" => &MAPPING,
         _ => &HTTP,
     };
     let mut words: BTreeSet<String> = own.iter().map(|word| (*word).to_owned()).collect();
-    if ["json_body", "fhirpath", "http_requests", "mapping_file"].contains(&target) {
+    let with_elements = [
+        "json_body",
+        "xml_body",
+        "fhirpath",
+        "fhirpath_program",
+        "http_requests",
+        "mapping_file",
+    ];
+    if with_elements.contains(&target) {
         words.extend(element_names());
+    }
+    if target == "fhirpath_program" {
+        let others = fhirpath::function_names().chain(["is", "as", "ofType"]);
+        words.extend(others.map(|name| format!(".{name}(")));
+        words.extend(PROGRAM.map(str::to_owned));
     }
     if ["search_url", "http_requests"].contains(&target) {
         words.extend(URL.iter().map(|word| (*word).to_owned()));
@@ -256,6 +274,66 @@ const PATH: [&str; 26] = [
     "%resource",
     "$this",
 ];
+const PROGRAM: [&str; 34] = [
+    "div ",
+    " mod ",
+    " xor ",
+    " implies ",
+    " in ",
+    " contains ",
+    " & ",
+    "~",
+    "!~",
+    "<=",
+    ">",
+    "{}",
+    "%context",
+    "%rootResource",
+    "%ucum",
+    "%terminologies",
+    "$index",
+    "$total",
+    "@2026-02-29T24:00:00.000+14:00",
+    "@T23:59",
+    "@9999-12-31",
+    "1 'mg'",
+    "1 year",
+    "3 weeks",
+    "9223372036854775807L",
+    "2147483647",
+    "0.00000001",
+    "99999999999999999999.9",
+    "'(a+)+$'",
+    "'\\u0000'",
+    "System.String",
+    "FHIR.Quantity",
+    "'hex'",
+    "// c\n",
+];
+const XML: [&str; 22] = [
+    "<",
+    "/>",
+    "</",
+    "<div xmlns=\"http://www.w3.org/1999/xhtml\">",
+    " xmlns=\"http://hl7.org/fhir\"",
+    " xmlns:f=\"http://hl7.org/fhir\"",
+    "<f:",
+    " value=\"",
+    " id=\"",
+    " url=\"",
+    "<extension url=\"http://a\">",
+    "<contained>",
+    "&amp;",
+    "&nbsp;",
+    "&#10;",
+    "&#0;",
+    "&#xD800;",
+    "&#x1F600;",
+    "<!DOCTYPE a [<!ENTITY b \"c\">]>",
+    "<![CDATA[a]]>",
+    "<!-- a -->",
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+];
 const V2: [&str; 48] = [
     "MSH|^~\\&|",
     "PID|",
@@ -354,7 +432,23 @@ const MAPPING: [&str; 46] = [
     "date:",
     "Z|+01:00",
 ];
-const HTTP: [&str; 24] = [
+const HTTP: [&str; 40] = [
+    "PATCH ",
+    "Accept: application/fhir+xml",
+    "Content-Type: application/fhir+xml",
+    "Content-Type: application/json-patch+json",
+    "_format=xml",
+    "_pretty=true",
+    "_summary=",
+    "_elements=",
+    "_since=",
+    "_at=",
+    "_list=",
+    "/_history",
+    "\"op\":\"replace\",\"path\":\"/",
+    "Accept-Encoding: gzip",
+    "Prefer: respond-async",
+    "$meta",
     "GET ",
     "POST ",
     "PUT ",

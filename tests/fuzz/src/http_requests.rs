@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fhir_model::json;
 use fhir_server::app::App;
 use fhir_server::config::{Config, SETTINGS};
-use fhir_server::{data, serve, setting};
+use fhir_server::{data, serve, setting, xml};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -134,7 +134,16 @@ fn understood(answer: &Answer) -> Option<Value> {
     if answer.body.is_empty() || answer.status == 204 {
         return None;
     }
-    let body = json::parse(&answer.body);
+    let content_type = answer.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let body = match content_type.unwrap_or_default() {
+        name if name.contains("json") => json::parse(&answer.body),
+        name if name.contains("xml") => xml::read(&answer.body),
+        name => {
+            assert!(answer.status < 400, "{name}: {}", shown());
+            return None;
+        }
+    };
     let body = body.unwrap_or_else(|issue| panic!("{issue:?} in {}", shown()));
     if answer.status >= 400 {
         assert_eq!(body["resourceType"], "OperationOutcome", "{}", shown());

@@ -5,6 +5,7 @@
 
 pub mod corpus;
 mod fhirpath_expression;
+mod fhirpath_program;
 mod http_requests;
 mod json_body;
 mod mapping_file;
@@ -13,6 +14,7 @@ pub mod mutate;
 mod search_url;
 mod shared;
 mod v2_message;
+mod xml_body;
 
 use mutate::Shape;
 use peak_alloc::PeakAlloc;
@@ -35,7 +37,7 @@ pub struct Target {
     warm: Once,
 }
 
-pub static TARGETS: [Target; 7] = [
+pub static TARGETS: [Target; 9] = [
     target("json_body", json_body::run, Shape::Json, 16_384, 600),
     target("search_url", search_url::run, Shape::Url, 4_096, 600),
     target(
@@ -45,6 +47,14 @@ pub static TARGETS: [Target; 7] = [
         1_024,
         5_000,
     ),
+    target(
+        "fhirpath_program",
+        fhirpath_program::run,
+        Shape::Words,
+        1_024,
+        20_000,
+    ),
+    target("xml_body", xml_body::run, Shape::Words, 16_384, 1_000),
     target("mllp_stream", mllp_stream::run, Shape::Bytes, 16_384, 20),
     target("v2_message", v2_message::run, Shape::Lines, 16_384, 3_000),
     target(

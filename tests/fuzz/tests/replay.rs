@@ -48,6 +48,16 @@ fn fhirpath() {
 }
 
 #[test]
+fn fhirpath_program() {
+    replay("fhirpath_program", 2000);
+}
+
+#[test]
+fn xml_body() {
+    replay("xml_body", 2000);
+}
+
+#[test]
 fn mllp_stream() {
     replay("mllp_stream", 2000);
 }

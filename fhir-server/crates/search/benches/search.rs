@@ -4,6 +4,7 @@ use divan::{AllocProfiler, Bencher, black_box};
 use fhir_definitions::Definitions;
 use fhir_search::parse::Context;
 use fhir_search::{Handling, parse, search_document};
+use fhirpath::PathProgram;
 use serde_json::Value;
 
 #[path = "../../../../tests/load/src/generate.rs"]
@@ -28,6 +29,26 @@ fn extract_observation(bencher: Bencher<'_, '_>) {
         bencher,
         &generate::observation(1, 1, 1, "Patient/1", Some("Encounter/1")),
     );
+}
+
+/// The paths of all search parameters of Patient alone, those of every resource among them: no search document, only which elements.
+#[divan::bench]
+fn paths_patient(bencher: Bencher<'_, '_>) {
+    let definitions = definitions();
+    let parameters = definitions.search_parameters("Patient");
+    let programs: Vec<&PathProgram> = parameters
+        .iter()
+        .filter_map(|p| p.program.as_ref())
+        .collect();
+    assert!(programs.len() >= 33, "{} paths", programs.len());
+    let resource = generate::patient(1, 1);
+    bencher.bench_local(|| {
+        let mut nodes = Vec::new();
+        for program in &programs {
+            program.run(black_box(&resource), &mut nodes);
+        }
+        nodes.len()
+    });
 }
 
 fn extract(bencher: Bencher<'_, '_>, resource: &Value) {

@@ -50,22 +50,30 @@ const fn function(name: &'static str, min: usize, max: usize, run: Run) -> Funct
     }
 }
 
+const ALL: [&[Function]; 10] = [
+    existence::FUNCTIONS,
+    filtering::FUNCTIONS,
+    combining::FUNCTIONS,
+    conversion::FUNCTIONS,
+    strings::FUNCTIONS,
+    encoding::FUNCTIONS,
+    math::FUNCTIONS,
+    values::FUNCTIONS,
+    fhir::FUNCTIONS,
+    terminology::FUNCTIONS,
+];
+
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    [
-        existence::FUNCTIONS,
-        filtering::FUNCTIONS,
-        combining::FUNCTIONS,
-        conversion::FUNCTIONS,
-        strings::FUNCTIONS,
-        encoding::FUNCTIONS,
-        math::FUNCTIONS,
-        values::FUNCTIONS,
-        fhir::FUNCTIONS,
-        terminology::FUNCTIONS,
-    ]
-    .into_iter()
-    .flatten()
-    .find(|function| function.name == name)
+    all().find(|function| function.name == name)
+}
+
+/// The names of all functions; `is`, `as` and `ofType` are operators to this engine, and not among them.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    all().map(|function| function.name)
+}
+
+fn all() -> impl Iterator<Item = &'static Function> {
+    ALL.into_iter().flatten()
 }
 
 impl<'a> Evaluator<'a> {
