@@ -3,12 +3,13 @@
 
 mod messages;
 
+use crate::clients::third_party;
 use crate::mllp::{Sender, message, msa};
 use crate::process::{command, directory, mappings, serve, terminate};
 use crate::site::Site;
 use messages::{END_STATE, broken, figures, messages};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,14 +206,6 @@ async fn broken_messages_and_replay() {
     running.child.wait().unwrap();
 }
 
-/// A client of others, where `make clients` has installed it.
-fn third_party(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.cache/clients")
-        .join(path);
-    path.exists().then_some(path)
-}
-
 /// Every message of this file through the clients of PyPI `hl7` and npm `simple-hl7`, which share no code with ours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_others() {
@@ -220,7 +213,6 @@ async fn clients_of_others() {
         third_party("venv/bin/mllp_send"),
         third_party("node_modules/simple-hl7"),
     ) else {
-        println!("skipped: the third-party clients are not installed (make clients)");
         return;
     };
     let (_kept, data_dir) = directory();

@@ -1,6 +1,7 @@
 //! The DHIS2 exporter against the double of `tests/doubles/dhis2`, which a client of other people has checked first.
 //! Long because each case has its resources, its plan and both families of answers beside it.
 
+use crate::clients::third_party;
 use crate::process::ROOT;
 use fhir_definitions::{DataFile, Definitions};
 use fhir_model::ResourceKey;
@@ -174,11 +175,9 @@ fn summary(submission: &Submission) -> String {
 
 #[test]
 fn the_double_is_a_server_to_a_client_of_others() {
-    let python = format!("{ROOT}/.cache/clients/venv/bin/python");
-    if !std::path::Path::new(&python).exists() {
-        println!("skipped: the third-party clients are not installed (make clients)");
+    let Some(python) = third_party("venv/bin/python") else {
         return;
-    }
+    };
     for dialect in ["2.37", "2.42", "2.43"] {
         let double = Double::start(dialect);
         let output = Command::new(&python)

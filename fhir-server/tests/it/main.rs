@@ -5,6 +5,7 @@
 mod bad_input;
 mod bridge;
 mod bundles;
+mod clients;
 mod conditional;
 mod conformance;
 mod content;

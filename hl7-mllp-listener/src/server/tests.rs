@@ -319,10 +319,7 @@ fn third_party(path: &str) -> Option<std::path::PathBuf> {
         .join(path);
     let found = path.exists();
     if !found {
-        println!(
-            "skipped: scripts/hl7-clients has not installed {}",
-            path.display()
-        );
+        println!("skipped: make clients has not installed {}", path.display());
     }
     found.then_some(path)
 }
