@@ -9,7 +9,7 @@ use std::process::Command;
 pub fn third_party(path: &str) -> Option<PathBuf> {
     let path = Path::new(ROOT).join(".cache/clients").join(path);
     if !path.exists() {
-        println!("skipped: the third-party clients are not installed (make clients)");
+        eprintln!("skipped: the third-party clients are not installed (make clients)");
         return None;
     }
     Some(path)
