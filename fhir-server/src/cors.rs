@@ -17,7 +17,7 @@ pub enum Origins {
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// What a script may read of an answer.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After",
+    "ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Progress, X-Security-Context, Retry-After, Allow",
 );
 const MAX_AGE_SECONDS: HeaderValue = HeaderValue::from_static("3600");
 

@@ -113,22 +113,22 @@ impl Gate {
     }
 }
 
-/// A text that keeps what is held for it as long as any part of it waits to be sent.
-pub fn kept(text: String, held: Option<Held>) -> Bytes {
+/// Bytes that keep what is held for them as long as any part of them waits to be sent.
+pub fn kept(bytes: Vec<u8>, held: Option<Held>) -> Bytes {
     match held {
-        None => Bytes::from(text),
-        Some(held) => Bytes::from_owner(Kept { text, _held: held }),
+        None => Bytes::from(bytes),
+        Some(held) => Bytes::from_owner(Kept { bytes, _held: held }),
     }
 }
 
 struct Kept {
-    text: String,
+    bytes: Vec<u8>,
     _held: Held,
 }
 
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.bytes
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
                 .is_none()
         );
         let held = gate.hold_answer(10_000_000).await.unwrap();
-        let mut answer = kept("x".repeat(10), held);
+        let mut answer = kept(b"x".repeat(10), held);
         let sent_last = answer.split_off(5);
         drop(answer);
         assert_eq!(gate.hold_answer(70_000).await.unwrap_err().status(), 503);

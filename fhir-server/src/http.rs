@@ -4,6 +4,7 @@
 //! Refuses bodies and URLs beyond their limits, formats other than JSON and XML, and what comes when too much is being done.
 
 use crate::app::App;
+use crate::binary::{Accepts, Content};
 use crate::failure::Failure;
 use crate::format::{self, Format, Syntax};
 use crate::gate::{Held, kept};
@@ -11,7 +12,7 @@ use crate::reply::Reply;
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, cors, health, patch, telemetry};
+use crate::{base, binary, cors, health, patch, telemetry};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
@@ -190,6 +191,7 @@ async fn interact(
         return Err(Failure::url_too_long(app.config.url_max_bytes));
     }
     let mut parameters = url::parameters(uri.query().unwrap_or(""))?;
+    let is_named = parameters.iter().any(|(name, _)| name == "_format");
     // First of all, so that errors come in the format asked for, too.
     let format = format::negotiate(&headers, &mut parameters);
     seen.format = format.as_ref().copied().unwrap_or_default();
@@ -201,7 +203,12 @@ async fn interact(
     let found = found?;
     seen.interaction = found.route.interaction.label();
     seen.base = base::of(app, &headers)?;
-    format?;
+    let content = (binary::gives_content(&found) && !is_named).then(|| Accepts::of(&headers));
+    let format = match content {
+        // Only a Binary itself says whether its resource is asked for at all.
+        Some(_) => format,
+        None => Ok(format?),
+    };
     let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let body = match body {
         Sent::Text(body) => body,
@@ -219,20 +226,19 @@ async fn interact(
         true => read_body(app, &found, &headers, body, &mut parameters).await?,
         false => (Body::None, None),
     };
-    if parameters.iter().any(|(name, _)| name == "_format") {
+    let format = match parameters.iter().any(|(name, _)| name == "_format") {
         // In the form of a search by POST.
-        seen.format = format::negotiate(&headers, &mut parameters)?;
-    }
+        true => Ok(format::negotiate(&headers, &mut parameters)?),
+        false => format,
+    };
+    seen.format = format.as_ref().copied().unwrap_or_default();
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
-    let reply = as_asked(dispatch(app, request).await?, seen.format)?;
+    let reply = as_asked(dispatch(app, request).await?, format, content)?;
     seen.held = match held {
         // What was written is never told as refused: its answer takes the place of the request's body.
         Some(held) => Some(held),
-        None => {
-            let bytes = reply.body.as_ref().map_or(0, String::len);
-            app.gate.hold_answer(bytes).await?
-        }
+        None => app.gate.hold_answer(reply.body_bytes()).await?,
     };
     Ok(reply)
 }
@@ -244,7 +250,7 @@ const LARGE_BODY_BYTES: usize = 256 * 1024;
 async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
     let body_bytes = match &request.body {
         Body::None => 0,
-        Body::Bytes(bytes) | Body::Xml(bytes) => bytes.len(),
+        Body::Bytes(bytes) | Body::Xml(bytes) | Body::Content(bytes) => bytes.len(),
         Body::Resource(tree) => json::text_bytes(tree),
     };
     let is_large = body_bytes >= LARGE_BODY_BYTES;
@@ -261,16 +267,29 @@ async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
     })
 }
 
-/// The answer as it is sent: as much of each resource, and in the format, as is asked for.
-fn as_asked(reply: Reply, format: Format) -> Result<Reply, Failure> {
-    let body_bytes = reply.body.as_ref().map_or(0, String::len);
+/// The answer as it is sent: the content of a Binary, or as much of each resource, and in the format, as is asked for.
+fn as_asked(
+    reply: Reply,
+    format: Result<Format, Failure>,
+    content: Option<Accepts>,
+) -> Result<Reply, Failure> {
+    let is_large = reply.body_bytes() >= LARGE_BODY_BYTES;
     let write = || {
+        if let Some(content) = content.and_then(|accepts| accepts.content(&reply)) {
+            return Ok(Reply {
+                content: Some(content),
+                body: None,
+                ..reply
+            });
+        }
         let mut reply = reply.cut();
-        reply.body = reply.body.map(|json| format.write(json)).transpose()?;
+        if let Some(json) = reply.body.take() {
+            reply.body = Some(format?.write(json)?);
+        }
         Ok(reply)
     };
     let is_threaded = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
-    match body_bytes >= LARGE_BODY_BYTES && is_threaded {
+    match is_large && is_threaded {
         true => tokio::task::block_in_place(write),
         false => write(),
     }
@@ -352,12 +371,14 @@ async fn read_body(
     if announced.is_some_and(|bytes| bytes > limit) {
         return Err(too_long(limit));
     }
+    format::check_content_encoding(headers)?;
+    let is_content = binary::takes_content(found);
     let wanted: &[&str] = match found.route.method {
         _ if is_form => &[FORM],
         Method::PATCH => &patch::CONTENT_TYPES,
         _ => &format::RESOURCE_TYPES,
     };
-    if headers.contains_key(header::CONTENT_TYPE) {
+    if headers.contains_key(header::CONTENT_TYPE) && !is_content {
         format::check_content_type(headers, wanted)?;
     }
     let within = Duration::from_millis(app.config.body_timeout_ms);
@@ -367,6 +388,9 @@ async fn read_body(
         Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
         Ok(collected) => collected?,
     };
+    if is_content {
+        return Ok((Body::Content(bytes), Some(held)));
+    }
     // Without the header, too; but a body that is not there needs none.
     let syntax = match bytes.is_empty() {
         true => Syntax::Json,
@@ -430,10 +454,20 @@ fn response(mut reply: Reply, mut seen: Seen) -> Response {
         .body
         .as_ref()
         .map(|_| seen.format.content_type.to_string());
-    let body = reply.body.take();
+    let content = reply.content.take();
+    let headers = content.as_ref().map(Content::headers);
+    let bytes = match content {
+        Some(content) => Some(content.bytes),
+        None => reply.body.take().map(String::into_bytes),
+    };
     let held = seen.held.take();
-    let body = body.map_or_else(HttpBody::empty, |text| HttpBody::from(kept(text, held)));
+    let body = bytes.map_or_else(HttpBody::empty, |bytes| HttpBody::from(kept(bytes, held)));
     let mut response = Response::new(body);
+    response.headers_mut().extend(headers.into_iter().flatten());
+    // Whoever keeps answers keeps one for each format.
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
     *response.status_mut() = reply.status;
     let allow: Vec<&str> = reply.allow.iter().map(Method::as_str).collect();
     let location = reply.location.as_ref();

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod base;
+pub mod binary;
 pub mod bundle;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,6 @@
 //! What an interaction answers, before it is HTTP or an entry of a bundle (<https://hl7.org/fhir/R5/http.html#versioning>).
 
+use crate::binary::Content;
 use crate::request::{Request, Return};
 use crate::subset::Subset;
 use fhir_model::date::instant_text;
@@ -20,6 +21,8 @@ pub struct Reply {
     pub location: Option<String>,
     /// JSON text.
     pub body: Option<String>,
+    /// What is sent instead of a body that is a Binary.
+    pub content: Option<Content>,
     /// Whether the body is an OperationOutcome about the request, not what was asked for.
     pub is_outcome: bool,
     /// Whether the body is a Bundle made for this answer, whose entries hold what was asked for.
@@ -121,6 +124,14 @@ impl Reply {
             self.body = Some(subset.cut(body, self.is_bundle));
         }
         self
+    }
+
+    /// How many bytes of it are sent.
+    pub fn body_bytes(&self) -> usize {
+        match &self.content {
+            Some(content) => content.bytes.len(),
+            None => self.body.as_ref().map_or(0, String::len),
+        }
     }
 
     /// The same as 304, for a client that has this version.

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::router::Route;
 use crate::subset::Subset;
 use crate::url::{self, Parameters};
-use crate::xml;
+use crate::{binary, xml};
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
 use fhir_search::{Handling, Query, parse};
@@ -40,6 +40,8 @@ pub enum Body {
     Bytes(Bytes),
     /// The same in XML.
     Xml(Bytes),
+    /// Of any Content-Type, to become a Binary.
+    Content(Bytes),
     /// `Bundle.entry.resource`, or the body of a request of this process.
     Resource(Value),
 }
@@ -95,6 +97,7 @@ impl Request {
             Body::Resource(value) => Ok(value),
             Body::Bytes(bytes) if !bytes.is_empty() => Ok(json::parse(&bytes)?),
             Body::Xml(bytes) => Ok(xml::read(&bytes)?),
+            Body::Content(bytes) => binary::read(&self.headers, &self.id, &bytes),
             _ => Err(Failure::new(
                 IssueKind::Syntax,
                 "the body is empty; a resource is needed",

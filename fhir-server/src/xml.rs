@@ -7,7 +7,7 @@ mod narrative;
 mod read;
 mod write;
 
-pub use read::read;
+pub use read::{read, root};
 pub use write::write;
 
 const FHIR: &str = "http://hl7.org/fhir";

@@ -34,6 +34,28 @@ pub fn read(bytes: &[u8]) -> Result<Value, Issue> {
     Ok(resource)
 }
 
+/// The name of a document's only element, empty where it is not FHIR's; `None` where there is none.
+pub fn root(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut reader = NsReader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    loop {
+        match reader.read_resolved_event().ok()? {
+            (resolved, Event::Start(start) | Event::Empty(start)) => {
+                let name = start.local_name();
+                return match resolved {
+                    ResolveResult::Bound(namespace) if namespace.0 == FHIR.as_bytes() => {
+                        Some(String::from_utf8_lossy(name.as_ref()).into_owned())
+                    }
+                    _ => Some(String::new()),
+                };
+            }
+            (_, Event::Decl(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_)) => {}
+            (_, Event::Text(text)) if text.iter().all(u8::is_ascii_whitespace) => {}
+            _ => return None,
+        }
+    }
+}
+
 struct Walk<'a> {
     text: &'a str,
     reader: NsReader<&'a [u8]>,

@@ -213,7 +213,8 @@ impl Answer {
                 || serde_json::from_str(expect).is_ok_and(|expect: Value| expect == *found);
         }
         let (name, text) = part.split_once(": ").unwrap();
-        self.headers.contains_key(name) && self.header(name).contains(text)
+        let mut values = self.headers.get_all(name).iter();
+        values.any(|value| value.to_str().unwrap().contains(text))
     }
 }
 
