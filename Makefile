@@ -6,6 +6,7 @@
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
+#   make races          32 clients on 10 identities for RACE_SECONDS (60): conditional writes at once, alone and in transactions
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
 #   make microbench     parse, validate, extract, convert in microseconds and allocations (docs/benchmarks.md)
 #   make definitions    makes the R5 tables anew from the official packages
@@ -13,7 +14,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench overload soak model fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench overload soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -23,6 +24,9 @@ test: toolchain postgres second-postgres clients packages
 
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
+
+races: toolchain postgres
+	RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture
 
 fuzz: toolchain postgres
 	scripts/fuzz.sh $(FUZZ_TARGETS)

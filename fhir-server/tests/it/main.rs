@@ -13,6 +13,7 @@ mod content;
 mod crash;
 mod crud;
 mod dhis2;
+mod identities;
 mod limits;
 mod listeners;
 mod mllp;

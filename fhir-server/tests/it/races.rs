@@ -1,6 +1,6 @@
 //! Many clients at once on one identity: exactly one resource, never an error that is ours, no lost update (design invariant 9).
 
-use crate::site::{self, Site, id_of};
+use crate::site::{self, Answer, Site, id_of};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +97,62 @@ async fn no_update_is_lost_under_if_match() {
         CLIENTS * EACH + 1
     );
     site.check(&format!("GET Basic/{id}"), "", &expect).await;
+}
+
+/// Fifty updates of one resource at once; what each was answered.
+async fn fifty_updates(site: &Site, id: &str, headers: &str) -> Vec<(usize, Answer)> {
+    let mut asked = JoinSet::new();
+    for number in 0..50 {
+        let (site, request) = (site.clone(), format!("PUT Basic/{id}{headers}"));
+        let body =
+            format!(r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"n{number}"}}}}"#);
+        asked.spawn(async move { (number, site.send(&request, &body).await) });
+    }
+    asked.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_updates_of_one_version_one_wins() {
+    let site = site::shared();
+    let body = r#"{"resourceType":"Basic","code":{"text":"0"}}"#;
+    let id = id_of(&site.check("POST Basic", body, "201").await);
+    let answers = fifty_updates(&site, &id, "\nIf-Match: W/\"1\"").await;
+    let (won, lost): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|(_, answer)| answer.status == 200);
+    assert_eq!(won.len(), 1);
+    for (_, answer) in lost {
+        assert_eq!(answer.status, 412, "{}", answer.text);
+    }
+    let expect = format!("200 ; /meta/versionId = 2 ; /code/text = n{}", won[0].0);
+    site.check(&format!("GET Basic/{id}"), "", &expect).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_updates_are_fifty_versions() {
+    let site = site::shared();
+    let body = r#"{"resourceType":"Basic","code":{"text":"0"}}"#;
+    let id = id_of(&site.check("POST Basic", body, "201").await);
+    for (number, answer) in fifty_updates(&site, &id, "").await {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let version = answer
+            .header("etag")
+            .trim_start_matches("W/")
+            .trim_matches('"');
+        let request = format!("GET Basic/{id}/_history/{version}");
+        let expect = format!("200 ; /code/text = n{number}");
+        site.check(&request, "", &expect).await;
+    }
+    let request = format!("GET Basic/{id}/_history?_count=100");
+    let history = site.check(&request, "", "200 ; /total = 51").await.json();
+    let entries = history["entry"].as_array().unwrap().iter().rev();
+    let mut before = String::new();
+    for (at, entry) in entries.enumerate() {
+        let meta = &entry["resource"]["meta"];
+        assert_eq!(meta["versionId"], (at + 1).to_string());
+        let time = meta["lastUpdated"].as_str().unwrap();
+        assert!(before.as_str() < time, "{before} {time}");
+        before = time.to_string();
+    }
 }
 
 /// Commits in any order: short ones, and transactions whose time is taken long before they are committed.
