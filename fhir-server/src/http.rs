@@ -314,6 +314,7 @@ fn request(
         id: found.id,
         version: found.version,
         member: found.member,
+        operation: found.operation,
         parameters,
         headers,
         body,

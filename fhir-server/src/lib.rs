@@ -21,6 +21,7 @@ pub mod health;
 pub mod http;
 pub mod interaction;
 pub mod mapping_check;
+pub mod operation;
 pub mod page_token;
 pub mod patch;
 pub mod reply;

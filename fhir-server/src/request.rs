@@ -2,6 +2,7 @@
 
 use crate::app::{App, now_micros};
 use crate::failure::Failure;
+use crate::operation::Operation;
 use crate::router::Route;
 use crate::subset::Subset;
 use crate::url::{self, Parameters};
@@ -22,6 +23,8 @@ pub struct Request {
     pub id: String,
     pub version: String,
     pub member: String,
+    /// Of a route that has one.
+    pub operation: Option<&'static Operation>,
     /// From the URL, and from a form body; without `_format` and `_pretty`.
     pub parameters: Parameters,
     pub headers: HeaderMap,

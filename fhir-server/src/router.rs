@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::interaction::{
     capabilities, create, delete, history, patch, read, search, update, vread,
 };
+use crate::operation::{self, Level, Operation};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::{bundle, url};
@@ -32,9 +33,10 @@ pub enum Interaction {
     SearchType,
     SearchCompartment,
     SearchSystem,
+    Operation,
 }
 
-/// A method and a path below the base; `{type}`, `{id}`, `{version}` and `{member}` stand for themselves.
+/// A method and a path below the base; `{type}`, `{id}`, `{version}`, `{member}` and `{operation}` stand for themselves.
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
@@ -43,7 +45,7 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 21] = [
+pub static ROUTES: [Route; 27] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::POST, "", Interaction::Bundle),
     route(Method::GET, "", Interaction::SearchSystem),
@@ -85,6 +87,20 @@ pub static ROUTES: [Route; 21] = [
         "{type}/{id}/{member}/_search",
         Interaction::SearchCompartment,
     ),
+    route(Method::GET, "{operation}", Interaction::Operation),
+    route(Method::POST, "{operation}", Interaction::Operation),
+    route(Method::GET, "{type}/{operation}", Interaction::Operation),
+    route(Method::POST, "{type}/{operation}", Interaction::Operation),
+    route(
+        Method::GET,
+        "{type}/{id}/{operation}",
+        Interaction::Operation,
+    ),
+    route(
+        Method::POST,
+        "{type}/{id}/{operation}",
+        Interaction::Operation,
+    ),
 ];
 
 /// Does what the request's route says.
@@ -107,6 +123,7 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         Interaction::SearchType | Interaction::SearchCompartment | Interaction::SearchSystem => {
             search::search(app, request).await
         }
+        Interaction::Operation => operation::operation(app, request).await,
     }
 }
 
@@ -130,7 +147,8 @@ impl Interaction {
             | Interaction::Bundle
             | Interaction::ConditionalUpdate
             | Interaction::ConditionalPatch
-            | Interaction::ConditionalDelete => None,
+            | Interaction::ConditionalDelete
+            | Interaction::Operation => None,
         }
     }
 
@@ -148,6 +166,7 @@ impl Interaction {
             Interaction::Capabilities => "capabilities",
             Interaction::SearchCompartment => "search-compartment",
             Interaction::Bundle => "batch-transaction",
+            Interaction::Operation => "operation",
             Interaction::ConditionalUpdate => "update-conditional",
             Interaction::ConditionalPatch => "patch-conditional",
             Interaction::ConditionalDelete => "delete-conditional",
@@ -165,6 +184,7 @@ pub struct Found {
     pub version: String,
     /// What is searched in a compartment: a type, or `*`.
     pub member: String,
+    pub operation: Option<&'static Operation>,
 }
 
 /// Finds the route of `path`, which is below the base and still encoded.
@@ -213,6 +233,15 @@ pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Fo
             "the URL's id is not legal: 1 to 64 of A-Z a-z 0-9 - .",
         ));
     }
+    let operation = match of("{operation}").strip_prefix('$') {
+        Some(code) => {
+            let level = Level::of(&resource_type, &id);
+            Some(operation::find(code, level, &resource_type)?)
+        }
+        None => None,
+    };
+    let is_allowed = |route: &&Route| operation.is_none_or(|it| it.allows(&route.method));
+    let here: Vec<&'static Route> = here.into_iter().filter(is_allowed).collect();
     match here.iter().find(|route| route.method == *method) {
         Some(route) => Ok(Found {
             route,
@@ -220,6 +249,7 @@ pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Fo
             id,
             version,
             member,
+            operation,
         }),
         None => {
             let mut allow: Vec<Method> = here.iter().map(|route| route.method.clone()).collect();
@@ -253,6 +283,7 @@ fn matches(pattern: &str, segments: &[String]) -> bool {
                 }
                 "{id}" | "{member}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
                 "{version}" => !segment.is_empty(),
+                "{operation}" => segment.starts_with('$'),
                 literal => literal == segment,
             })
 }

@@ -64,14 +64,14 @@ async fn write_all(app: &App, writes: Vec<(Entry, Change)>, replies: &mut [Reply
         let changes = writes.iter().map(|(_, change)| change.clone()).collect();
         if let Ok(outcomes) = write::commit(app, changes).await {
             for ((entry, _), outcome) in writes.iter().zip(outcomes) {
-                replies[entry.index] = Reply::written(&entry.request, outcome);
+                replies[entry.index] = entry.written(outcome);
             }
             return;
         }
     }
     for (entry, change) in writes {
         replies[entry.index] = match write::commit_one(app, change).await {
-            Ok(outcome) => Reply::written(&entry.request, outcome),
+            Ok(outcome) => entry.written(outcome),
             Err(failure) => Entry::locate(entry.index, failure).reply(),
         };
     }

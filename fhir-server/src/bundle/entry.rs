@@ -6,12 +6,13 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::format;
 use crate::interaction::{create, delete, patch, update};
+use crate::operation::{self, Operation};
 use crate::reply::Reply;
 use crate::request::{Body, IF_NONE_EXIST, Request};
 use crate::router::{self, Interaction};
 use crate::url;
 use fhir_model::{Issue, IssueKind};
-use fhir_storage::Change;
+use fhir_storage::{Change, Outcome};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde_json::Value;
@@ -96,6 +97,9 @@ impl Entry {
             | Interaction::ConditionalUpdate
             | Interaction::Patch
             | Interaction::ConditionalPatch => Turn::Update,
+            Interaction::Operation if self.request.operation.is_some_and(Operation::writes) => {
+                Turn::Update
+            }
             _ => Turn::Read,
         }
     }
@@ -109,6 +113,9 @@ impl Entry {
         let change = match self.turn() {
             Turn::Delete => delete::change(app, &self.request),
             Turn::Create => create::change(app, &mut self.request, full_url),
+            Turn::Update if self.request.operation.is_some() => {
+                operation::change(app, &self.request)
+            }
             Turn::Update if self.request.route.method == Method::PATCH => {
                 patch::change(app, &mut self.request)
             }
@@ -116,6 +123,14 @@ impl Entry {
             Turn::Read => return Ok(None),
         };
         change.map(Some)
+    }
+
+    /// What became of its change.
+    pub fn written(&self, outcome: Outcome) -> Reply {
+        match self.request.operation {
+            Some(operation) => self.tell(operation::written(operation, outcome)),
+            None => Reply::written(&self.request, outcome),
+        }
     }
 
     /// Answers a read as it would be answered alone.
@@ -181,6 +196,7 @@ fn request(
         id: found.id,
         version: found.version,
         member: found.member,
+        operation: found.operation,
         parameters: format::without_format(url::parameters(query)?),
         headers,
         body,

@@ -10,6 +10,7 @@ use crate::bundle::response;
 use crate::failure::Failure;
 use crate::interaction::search::Asked;
 use crate::interaction::{read, vread};
+use crate::operation::Call;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::Interaction;
@@ -61,7 +62,7 @@ pub async fn transaction(
     let mut replies = vec![Reply::default(); count];
     let asking = entries.split_off(outcomes.len());
     for (entry, outcome) in entries.iter().zip(outcomes) {
-        replies[entry.index] = Reply::written(&entry.request, outcome);
+        replies[entry.index] = entry.written(outcome);
     }
     let mut answers = answers.into_iter();
     for (entry, question) in asking.into_iter().zip(questions) {
@@ -80,7 +81,7 @@ enum Question {
     Instance,
     Version(i32),
     Search(Box<Asked>),
-    /// Nothing that a change of this transaction could be seen in, or a history: answered after the commit.
+    /// Nothing that a change of this transaction could be seen in, or a history, or an operation that looks: answered after the commit.
     Elsewhere,
 }
 
@@ -98,6 +99,10 @@ impl Question {
             },
             interaction if interaction.is_search() => {
                 Question::Search(Box::new(Asked::read(app, request)?))
+            }
+            Interaction::Operation => {
+                Call::read(app, request.clone())?;
+                Question::Elsewhere
             }
             _ => Question::Elsewhere,
         })

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::operation::{Level, OPERATIONS, Operation};
 use crate::patch;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -121,6 +122,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
             "mode": "server",
             "resource": resources,
             "interaction": system_interactions(),
+            "operation": operations(|operation| operation.is_offered(Level::System, "")),
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
     })
@@ -184,6 +186,10 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
             "definition": parameter.url,
             "type": type_code(parameter.kind),
         })).collect::<Vec<_>>(),
+        "operation": operations(|operation| {
+            let levels = [Level::Type, Level::Instance];
+            levels.iter().any(|level| operation.is_offered(*level, resource_type))
+        }),
     });
     if pointing.is_empty()
         && let Some(object) = value.as_object_mut()
@@ -191,6 +197,14 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
         object.remove("searchRevInclude");
     }
     value
+}
+
+fn operations(is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
+    let here = OPERATIONS.iter().filter(|operation| is_here(operation));
+    here.map(|operation| {
+        json!({ "name": operation.definition.code, "definition": operation.definition.url })
+    })
+    .collect()
 }
 
 /// Parameters that have something to find. Those without an expression (`_text`, `_list`, …) are not answered yet.

@@ -18,6 +18,7 @@ mod limits;
 mod listeners;
 mod mllp;
 mod model;
+mod operations;
 mod overload;
 mod patches;
 mod process;

@@ -5,6 +5,7 @@
 
 pub mod compartment;
 mod data_files;
+pub mod operation;
 pub mod parameter;
 mod primitive;
 mod search_parameters;
@@ -15,6 +16,7 @@ mod terminology;
 mod validate;
 
 pub use compartment::Compartment;
+pub use operation::{OperationDefinition, OperationParameter};
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
 pub use structure::{Element, Structure, Structures};
 pub use validate::ISSUES_MAX;

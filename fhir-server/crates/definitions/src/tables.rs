@@ -55,3 +55,4 @@ pub(crate) static STRUCTURES: Table = Table::new(include_bytes!("../r5/structure
 pub(crate) static PARAMETERS: Table = Table::new(include_bytes!("../r5/parameters.tsv.gz"));
 pub(crate) static COMPARTMENTS: Table = Table::new(include_bytes!("../r5/compartments.tsv.gz"));
 pub(crate) static TERMINOLOGY: Table = Table::new(include_bytes!("../r5/terminology.jsonl.gz"));
+pub(crate) static OPERATIONS: Table = Table::new(include_bytes!("../r5/operations.jsonl.gz"));

@@ -8,6 +8,7 @@ pub mod error;
 mod held;
 pub mod history;
 mod horizon;
+mod labels;
 mod maintenance;
 pub mod private_postgres;
 pub mod read;
