@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts the pinned jars with the official FHIR R5 packages into .cache/ (needs mvn, unzip and a Maven repository).
 #   scripts/fetch-fhir-packages.sh            # what r5/generate.py reads
-#   scripts/fetch-fhir-packages.sh examples   # also the 2,822 official examples that a test validates, and the FHIRPath suite
+#   scripts/fetch-fhir-packages.sh examples   # also the 2,822 official examples that a test validates, and the suites of FHIRPath and of patches
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p .cache
@@ -38,6 +38,13 @@ if [ ! -e $fhirpath/complete ]; then
         unzip -q -o -j .cache/fhir-test-cases-1.7.69.jar "*/testcases/r5/$name" -d $fhirpath
     done
     touch $fhirpath/complete
+fi
+
+patch=.cache/r5-patch
+if [ ! -e $patch/complete ]; then
+    mkdir -p $patch
+    unzip -q -o -j .cache/fhir-test-cases-1.7.69.jar '*/testcases/r5/patch/*-tests.*' -d $patch
+    touch $patch/complete
 fi
 
 # the XML schemas, for what is written in XML

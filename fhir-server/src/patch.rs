@@ -1,40 +1,61 @@
 //! Patches (<https://hl7.org/fhir/R5/http.html#patch>): how one is read from a request or an entry of a bundle, and what holds of the
-//! result of any. JSON Patch is the one there is yet.
+//! result of any. JSON Patch, XML Patch, and FHIRPath Patch as Parameters in JSON or XML.
 //!
 //! Refuses a patch that changes the type or the id, and one that changes data beside a narrative that says more than the data.
 
+mod fhirpath_patch;
 mod json_patch;
+mod xml_patch;
 
+use crate::app::now_micros;
 use crate::failure::Failure;
 use crate::request::{Body, Request};
+use crate::xml;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fhir_model::date::instant_text;
 use fhir_model::{Issue, IssueKind, json};
 use fhir_storage::Program;
+use fhirpath_patch::FhirpathPatch;
 use http::header;
 use json_patch::JsonPatch;
 use serde_json::{Map, Value};
+use xml_patch::XmlPatch;
 
 /// The Content-Types of a patch.
-pub const CONTENT_TYPES: [&str; 3] = [JSON_PATCH, "application/json", "text/json"];
+pub const CONTENT_TYPES: [&str; 8] = [
+    JSON_PATCH,
+    XML_PATCH,
+    FHIR_JSON,
+    FHIR_XML,
+    "application/json",
+    "text/json",
+    "application/xml",
+    "text/xml",
+];
 /// For `CapabilityStatement.patchFormat`.
-pub const FORMATS: [&str; 1] = [JSON_PATCH];
+pub const FORMATS: [&str; 4] = [JSON_PATCH, XML_PATCH, FHIR_JSON, FHIR_XML];
 const JSON_PATCH: &str = "application/json-patch+json";
+const XML_PATCH: &str = "application/xml-patch+xml";
+const FHIR_JSON: &str = "application/fhir+json";
+const FHIR_XML: &str = "application/fhir+xml";
 
 /// A patch, understood.
 #[derive(Clone, Debug)]
 pub enum Patch {
     Json(JsonPatch),
+    Xml(XmlPatch),
+    Fhirpath(FhirpathPatch),
 }
 
 impl Patch {
-    /// The patch in the body of a request; in a bundle that is a Binary.
+    /// The patch in the body of a request; in a bundle that is Parameters, or a Binary of one of the content types.
     ///
     /// # Errors
     /// UnsupportedMediaType (415) for another kind of patch, Syntax (400) for a broken one.
     pub fn read(request: &mut Request) -> Result<Patch, Failure> {
         match std::mem::replace(&mut request.body, Body::None) {
-            Body::Bytes(bytes) if !bytes.is_empty() => {
+            Body::Bytes(bytes) | Body::Xml(bytes) if !bytes.is_empty() => {
                 let content_type = request.header(&header::CONTENT_TYPE)?.unwrap_or("");
                 Patch::of(content_type, &bytes)
             }
@@ -45,7 +66,7 @@ impl Patch {
                 })?;
                 Patch::of(text("contentType"), &data)
             }
-            Body::Resource(_) => Err(unsupported()),
+            Body::Resource(resource) => Patch::of_parameters(&resource),
             _ => Err(Failure::new(
                 IssueKind::Syntax,
                 "the body is empty; a patch is needed",
@@ -55,18 +76,30 @@ impl Patch {
 
     fn of(content_type: &str, bytes: &[u8]) -> Result<Patch, Failure> {
         let essence = content_type.split(';').next().unwrap_or("").trim();
-        if !CONTENT_TYPES
-            .iter()
-            .any(|it| it.eq_ignore_ascii_case(essence))
-        {
+        let essence = essence.to_ascii_lowercase();
+        if !CONTENT_TYPES.contains(&essence.as_str()) {
             return Err(unsupported());
         }
-        let patch = json::parse(bytes)?;
-        // Clients send JSON Patch as plain JSON; anything else in it could be of any kind.
-        match patch.is_array() || essence.eq_ignore_ascii_case(JSON_PATCH) {
-            true => Ok(Patch::Json(JsonPatch::read(patch)?)),
-            false => Err(unsupported()),
+        if essence == XML_PATCH {
+            return Ok(Patch::Xml(XmlPatch::read(bytes)?));
         }
+        if essence.ends_with("xml") {
+            return Patch::of_parameters(&xml::read(bytes)?);
+        }
+        let patch = json::parse(bytes)?;
+        // Clients send JSON Patch as plain JSON.
+        match patch.is_array() || essence == JSON_PATCH {
+            true => Ok(Patch::Json(JsonPatch::read(patch)?)),
+            false => Patch::of_parameters(&patch),
+        }
+    }
+
+    fn of_parameters(resource: &Value) -> Result<Patch, Failure> {
+        if json::resource_type(resource) != Some("Parameters") {
+            return Err(unsupported());
+        }
+        let now = instant_text(now_micros() / 1000);
+        Ok(Patch::Fhirpath(FhirpathPatch::read(resource, now)?))
     }
 
     /// What the patch makes of a resource.
@@ -75,6 +108,8 @@ impl Patch {
             let mut after = before.clone();
             let applied = match &self {
                 Patch::Json(patch) => patch.apply(&mut after),
+                Patch::Xml(patch) => patch.apply(&mut after),
+                Patch::Fhirpath(patch) => patch.apply(&mut after),
             };
             applied
                 .and_then(|()| finish(&before, after))
@@ -86,7 +121,9 @@ impl Patch {
 fn unsupported() -> Failure {
     Failure::new(
         IssueKind::UnsupportedMediaType,
-        format!("a patch must be a JSON Patch, {JSON_PATCH}"),
+        format!(
+            "a patch must be a JSON Patch ({JSON_PATCH}), an XML Patch ({XML_PATCH}), or Parameters that are a FHIRPath Patch ({FHIR_JSON}, {FHIR_XML})"
+        ),
     )
 }
 

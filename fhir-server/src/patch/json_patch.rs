@@ -446,6 +446,33 @@ mod tests {
         }
     }
 
+    /// The official tests (`json-patch-tests.json` of `org.hl7.fhir.testcases:fhir-test-cases`).
+    #[test]
+    fn official_suite() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../.cache/r5-patch/json-patch-tests.json"
+        );
+        let Ok(text) = std::fs::read(file) else {
+            eprintln!("skipped: no .cache/r5-patch, run scripts/fetch-fhir-packages.sh examples");
+            return;
+        };
+        let cases: Value = serde_json::from_slice(&text).unwrap();
+        let cases = cases.as_array().unwrap();
+        for case in cases {
+            let mut document = case["doc"].clone();
+            let applied =
+                JsonPatch::read(case["patch"].clone()).and_then(|patch| patch.apply(&mut document));
+            match case.get("expected") {
+                Some(expected) => {
+                    assert_eq!(applied.map(|()| &document), Ok(expected), "{case}");
+                }
+                None => assert!(applied.is_err() && case.get("error").is_some(), "{case}"),
+            }
+        }
+        assert!(cases.len() > 10, "{}", cases.len());
+    }
+
     #[test]
     fn limits() {
         let many =

@@ -3,7 +3,7 @@
 use crate::site::shared;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const JSON_PATCH: &str = "Content-Type: application/json-patch+json";
 
@@ -45,6 +45,170 @@ async fn by_id() {
         ("GET Patient/patch-1/_history", "", "200 ; /total = 5 ; /entry/0/request/method = PUT"),
         ("DELETE Patient/patch-1", "", "204"),
         (&patch("patch-1"), INACTIVE, "410"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn other_kinds() {
+    let site = shared();
+    let patch = |query: &str, content_type: &str| {
+        format!("PATCH Patient{query}\nContent-Type: {content_type}")
+    };
+    let (id, condition) = ("/patch-5", "?identifier=urn:patch|patch-5");
+    let operation = |kind: &str, rest: &str| {
+        format!(
+            r#"{{"resourceType":"Parameters","parameter":[{{"name":"operation","part":[{{"name":"type","valueCode":"{kind}"}},{rest}]}}]}}"#
+        )
+    };
+    let replace = |value: bool| {
+        operation(
+            "replace",
+            &format!(
+                r#"{{"name":"path","valueString":"Patient.active"}},{{"name":"value","valueBoolean":{value}}}"#
+            ),
+        )
+    };
+    let in_xml = r#"<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="operation"/><part><name value="type"/><valueCode value="add"/></part><part><name value="path"/><valueString value="Patient"/></part><part><name value="name"/><valueString value="gender"/></part><part><name value="value"/><valueCode value="GENDER"/></part></parameter></Parameters>"#;
+    let female = in_xml.replace("GENDER", "female");
+    let xml_patch = |sel: &str, text: &str| {
+        format!(r#"<diff xmlns="http://hl7.org/fhir"><replace sel="{sel}">{text}</replace></diff>"#)
+    };
+    let json = "application/fhir+json; charset=utf-8";
+    site.table(&[
+        (&patch(id, json), &replace(false), "404"),
+        ("PUT Patient/patch-5", &patient("patch-5"), "201"),
+        (
+            &patch(id, json),
+            &replace(false),
+            "200 ; ETag: W/\"2\" ; /active = false ; ~1.50",
+        ),
+        (
+            &patch(condition, "application/json"),
+            &replace(true),
+            "200 ; ETag: W/\"3\" ; /active = true",
+        ),
+        (
+            &patch(id, "application/fhir+xml"),
+            &female,
+            "200 ; ETag: W/\"4\" ; /gender = female",
+        ),
+        (
+            &patch(id, "application/fhir+xml"),
+            &female,
+            "422 ; /issue/0/code = business-rule",
+        ),
+        (
+            &patch(id, "application/xml-patch+xml"),
+            &xml_patch("f:Patient/f:gender/@value", "other"),
+            "200 ; ETag: W/\"5\" ; /gender = other ; ~1.50",
+        ),
+        (
+            &patch(condition, "application/xml-patch+xml"),
+            &xml_patch("Patient/gender/@value", "unknown"),
+            "200 ; ETag: W/\"6\" ; /gender = unknown",
+        ),
+        (
+            &format!("{}\nIf-Match: W/\"5\"", patch(id, json)),
+            &replace(false),
+            "412",
+        ),
+        // It does not apply, or what it makes is no Patient.
+        (
+            &patch(id, json),
+            &operation("delete", r#"{"name":"path","valueString":"Patient.id"}"#),
+            "422",
+        ),
+        (
+            &patch(id, json),
+            &operation(
+                "delete",
+                r#"{"name":"path","valueString":"Patient | Patient.active"}"#,
+            ),
+            "422 ; /issue/0/code = business-rule",
+        ),
+        (
+            &patch(id, "application/xml-patch+xml"),
+            &xml_patch("Patient/id/@value", "x"),
+            "422",
+        ),
+        (
+            &patch(id, "application/xml-patch+xml"),
+            &xml_patch("Patient/gender/@value", "x"),
+            "422 ; /issue/0/expression/0 = Patient.gender",
+        ),
+        (
+            &patch(id, "application/xml-patch+xml"),
+            &xml_patch("Patient/birthDate", "x"),
+            "422 ; /issue/0/code = business-rule",
+        ),
+        // It is no patch.
+        (
+            &patch(id, json),
+            &operation("change", r#"{"name":"path","valueString":"Patient.id"}"#),
+            "400 ; /issue/0/expression/0 = Parameters.parameter[0]",
+        ),
+        (
+            &patch(id, json),
+            &operation("delete", r#"{"name":"path","valueString":"Patient..id"}"#),
+            "400",
+        ),
+        (
+            &patch(id, json),
+            r#"{"resourceType":"Patient","id":"patch-5"}"#,
+            "415",
+        ),
+        (&patch(id, "application/xml-patch+xml"), "<diff/>", "400"),
+        (
+            &patch(id, "application/xml-patch+xml"),
+            "<!DOCTYPE x><diff/>",
+            "400",
+        ),
+        (
+            &patch(id, "application/fhir+xml"),
+            "<diff xmlns=\"http://hl7.org/fhir\"/>",
+            "422",
+        ),
+        (
+            "GET Patient/patch-5",
+            "",
+            "200 ; /meta/versionId = \"6\" ; /gender = unknown ; /active = true ; ~1.50",
+        ),
+    ])
+    .await;
+    let entry = |resource: Value| {
+        json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"resource": resource, "request": {"method": "PATCH", "url": "Patient/patch-5"}},
+            {"request": {"method": "GET", "url": "Patient/patch-5"}},
+        ]})
+        .to_string()
+    };
+    let parameters: Value = serde_json::from_str(&replace(false)).unwrap();
+    let binary = |content_type: &str, patch: &str| json!({"resourceType": "Binary", "contentType": content_type, "data": STANDARD.encode(patch)});
+    site.table(&[
+        (
+            "POST ",
+            &entry(parameters),
+            "200 ; /entry/0/response/etag = W/\"7\" ; /entry/1/resource/active = false",
+        ),
+        (
+            "POST ",
+            &entry(binary("application/fhir+json", &replace(true))),
+            "200 ; /entry/1/resource/active = true",
+        ),
+        (
+            "POST ",
+            &entry(binary(
+                "application/xml-patch+xml",
+                &xml_patch("Patient/active/@value", "false"),
+            )),
+            "200 ; /entry/1/resource/active = false",
+        ),
+        (
+            "POST ",
+            &entry(json!({"resourceType": "Basic", "code": {}})),
+            "415 ; /issue/0/expression/0 = Bundle.entry[0]",
+        ),
     ])
     .await;
 }

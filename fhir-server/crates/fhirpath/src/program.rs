@@ -83,6 +83,27 @@ impl Program {
         Program::lower(&parse(expression)?)
     }
 
+    /// Of an expression that ends in the name of an element, `Patient.name.given`: what stands before it, `$this` where nothing does, and
+    /// the name. The expression itself where it ends in anything else.
+    ///
+    /// # Errors
+    /// The program, unchanged.
+    pub fn split_last(self) -> Result<(Program, String), Program> {
+        let Op { kind, position } = self.root;
+        let (root, name) = match kind {
+            OpKind::Member(of, name) => (*of, name),
+            OpKind::Name(name) => {
+                let kind = OpKind::This;
+                (Op { kind, position }, name)
+            }
+            kind => {
+                let root = Op { kind, position };
+                return Err(Program { root });
+            }
+        };
+        Ok((Program { root }, name))
+    }
+
     fn lower(tree: &Expression) -> Result<Program, CompileError> {
         Ok(Program { root: lower(tree)? })
     }
