@@ -14,6 +14,7 @@ mod crash;
 mod crud;
 mod dhis2;
 mod identities;
+mod large_bundles;
 mod limits;
 mod listeners;
 mod mllp;

@@ -244,6 +244,35 @@ pub fn transaction(seed: u64, first: u64, records: u64) -> Value {
     json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 }
 
+/// The same, whose patients are created only where they are not there yet: everything else refers to what the server finds out.
+pub fn conditional_transaction(seed: u64, first: u64, records: u64) -> Value {
+    let mut bundle = transaction(seed, first, records);
+    let entries = bundle["entry"].as_array_mut().into_iter().flatten();
+    for (n, entry) in (first..).zip(entries.step_by(RECORD_SIZE as usize)) {
+        let condition = format!(
+            "identifier={IDENTIFIER_SYSTEM}|{}",
+            person(seed, n).identifier
+        );
+        entry["request"]["ifNoneExist"] = json!(condition);
+    }
+    bundle
+}
+
+/// The same, that refers to the patients as it would outside of a transaction, by their identifiers.
+pub fn referring_transaction(seed: u64, first: u64, records: u64) -> Value {
+    let mut bundle = transaction(seed, first, records);
+    let entries = bundle["entry"].as_array_mut().into_iter().flatten();
+    for (at, entry) in (0..).zip(entries) {
+        let identifier = person(seed, first + at / RECORD_SIZE).identifier;
+        if let Some(subject) = entry.pointer_mut("/resource/subject/reference") {
+            *subject = json!(format!(
+                "Patient?identifier={IDENTIFIER_SYSTEM}|{identifier}"
+            ));
+        }
+    }
+    bundle
+}
+
 fn entry(full_url: &str, resource: Value) -> Value {
     let url = resource["resourceType"].clone();
     json!({"fullUrl": full_url, "resource": resource, "request": {"method": "POST", "url": url}})

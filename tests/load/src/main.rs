@@ -91,10 +91,7 @@ async fn main() -> Result<(), Failure> {
             println!("{:<22}skipped: no --mllp address", name(*workload));
             continue;
         }
-        let requests = match workload {
-            Workload::Transaction => (arguments.requests / 20).max(1),
-            _ => arguments.requests,
-        };
+        let requests = workload.requests(arguments.requests);
         drive(*workload, &target, requests / 10 + 1, &arguments, 0).await?; // warm-up
         let before = measure::cpu(&arguments.pid);
         let began = Instant::now();

@@ -2,6 +2,7 @@
 
 use load_driver::client::{Client, Failure};
 use load_driver::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, RECORD_SIZE, Random};
+use load_driver::mixed::{self, Before};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,8 +15,30 @@ pub enum Workload {
     CodeDateSort,
     ChainInclude,
     Transaction,
+    Mixed,
+    /// 5,000 entries that refer to each other.
+    Large,
+    /// 5,000 entries of 500 conditional creates and what refers to them.
+    LargeConditional,
+    /// 5,000 entries, 4,500 of them with a conditional reference.
+    LargeReferring,
     Crud,
     Oru,
+}
+
+/// Records in a large transaction.
+const LARGE: u64 = 500;
+
+impl Workload {
+    /// How many of its requests weigh as much as `requests` of one resource.
+    pub fn requests(self, requests: u64) -> u64 {
+        let weight = match self {
+            Workload::Transaction | Workload::Mixed => 20,
+            Workload::Large | Workload::LargeConditional | Workload::LargeReferring => 1_000,
+            _ => 1,
+        };
+        (requests / weight).max(1)
+    }
 }
 
 /// What all workers share.
@@ -35,6 +58,8 @@ pub struct Target {
 #[derive(Default)]
 pub struct Worker {
     client: Client,
+    /// Of the last transaction of [`Workload::Mixed`].
+    before: Option<Before>,
 }
 
 impl Worker {
@@ -70,29 +95,65 @@ impl Worker {
         first: u64,
         records: u64,
     ) -> Result<Vec<String>, Failure> {
-        let answer = self
-            .expect(
-                200,
-                Method::POST,
-                &target.base,
-                Some(&generate::transaction(target.seed, first, records)),
-            )
-            .await?;
-        let entries = answer["entry"]
-            .as_array()
-            .ok_or("a transaction-response without entries")?;
-        if entries.len() as u64 != records * RECORD_SIZE {
-            return Err(format!(
-                "{} entries answered for {}",
-                entries.len(),
-                records * RECORD_SIZE
-            ));
-        }
-        entries
-            .iter()
-            .step_by(RECORD_SIZE as usize)
-            .map(|entry| id_of(entry["response"]["location"].as_str()))
+        let bundle = generate::transaction(target.seed, first, records);
+        let places = self.transact(target, &bundle).await?;
+        let patients = places.iter().step_by(RECORD_SIZE as usize);
+        patients
+            .map(|place| match place.split_once('/') {
+                Some(("Patient", id)) => Ok(id.to_owned()),
+                _ => Err(format!("a patient at {place}")),
+            })
             .collect()
+    }
+
+    /// Sends a transaction that creates all of its entries; gives their places.
+    async fn transact(&self, target: &Target, bundle: &Value) -> Result<Vec<String>, Failure> {
+        let answer = self
+            .expect(200, Method::POST, &target.base, Some(bundle))
+            .await?;
+        let places: Vec<String> = entries(&answer)
+            .filter(|entry| status(entry) == "201")
+            .filter_map(|entry| place(entry["response"]["location"].as_str()?))
+            .collect();
+        let sent = entries(bundle).count();
+        match places.len() == sent {
+            true => Ok(places),
+            false => Err(format!("{} entries created of {sent}", places.len())),
+        }
+    }
+
+    /// A transaction of every kind of entry, about the records of the one before.
+    async fn mixed(
+        &mut self,
+        target: &Target,
+        first: u64,
+        mut random: Random,
+    ) -> Result<(), Failure> {
+        let before = match self.before.take() {
+            Some(before) => before,
+            None => {
+                let first = first + 500_000_000;
+                let bundle = generate::transaction(target.seed, first, mixed::RECORDS);
+                let places = self.transact(target, &bundle).await?;
+                Before { first, places }
+            }
+        };
+        let known = || random.below(target.records.max(1));
+        let bundle = mixed::transaction(target.seed, first, &before, known);
+        let answer = self
+            .expect(200, Method::POST, &target.base, Some(&bundle))
+            .await?;
+        for (at, (entry, expect)) in entries(&answer).zip(mixed::statuses()).enumerate() {
+            if status(entry) != expect {
+                return Err(format!("entry {at} is {entry} instead of {expect}"));
+            }
+        }
+        let places = entries(&answer)
+            .take((mixed::RECORDS * RECORD_SIZE) as usize)
+            .filter_map(|entry| place(entry["response"]["location"].as_str()?))
+            .collect();
+        self.before = Some(Before { first, places });
+        Ok(())
     }
 
     /// The i-th request of a workload.
@@ -106,6 +167,8 @@ impl Worker {
         let mut random = Random::new(target.seed ^ 0xABCD, target.run << 32 | i);
         let n = random.below(target.records.max(1));
         let fresh = 50_000_000 + (target.run % 1000) * 10_000_000 + i;
+        let large =
+            1_000_000_000 + (target.run % 1000 * 4 + workload as u64 % 4) * 25_000_000 + i * LARGE;
         match workload {
             Workload::Create => {
                 let patient = generate::patient(target.seed, fresh);
@@ -228,6 +291,16 @@ impl Worker {
                 Ok(())
             }
             Workload::Transaction => self.load(target, fresh * 10, 10).await.map(drop),
+            Workload::Mixed => self.mixed(target, fresh * 16, random).await,
+            Workload::Large => self.load(target, large, LARGE).await.map(drop),
+            Workload::LargeConditional => {
+                let bundle = generate::conditional_transaction(target.seed, large, LARGE);
+                self.transact(target, &bundle).await.map(drop)
+            }
+            Workload::LargeReferring => {
+                let bundle = generate::referring_transaction(target.seed, large, LARGE);
+                self.transact(target, &bundle).await.map(drop)
+            }
             Workload::Crud => self.crud(target, i).await,
             Workload::Oru => {
                 let message = generate::oru(target.seed, n, &format!("R{}-{i}", target.run));
@@ -337,19 +410,21 @@ fn same(what: &str, got: &Value, expect: &Value) -> Result<(), Failure> {
     }
 }
 
-fn id_of(location: Option<&str>) -> Result<String, Failure> {
-    let parts: Vec<&str> = location
-        .ok_or("an entry without location")?
-        .split('/')
-        .collect();
-    let at = parts
-        .iter()
-        .position(|p| *p == "Patient")
-        .ok_or("a location of another type")?;
-    parts
-        .get(at + 1)
-        .map(|id| (*id).to_owned())
-        .ok_or_else(|| "a location without id".into())
+fn entries(bundle: &Value) -> impl Iterator<Item = &Value> {
+    bundle["entry"].as_array().into_iter().flatten()
+}
+
+/// The number of `201 Created`.
+fn status(entry: &Value) -> &str {
+    let status = entry["response"]["status"].as_str().unwrap_or_default();
+    status.split(' ').next().unwrap_or_default()
+}
+
+/// `Type/id` of a location.
+fn place(location: &str) -> Option<String> {
+    let mut parts = location.split("/_history").next()?.rsplit('/');
+    let (id, resource_type) = (parts.next()?, parts.next()?);
+    Some(format!("{resource_type}/{id}"))
 }
 
 fn encode(text: &str) -> String {

@@ -15,6 +15,7 @@ mod plan;
 mod prepare;
 mod references;
 mod reindex;
+mod written;
 
 pub(crate) use keys::Keys;
 

@@ -1,6 +1,7 @@
 //! What the database says under the locks: which resources the conditions match, the rows of the commit locked, the epoch, the time.
 
 use super::plan::{Action, Identity, Plan, Planned, at, duplicate, refuse};
+use super::written::{Written, distinct};
 use crate::error::{CommitError, Error};
 use crate::read;
 use crate::search::{Matched, too_costly};
@@ -47,25 +48,39 @@ pub(super) struct Ground {
 }
 
 impl Store {
-    /// The matches of each condition.
-    pub(super) async fn matches(
+    /// The matches of each change by condition.
+    pub(super) async fn matches<'p>(
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
-        plan: &Plan,
+        plan: &'p Plan,
     ) -> Result<HashMap<usize, Vec<Matched>>, (usize, Error)> {
+        let by_condition = |(index, change): (usize, &'p Planned)| match &change.identity {
+            Identity::Match { query, .. } => Some((index, query)),
+            Identity::New(_) | Identity::Id(_) => None,
+        };
+        let conditions = plan.changes.iter().enumerate().filter_map(by_condition);
         let limit = FOUND_MAX + plan.replaced_max();
+        self.of_conditions(connection, definitions, conditions.collect(), limit)
+            .await
+    }
+
+    /// At most `limit` matches of each condition, by the place that came with it.
+    async fn of_conditions(
+        &self,
+        connection: &mut PgConnection,
+        definitions: &Definitions,
+        conditions: Vec<(usize, &Query)>,
+        limit: usize,
+    ) -> Result<HashMap<usize, Vec<Matched>>, (usize, Error)> {
         let mut plain = Vec::new();
         let mut matches = HashMap::new();
-        for (index, change) in plan.changes.iter().enumerate() {
-            let Identity::Match { query, .. } = &change.identity else {
-                continue;
-            };
+        for (place, query) in conditions {
             match plain_tokens(query) {
-                Some(tokens) => plain.push((index, query, tokens)),
+                Some(tokens) => plain.push((place, query, tokens)),
                 None => {
                     let found = self.matched(connection, definitions, query, limit).await;
-                    matches.insert(index, found.map_err(|error| (index, error))?);
+                    matches.insert(place, found.map_err(|error| (place, error))?);
                 }
             }
         }
@@ -240,15 +255,19 @@ impl Store {
             };
             resolved.keys.push(key);
         }
-        resolved.refuse_overlap(plan)?;
-        for (index, text, query) in &plan.conditional {
-            let mut found = self
-                .matched(connection, definitions, query, limit)
-                .await
-                .map_err(at(*index))?;
+        let written = Written::of(plan, &resolved);
+        resolved.refuse_overlap(plan, &written)?;
+        let references = distinct(&plan.conditional);
+        let conditions = references.iter().map(|(.., query)| query).enumerate();
+        let mut matches = self
+            .of_conditions(connection, definitions, conditions.collect(), limit)
+            .await
+            .map_err(|(place, error)| at(references[place].0)(error))?;
+        for (place, (index, text, query)) in references.into_iter().enumerate() {
+            let mut found = matches.remove(&place).unwrap_or_default();
             // What the commit changes is judged by what it becomes.
-            found.retain(|found| !resolved.writes(plan, &found.key));
-            found.extend(resolved.written_here(plan, query));
+            found.retain(|found| !written.keys.contains(&found.key));
+            found.extend(written.matching(plan, &resolved, query));
             let [one] = &found[..] else {
                 let (kind, diagnostics) = match found.is_empty() {
                     true => (
@@ -294,7 +313,7 @@ impl Resolved {
 
     /// Two changes of one resource; only two conditional creates may find the same one. A condition that would match what another
     /// change of the commit writes is such a pair too.
-    fn refuse_overlap(&self, plan: &Plan) -> Result<(), CommitError> {
+    fn refuse_overlap(&self, plan: &Plan, written: &Written) -> Result<(), CommitError> {
         let mut seen: HashMap<&ResourceKey, bool> = HashMap::new();
         for (index, key) in self.keys.iter().enumerate() {
             let Some(key) = key else { continue };
@@ -307,7 +326,7 @@ impl Resolved {
             if let Identity::Match { query, .. } = &plan.changes[index].identity
                 && !self.matched.contains_key(&index)
             {
-                let others = self.written_here(plan, query);
+                let others = written.matching(plan, self, query);
                 if others.iter().any(|other| other.key != *key) {
                     return Err(at(index)(duplicate()));
                 }
@@ -317,39 +336,9 @@ impl Resolved {
     }
 
     /// A conditional create that finds its resource writes nothing.
-    fn is_found(&self, plan: &Plan, index: usize) -> bool {
+    pub(super) fn is_found(&self, plan: &Plan, index: usize) -> bool {
         let action = &plan.changes[index].action;
         self.matched.contains_key(&index) && matches!(action, Action::Write { create: true, .. })
-    }
-
-    fn writes(&self, plan: &Plan, key: &ResourceKey) -> bool {
-        let mut keys = self.keys.iter().enumerate();
-        keys.any(|(index, written)| written.as_ref() == Some(key) && !self.is_found(plan, index))
-    }
-
-    /// The resources of this commit that will match, where they can tell that themselves.
-    fn written_here(&self, plan: &Plan, query: &Query) -> Vec<Matched> {
-        let mut found = Vec::new();
-        let mut seen = HashSet::new();
-        for (index, (change, key)) in plan.changes.iter().zip(&self.keys).enumerate() {
-            let (Action::Write { document, .. }, Some(key)) = (&change.action, key) else {
-                continue;
-            };
-            if self.is_found(plan, index) || !query.types.contains(&change.resource_type) {
-                continue;
-            }
-            let candidate = Candidate::stored(key.clone(), None, document.clone());
-            if candidate.matches(query) == Some(true) && seen.insert(key) {
-                // The key of a row that is not there yet is filled in when it is made.
-                let matched = self.matched.get(&index);
-                found.push(Matched {
-                    pk: matched.map_or(0, |matched| matched.pk),
-                    key: key.clone(),
-                    version: matched.map_or(0, |matched| matched.version),
-                });
-            }
-        }
-        found
     }
 }
 
@@ -372,7 +361,7 @@ fn deleted(plan: &Plan, matches: &HashMap<usize, Vec<Matched>>) -> HashSet<Resou
 }
 
 /// The stored tokens that decide the condition alone; `None` when it says more than "has these tokens".
-fn plain_tokens(query: &Query) -> Option<Vec<i64>> {
+pub(super) fn plain_tokens(query: &Query) -> Option<Vec<i64>> {
     use fhir_search::query::{Clause, Modifier, ValueMatch};
     let plain = |clause: &Clause| {
         matches!(clause, Clause::Param { modifier: Modifier::None, values, .. }

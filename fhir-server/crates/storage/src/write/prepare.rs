@@ -240,19 +240,11 @@ impl Preparing<'_> {
     ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
         let mut resource = resource.clone();
         resource.insert("id".into(), key.id.as_str().into());
-        let keys = self.resolved.keys.iter().enumerate();
-        let keys = keys
-            .filter_map(|(index, key)| Some((index, key.clone()?)))
-            .collect();
-        let conditional = self.resolved.conditional.iter();
-        let conditional = conditional
-            .map(|(text, found)| (text.clone(), found.key.clone()))
-            .collect();
         Rewriting::new(&self.urls, change.full_url.as_deref(), self.base).rest(
             self.definitions,
             &mut resource,
-            &keys,
-            &conditional,
+            &self.resolved.keys,
+            &self.resolved.conditional,
         );
         references::set_versions(&mut resource, self.base, &self.versions);
         let whole = Value::Object(resource);

@@ -2,6 +2,7 @@
 
 use super::links::rewrite_links;
 use super::plan::{Action, Identity, Planned};
+use crate::search::Matched;
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_model::reference::{Reference, rewrite_references};
@@ -83,23 +84,24 @@ impl<'a> Rewriting<'a> {
         late
     }
 
-    /// Rewrites the rest: `changes` are the keys of the changes by condition, `conditional` those of the conditional references.
+    /// Rewrites the rest: `changes` are the keys of all changes, `conditional` where the conditional references lead.
     pub(super) fn rest(
         &self,
         definitions: &Definitions,
         resource: &mut Map<String, Value>,
-        changes: &HashMap<usize, ResourceKey>,
-        conditional: &HashMap<String, ResourceKey>,
+        changes: &[Option<ResourceKey>],
+        conditional: &HashMap<String, Matched>,
     ) {
         self.links(definitions, resource, &mut |place| match place {
-            Place::Change(index) => changes.get(index).cloned(),
+            Place::Change(index) => changes[*index].clone(),
             Place::Known(_) => None,
         });
         visit(resource, &mut |text| match self.place(text) {
             Some((Place::Change(index), fragment)) => {
-                changes.get(index).map(|key| format!("{key}{fragment}"))
+                let key = changes[*index].as_ref()?;
+                Some(format!("{key}{fragment}"))
             }
-            _ => conditional.get(text).map(ResourceKey::to_string),
+            _ => conditional.get(text).map(|found| found.key.to_string()),
         });
     }
 
