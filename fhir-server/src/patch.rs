@@ -94,7 +94,7 @@ impl Patch {
         }
     }
 
-    fn of_parameters(resource: &Value) -> Result<Patch, Failure> {
+    pub(crate) fn of_parameters(resource: &Value) -> Result<Patch, Failure> {
         if json::resource_type(resource) != Some("Parameters") {
             return Err(unsupported());
         }

@@ -103,6 +103,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
             let none = Vec::new();
             resource(
                 definitions,
+                base,
                 resource_type,
                 pointing.get(resource_type.as_str()).unwrap_or(&none),
             )
@@ -122,7 +123,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
             "mode": "server",
             "resource": resources,
             "interaction": system_interactions(),
-            "operation": operations(|operation| operation.is_offered(Level::System, "")),
+            "operation": operations(base, |operation| operation.is_offered(Level::System, "")),
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
     })
@@ -141,7 +142,12 @@ fn system_interactions() -> Vec<Value> {
     codes.iter().map(|code| json!({ "code": code })).collect()
 }
 
-fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String]) -> Value {
+fn resource(
+    definitions: &Definitions,
+    base: &str,
+    resource_type: &str,
+    pointing: &[String],
+) -> Value {
     let parameters = definitions.search_parameters(resource_type);
     let answered = parameters.iter().filter(|parameter| is_answered(parameter));
     let interactions: Vec<Value> = ROUTES
@@ -186,7 +192,7 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
             "definition": parameter.url,
             "type": type_code(parameter.kind),
         })).collect::<Vec<_>>(),
-        "operation": operations(|operation| {
+        "operation": operations(base, |operation| {
             let levels = [Level::Type, Level::Instance];
             levels.iter().any(|level| operation.is_offered(*level, resource_type))
         }),
@@ -199,10 +205,10 @@ fn resource(definitions: &Definitions, resource_type: &str, pointing: &[String])
     value
 }
 
-fn operations(is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
+fn operations(base: &str, is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
     let here = OPERATIONS.iter().filter(|operation| is_here(operation));
     here.map(|operation| {
-        json!({ "name": operation.definition.code, "definition": operation.definition.url })
+        json!({ "name": operation.definition.code, "definition": operation.canonical(base) })
     })
     .collect()
 }

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::operation::own;
 use crate::reply::Reply;
 use crate::request::{Request, version_of};
 use fhir_model::{IssueKind, ResourceKey};
@@ -20,6 +21,12 @@ pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
 /// # Errors
 /// As [`present`].
 pub fn reply(request: &Request, version: Option<Version>) -> Result<Reply, Failure> {
+    if version.is_none()
+        && let Some(reply) = own::read(request)
+    {
+        let subset = request.subset()?;
+        return Ok(Reply { subset, ..reply });
+    }
     let reply = Reply {
         subset: request.subset()?,
         ..present(&request.key(), version)?

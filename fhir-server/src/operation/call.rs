@@ -13,7 +13,7 @@ use fhir_definitions::structure::Kind;
 use fhir_definitions::{Definitions, OperationParameter};
 use fhir_model::{Issue, IssueKind, json};
 use fhir_search::Handling;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// An operation, what it is invoked on, and its parameters.
 #[derive(Clone, Debug)]
@@ -246,23 +246,8 @@ impl Reader<'_> {
 
     /// The body without the resources in it.
     fn check_shape(&self, body: &Value) -> Result<(), Failure> {
-        let given = body.get("parameter").and_then(Value::as_array);
-        let without = |parameter: &Value| match parameter {
-            Value::Object(members) => {
-                let members = members.iter().filter(|(name, _)| *name != "resource");
-                Value::Object(
-                    members
-                        .map(|(name, value)| (name.clone(), value.clone()))
-                        .collect::<Map<_, _>>(),
-                )
-            }
-            other => other.clone(),
-        };
-        let mut shape: Map<String, Value> = body.as_object().cloned().unwrap_or_default();
-        if let Some(given) = given {
-            shape.insert("parameter".into(), given.iter().map(without).collect());
-        }
-        let issues = self.definitions.validate(&Value::Object(shape));
+        let shape = without_resources(body);
+        let issues = self.definitions.validate(&shape);
         match issues.iter().any(Issue::is_error) {
             true => Err(Failure::from(issues)),
             false => Ok(()),
@@ -336,4 +321,19 @@ impl Reader<'_> {
 
 fn refuse(reason: String) -> Failure {
     Failure::new(IssueKind::Syntax, reason)
+}
+
+/// The same Parameters with the resources of parameters and parts taken out.
+fn without_resources(parameters: &Value) -> Value {
+    let Value::Object(members) = parameters else {
+        return parameters.clone();
+    };
+    let members = members.iter().filter(|(name, _)| *name != "resource");
+    let kept = members.map(|(name, value)| match (name.as_str(), value) {
+        ("parameter" | "part", Value::Array(all)) => {
+            (name.clone(), all.iter().map(without_resources).collect())
+        }
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(kept.collect())
 }

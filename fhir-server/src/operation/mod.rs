@@ -5,7 +5,12 @@
 
 mod answer;
 mod call;
+mod convert;
+mod diff;
+mod fhirpath;
 mod meta;
+pub mod own;
+mod validate;
 
 pub use answer::Answer;
 pub use call::Call;
@@ -22,6 +27,7 @@ use http::Method;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::LazyLock;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// An operation of this server.
 #[derive(Debug)]
@@ -73,8 +79,44 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
             &[Instance],
             Run::Write(meta::delete, meta::of_outcome),
         ),
+        standard(
+            "Resource-validate",
+            &[Type, Instance],
+            Run::Read(|app, call| Box::pin(validate::validate(app, call))),
+        ),
+        standard(
+            "Resource-convert",
+            &[System],
+            Run::Read(|app, call| Box::pin(convert::convert(app, call))),
+        ),
+        own(
+            "fhirpath",
+            &[System],
+            Run::Read(|app, call| Box::pin(fhirpath::fhirpath(app, call))),
+        ),
+        own(
+            "diff",
+            &[System],
+            Run::Read(|app, call| Box::pin(diff::of_resources(app, call))),
+        ),
+        own(
+            "diff-versions",
+            &[Instance],
+            Run::Read(|app, call| Box::pin(diff::of_versions(app, call))),
+        ),
     ]
 });
+
+/// One of our own.
+fn own(id: &str, levels: &'static [Level], run: Run) -> Operation {
+    let own = own::OWN.iter().find(|own| own.id == id);
+    let own = own.expect("the table names definitions of the program");
+    Operation {
+        definition: &own.definition,
+        levels,
+        run,
+    }
+}
 
 /// One that the specification defines.
 fn standard(id: &str, levels: &'static [Level], run: Run) -> Operation {
@@ -115,6 +157,14 @@ pub fn find(code: &str, level: Level, resource_type: &str) -> Result<&'static Op
 }
 
 impl Operation {
+    /// The canonical URL of its definition, on a server at `base`.
+    pub fn canonical(&self, base: &str) -> String {
+        match &self.definition.url {
+            url if url.starts_with("http") => url.clone(),
+            url => format!("{base}/{url}"),
+        }
+    }
+
     /// `$name`.
     pub fn name(&self) -> String {
         format!("${}", self.definition.code)
@@ -199,6 +249,14 @@ impl fmt::Debug for Run {
             Run::Read(_) => "Read",
             Run::Write(..) => "Write",
         })
+    }
+}
+
+/// Does what takes a while without waiting, so that this thread's other requests go on meanwhile.
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
     }
 }
 

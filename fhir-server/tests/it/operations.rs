@@ -171,3 +171,243 @@ async fn declared() {
     assert!(names(&rest["operation"]).contains(&"meta".to_string()));
     assert!(!names(&rest["operation"]).contains(&"meta-add".to_string()));
 }
+
+#[tokio::test]
+async fn fhirpath() {
+    let site = shared();
+    let expression = |text: &str| format!(r#"{{"name":"expression","valueString":"{text}"}}"#);
+    let on = |text: &str, resource: &str| {
+        parameters(&format!(
+            r#"{},{{"name":"resource","resource":{resource}}}"#,
+            expression(text)
+        ))
+    };
+    let encounter =
+        r#"{"resourceType":"Encounter","status":"planned","subject":{"reference":"Patient/op-8"}}"#;
+    let organization = r#"{"resourceType":"Organization","id":"op-8","name":"Camp"}"#;
+    let managed = r#"{"resourceType":"Patient","id":"op-8","name":[{"family":"Ngo"}],"managingOrganization":{"reference":"Organization/op-8"}}"#;
+    let many: Vec<String> = (0..101)
+        .map(|n| format!(r#"{{"actor":{{"reference":"Patient/none-{n}"}}}}"#))
+        .collect();
+    let many = format!(
+        r#"{{"resourceType":"Encounter","status":"planned","participant":[{}]}}"#,
+        many.join(",")
+    );
+    site.table(&[
+        ("PUT Organization/op-8", organization, "201"),
+        ("PUT Patient/op-8", managed, "201"),
+        ("POST $fhirpath", &on("name.given | 1.50", r#"{"resourceType":"Patient","name":[{"given":["A"]}]}"#), "200 ; /parameter/0/name = result ; /parameter/0/valueString = A ; ~1.50"),
+        // What is not valid can be looked at, too.
+        ("POST $fhirpath", &on("nosuch", r#"{"resourceType":"Patient","nosuch":"x"}"#), "200"),
+        ("POST $fhirpath", &on("name", r#"{"resourceType":"Patient"}"#), "200 ; /resourceType = Parameters ; /parameter absent"),
+        ("POST $fhirpath", &parameters(&expression("1 + 1")), "200 ; /parameter/0/valueInteger = 2"),
+        ("POST $fhirpath", &parameters(&expression("now() > @2020")), "200 ; /parameter/0/valueBoolean = true"),
+        ("POST $fhirpath", &on("subject.resolve().managingOrganization.resolve().name", encounter), "200 ; /parameter/0/valueString = Camp"),
+        ("POST $fhirpath", &on("subject.resolve()", encounter), "200 ; /parameter/0/resource/id = op-8"),
+        ("POST $fhirpath", &on("participant.actor.resolve().count()", &many), "422 ; /issue/0/code = too-costly"),
+        ("POST $fhirpath\nAccept: application/fhir+xml", &on("name.family", managed), "200 ; ~<valueString value=\"Ngo\"/>"),
+        ("POST $fhirpath\nContent-Type: application/fhir+xml", r#"<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="expression"/><valueString value="name.family"/></parameter><parameter><name value="resource"/><resource><Patient><name><family value="Ngo"/></name></Patient></resource></parameter></Parameters>"#, "200 ; /parameter/0/valueString = Ngo"),
+        ("POST $fhirpath", &parameters(r#"{"name":"expression","valueString":"%who"},{"name":"variables","part":[{"name":"who","valueString":"me"}]}"#), "200 ; /parameter/0/valueString = me"),
+        ("POST $fhirpath", &parameters(r#"{"name":"resource","resource":{"resourceType":"Patient"}}"#), "400 ; ~the parameter expression is missing"),
+        ("POST $fhirpath", r#"{"resourceType":"Patient"}"#, "400 ; ~expression is missing"),
+        ("POST $fhirpath", &parameters(&expression("1 +")), "400"),
+        ("POST $fhirpath", &parameters(&expression("%nosuch")), "422"),
+        ("POST $fhirpath", &parameters(&expression("'a'.memberOf('http://x')")), "400 ; /issue/0/code = not-supported"),
+        ("GET $fhirpath?expression=1", "", "405"),
+        ("POST Patient/$fhirpath", "", "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn validate() {
+    let site = shared();
+    let observation = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"}}"#;
+    let wrong = r#"{"resourceType":"Observation","status":"nosuch","nosuch":1}"#;
+    let of = |resource: &str, more: &str| {
+        parameters(&format!(
+            r#"{{"name":"resource","resource":{resource}}}{more}"#
+        ))
+    };
+    let mode = |mode: &str| format!(r#",{{"name":"mode","valueCode":"{mode}"}}"#);
+    let profile = |url: &str| format!(r#",{{"name":"profile","valueCanonical":"{url}"}}"#);
+    let claims = r#"{"resourceType":"Observation","meta":{"profile":["http://op/unknown"]},"status":"final","code":{"text":"x"}}"#;
+    let outcome = "200 ; /resourceType = OperationOutcome";
+    let fine = format!("{outcome} ; /issue/0/severity = information ; /issue/1 absent");
+    let not_checked =
+        format!("{outcome} ; /issue/0/severity = error ; /issue/0/code = not-supported");
+    site.table(&[
+        ("PUT Observation/op-9", &observation.replacen('{', r#"{"id":"op-9","#, 1), "201"),
+        ("POST Observation/$validate", observation, &fine),
+        ("POST Observation/$validate", &of(observation, ""), &fine),
+        ("POST Observation/$validate", wrong, &format!("{outcome} ; /issue/0/severity = error ; ~Observation.status ; ~Observation.nosuch ; ~Observation.code")),
+        ("POST Observation/$validate\nContent-Type: application/fhir+xml", r#"<Observation xmlns="http://hl7.org/fhir"><status value="final"/></Observation>"#, &format!("{outcome} ; /issue/0/expression/0 = Observation.code")),
+        ("POST Observation/$validate", r#"{"resourceType":"Patient"}"#, &format!("{outcome} ; /issue/0/code = structure")),
+        ("POST Observation/$validate\nPrefer: return=minimal", wrong, outcome),
+        ("POST Observation/$validate", &of(observation, &mode("create")), &fine),
+        ("POST Observation/$validate?mode=create", observation, &fine),
+        ("POST Observation/$validate?mode=nosuch", observation, "400"),
+        ("POST Observation/$validate?mode=update", observation, "400"),
+        ("POST Observation/$validate?mode=delete", "", "400"),
+        ("POST Observation/$validate", "", "400 ; ~resource is missing"),
+        ("POST Observation/$validate", "{", "400"),
+        ("POST Observation/op-9/$validate", "", &fine),
+        ("POST Observation/op-none/$validate", "", "404"),
+        ("POST Observation/op-9/$validate?mode=update", &observation.replacen('{', r#"{"id":"op-9","#, 1), &fine),
+        ("POST Observation/op-9/$validate?mode=update", observation, &format!("{outcome} ; /issue/0/expression/0 = Observation.id")),
+        ("POST Observation/op-9/$validate?mode=update", r#"{"resourceType":"Observation","id":"op-9","meta":{"tag":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]},"status":"final","code":{"text":"x"}}"#, &format!("{outcome} ; /issue/0/severity = error")),
+        ("POST Observation/op-9/$validate?mode=delete", "", &fine),
+        ("POST Observation/op-none/$validate?mode=delete", "", &format!("{outcome} ; /issue/0/severity = warning")),
+        ("POST Observation/op-9/$validate?mode=profile", "", "400 ; ~needs the parameter profile"),
+        ("POST Observation/op-9/$validate?mode=profile&profile=http://hl7.org/fhir/StructureDefinition/Observation", "", &fine),
+        ("POST Observation/op-9/$validate?mode=profile&profile=http://op/unknown", "", &not_checked),
+        ("POST Observation/op-9/$validate?mode=profile&profile=http://op/unknown", observation, "400"),
+        ("POST Observation/$validate", &of(observation, &profile("http://hl7.org/fhir/StructureDefinition/DomainResource")), &fine),
+        ("POST Observation/$validate", &of(observation, &profile("http://hl7.org/fhir/StructureDefinition/Patient")), &not_checked),
+        ("POST Observation/$validate", &of(observation, &profile("urn:fhir-humanitarian:StructureDefinition:displacement-status")), &format!("{not_checked} ; ~is known")),
+        ("POST Observation/$validate", claims, &format!("{outcome} ; /issue/0/severity = warning ; /issue/0/expression/0 = Observation.meta.profile[0]")),
+        ("GET Observation/op-9/$validate", "", "405"),
+        ("POST $validate", observation, "400"),
+        ("GET Observation/op-9", "", "200 ; /meta/versionId = \"1\""),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn convert() {
+    let site = shared();
+    let json = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.50}}"#;
+    let xml = r#"<Observation xmlns="http://hl7.org/fhir"><status value="final"/><code><text value="x"/></code><valueQuantity><value value="1.50"/></valueQuantity></Observation>"#;
+    site.table(&[
+        (
+            "POST $convert\nAccept: application/fhir+xml",
+            json,
+            &format!("200 ; Content-Type: application/fhir+xml ; ~{xml}"),
+        ),
+        (
+            "POST $convert\nContent-Type: application/fhir+xml",
+            xml,
+            &format!("200 ; ~{json}"),
+        ),
+        (
+            "POST $convert?_format=json\nContent-Type: application/fhir+xml",
+            xml,
+            &format!("200 ; ~{json}"),
+        ),
+        (
+            "POST $convert",
+            &parameters(&format!(r#"{{"name":"resource","resource":{json}}}"#)),
+            &format!("200 ; ~{json}"),
+        ),
+        ("POST $convert", "", "400 ; ~resource is missing"),
+        ("POST Observation/$convert", json, "400"),
+        ("GET $convert", "", "405"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn diff() {
+    let site = shared();
+    let patient = |members: &str| format!(r#"{{"resourceType":"Patient","id":"op-10"{members}}}"#);
+    let both = |from: &str, to: &str| {
+        parameters(&format!(
+            r#"{{"name":"from","resource":{from}}},{{"name":"to","resource":{to}}}"#
+        ))
+    };
+    let (one, two) = (patient(r#","active":true"#), patient(r#","active":false"#));
+    let inactive = "200 ; /parameter/0/name = operation ; /parameter/0/part/0/valueCode = replace ; /parameter/0/part/1/valueString = Patient.active ; /parameter/0/part/2/valueBoolean = false ; /parameter/1 absent";
+    site.table(&[
+        ("POST $diff", &both(&one, &two), inactive),
+        ("POST $diff", &both(&one, &one), "200 ; /parameter absent"),
+        (
+            "POST $diff",
+            &both(&one, r#"{"resourceType":"Basic","code":{"text":"x"}}"#),
+            "400",
+        ),
+        (
+            "POST $diff",
+            &both(&one, r#"{"resourceType":"Patient","nosuch":1}"#),
+            "422 ; /issue/0/expression/0 = Parameters.parameter.where(name = 'to').resource.nosuch",
+        ),
+        ("POST $diff", &one, "400"),
+        ("GET Patient/op-10/$diff", "", "404"),
+        ("PUT Patient/op-10", &one, "201"),
+        ("GET Patient/op-10/$diff", "", "404 ; ~no version before"),
+        ("PUT Patient/op-10", &two, "200"),
+        ("GET Patient/op-10/$diff", "", inactive),
+        (
+            "GET Patient/op-10/$diff?from=2&to=1",
+            "",
+            "200 ; /parameter/0/part/2/valueBoolean = true",
+        ),
+        (
+            "GET Patient/op-10/$diff?from=2",
+            "",
+            "200 ; /parameter absent",
+        ),
+        (
+            "POST Patient/op-10/$diff",
+            &parameters(r#"{"name":"to","valueId":"2"}"#),
+            inactive,
+        ),
+        ("GET Patient/op-10/$diff?from=7", "", "404"),
+        ("GET Patient/op-10/$diff?from=x", "", "404"),
+        ("DELETE Patient/op-10", "", "204"),
+        ("GET Patient/op-10/$diff", "", "410"),
+        ("GET Patient/op-10/$diff?to=2", "", inactive),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn own_definitions() {
+    let site = shared();
+    let base = site.base();
+    let statement = site.check("GET metadata", "", "200").await.json();
+    let operations = statement["rest"][0]["operation"].as_array().unwrap();
+    for (name, id) in [("fhirpath", "fhirpath"), ("diff", "diff")] {
+        let url = format!("{base}/OperationDefinition/{id}");
+        let declared = operations
+            .iter()
+            .find(|operation| operation["name"] == name);
+        assert_eq!(declared.unwrap()["definition"], url);
+        let expect = format!("200 ; /url = {url} ; /code = {name}");
+        let definition = site.check(&format!("GET {url}"), "", &expect).await;
+        let fine = "200 ; /issue/0/severity = information";
+        site.check("POST OperationDefinition/$validate", &definition.text, fine)
+            .await;
+    }
+    let request = json!({"resourceType": "Bundle", "type": "transaction", "entry": [{"request": {"method": "GET", "url": "OperationDefinition/diff"}}]});
+    let stored = r#"{"resourceType":"OperationDefinition","id":"diff-versions","name":"Mine","status":"draft","kind":"operation","code":"mine","system":true,"type":false,"instance":false}"#;
+    site.table(&[
+        (
+            "POST ",
+            &request.to_string(),
+            "200 ; /entry/0/resource/code = diff",
+        ),
+        (
+            "GET OperationDefinition/diff?_elements=code",
+            "",
+            "200 ; /code = diff ; /description absent",
+        ),
+        ("GET OperationDefinition/diff/_history/1", "", "404"),
+        ("GET OperationDefinition/nosuch", "", "404"),
+        ("GET OperationDefinition?code=diff", "", "200 ; /total = 0"),
+        (
+            "GET OperationDefinition/diff-versions",
+            "",
+            "200 ; /code = diff",
+        ),
+        // Whoever stores another under the same id sees that one.
+        ("PUT OperationDefinition/diff-versions", stored, "201"),
+        (
+            "GET OperationDefinition/diff-versions",
+            "",
+            "200 ; /code = mine",
+        ),
+        ("DELETE OperationDefinition/diff-versions", "", "204"),
+        ("GET OperationDefinition/diff-versions", "", "410"),
+    ])
+    .await;
+}

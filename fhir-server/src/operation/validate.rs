@@ -1,0 +1,179 @@
+//! `$validate` (<https://hl7.org/fhir/R5/resource-operation-validate.html>): whether a resource is valid, and would be accepted by a create,
+//! an update or a delete. The answer is always 200 with an OperationOutcome, once it could be run.
+//!
+//! Base structure is checked. A profile that is asked for and cannot be checked is an error in the outcome, one that a resource claims a
+//! warning: never a silent pass. Refuses modes that do not fit what they are asked of (400).
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::interaction::read::present;
+use crate::operation::{Answer, Call, Level};
+use crate::subset;
+use fhir_definitions::Definitions;
+use fhir_model::issue::operation_outcome;
+use fhir_model::{Issue, IssueKind, Severity, json};
+use fhirpath::TypeModel;
+use serde_json::Value;
+
+/// The specification's own structures.
+const STRUCTURES: &str = "http://hl7.org/fhir/StructureDefinition/";
+
+pub async fn validate(app: &App, call: Call) -> Result<Answer, Failure> {
+    let definitions = app.store.definitions();
+    let mode = Mode::of(&call)?;
+    let given = call.value("resource");
+    let stored;
+    let resource = match (given, mode) {
+        (_, Mode::Delete) => None,
+        (Some(_), Mode::Profile) => {
+            return Err(refuse(
+                "mode=profile is for the resource that is stored: it takes no other",
+            ));
+        }
+        (Some(given), _) => Some(given),
+        (None, _) if call.level() == Level::Instance => {
+            let key = call.request.key();
+            let reply = present(&key, app.store.read(&key).await?)?;
+            stored = json::parse(reply.body.unwrap_or_default().as_bytes())?;
+            Some(&stored)
+        }
+        (None, _) => return Err(refuse("the parameter resource is missing")),
+    };
+    let mut issues = match resource {
+        Some(resource) => {
+            let mut issues = content(&call, &definitions, resource);
+            issues.extend(profiles(&call, &definitions, resource));
+            issues
+        }
+        None => deleted(app, &call).await?,
+    };
+    if matches!(mode, Mode::Create | Mode::Update)
+        && let Some(resource) = resource
+    {
+        issues.extend(as_write(&call, mode, resource));
+    }
+    if issues.is_empty() {
+        issues.push(Issue {
+            severity: Severity::Information,
+            ..Issue::error(IssueKind::Informational, "nothing was found that is wrong")
+        });
+    }
+    Ok(Answer::Resource(operation_outcome(&issues).to_string()))
+}
+
+/// What it is checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    General,
+    Create,
+    Update,
+    Delete,
+    Profile,
+}
+
+impl Mode {
+    fn of(call: &Call) -> Result<Mode, Failure> {
+        let is_instance = call.level() == Level::Instance;
+        let mode = match call.text("mode") {
+            None => Mode::General,
+            Some("create") => Mode::Create,
+            Some("update") => Mode::Update,
+            Some("delete") => Mode::Delete,
+            Some("profile") => Mode::Profile,
+            Some(_) => return Err(refuse("mode must be create, update, delete or profile")),
+        };
+        match mode {
+            Mode::Update | Mode::Delete | Mode::Profile if !is_instance => Err(refuse(
+                "the modes update, delete and profile are for an instance: [base]/[type]/[id]/$validate",
+            )),
+            Mode::Profile if call.text("profile").is_none() => {
+                Err(refuse("mode=profile needs the parameter profile"))
+            }
+            mode => Ok(mode),
+        }
+    }
+}
+
+/// The resource by itself.
+fn content(call: &Call, definitions: &Definitions, resource: &Value) -> Vec<Issue> {
+    let wanted = &call.request.resource_type;
+    match json::resource_type(resource) {
+        Some(found) if found != wanted => {
+            let reason = format!("the resourceType is not {wanted}, which the URL names");
+            vec![Issue::error(IssueKind::Structure, reason).at("resourceType")]
+        }
+        _ => definitions.validate(resource),
+    }
+}
+
+/// The profile that is asked for, and those that the resource claims.
+fn profiles(call: &Call, definitions: &Definitions, resource: &Value) -> Vec<Issue> {
+    let resource_type = json::resource_type(resource).unwrap_or_default();
+    let is_checked = |profile: &str| {
+        let name = profile
+            .split('|')
+            .next()
+            .and_then(|url| url.strip_prefix(STRUCTURES));
+        name.is_some_and(|name| definitions.is_a(resource_type, name))
+    };
+    let unchecked =
+        |profile: &str| match definitions.own_resources().any(|own| own["url"] == profile) {
+            true => format!(
+                "the profile {profile} is known, but profiles are not checked by this version"
+            ),
+            false => format!("the profile {profile} is not known here, so it was not checked"),
+        };
+    let mut issues = Vec::new();
+    if let Some(profile) = call.text("profile").filter(|profile| !is_checked(profile)) {
+        issues.push(Issue::error(IssueKind::NotSupported, unchecked(profile)));
+    }
+    let claimed = resource.pointer("/meta/profile").and_then(Value::as_array);
+    for (at, profile) in claimed.into_iter().flatten().enumerate() {
+        if let Some(profile) = profile.as_str().filter(|profile| !is_checked(profile)) {
+            let place = format!("{resource_type}.meta.profile[{at}]");
+            issues.push(Issue::warning(IssueKind::NotSupported, unchecked(profile)).at(place));
+        }
+    }
+    issues
+}
+
+/// What a create or an update would refuse besides.
+fn as_write(call: &Call, mode: Mode, resource: &Value) -> Vec<Issue> {
+    if mode == Mode::Create {
+        return Vec::new();
+    }
+    let mut issues = subset::refuse_part(resource)
+        .err()
+        .map_or_else(Vec::new, |failure| failure.issues);
+    if resource.get("id").and_then(Value::as_str) != Some(&call.request.id) {
+        let place = format!("{}.id", call.request.resource_type);
+        issues.push(
+            Issue::error(
+                IssueKind::Syntax,
+                "the body must have the id that the URL has",
+            )
+            .at(place),
+        );
+    }
+    issues
+}
+
+/// What a delete would say. One of what is not there is a success, which the caller may not expect.
+async fn deleted(app: &App, call: &Call) -> Result<Vec<Issue>, Failure> {
+    let key = call.request.key();
+    Ok(match present(&key, app.store.read(&key).await?) {
+        Ok(_) => Vec::new(),
+        Err(failure) => failure
+            .issues
+            .into_iter()
+            .map(|issue| Issue {
+                severity: Severity::Warning,
+                ..issue
+            })
+            .collect(),
+    })
+}
+
+fn refuse(reason: &str) -> Failure {
+    Failure::new(IssueKind::Syntax, reason)
+}
