@@ -3,7 +3,7 @@
 use fhir_model::date::instant_text;
 use fhir_model::issue::operation_outcome;
 use fhir_search::Query;
-use fhir_storage::{History, HistoryVersion, SearchPage, StoredResource, Version};
+use fhir_storage::{History, HistoryVersion, Method, SearchPage, StoredResource, Version};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -34,16 +34,26 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
 }
 
 /// A page of a history (<https://hl7.org/fhir/R5/bundle.html#history>). `meta.lastUpdated` is the time up to which nothing is missing: where the
-/// next `_since` begins. By which method a version was written is not kept: a PUT gives it wherever it is done again.
+/// next `_since` begins. A patch is shown as the PUT of what it made (<https://hl7.org/fhir/R5/http.html#history>).
 pub fn write_history(base: &str, links: &Links, history: &History) -> String {
     let mut bundle = Writer::start("history", history.horizon_ms, history.total, links, 0);
-    for HistoryVersion { version, created } in &history.versions {
+    for HistoryVersion {
+        version,
+        method,
+        created,
+    } in &history.versions
+    {
         let key = version.key();
-        let (method, status) = match (version, created) {
-            (Version::Deleted { .. }, _) => ("DELETE", "204 No Content"),
+        let (method, url) = match method {
+            Method::Post => ("POST", key.resource_type.clone()),
+            Method::Put | Method::Patch => ("PUT", key.to_string()),
+            Method::Delete => ("DELETE", key.to_string()),
+        };
+        let status = match (version, created) {
+            (Version::Deleted { .. }, _) => "204 No Content",
             // The first version, or one that brought it back.
-            (Version::Present(_), true) => ("PUT", "201 Created"),
-            (Version::Present(_), false) => ("PUT", "200 OK"),
+            (Version::Present(_), true) => "201 Created",
+            (Version::Present(_), false) => "200 OK",
         };
         match version {
             Version::Present(stored) => bundle.resource(base, stored),
@@ -55,7 +65,7 @@ pub fn write_history(base: &str, links: &Links, history: &History) -> String {
         }
         let _ = write!(
             bundle.text,
-            r#","request":{{"method":"{method}","url":"{key}"}},"response":{{"status":"{status}","etag":"W/\"{}\"","lastModified":"{}"}}}}"#,
+            r#","request":{{"method":"{method}","url":"{url}"}},"response":{{"status":"{status}","etag":"W/\"{}\"","lastModified":"{}"}}}}"#,
             version.number(),
             instant_text(version.last_updated_ms()),
         );

@@ -203,7 +203,8 @@ async fn follow(site: &Site, path: &str, seen: &mut HashSet<(String, String)>) -
         let horizon = page["meta"]["lastUpdated"].as_str().unwrap().to_string();
         assert_eq!(until.get_or_insert(horizon.clone()), &horizon);
         for entry in page["entry"].as_array().into_iter().flatten() {
-            let key = entry["request"]["url"].as_str().unwrap().to_string();
+            let url = entry["fullUrl"].as_str().unwrap();
+            let key = url[site.base().len() + 1..].to_string();
             let etag = entry["response"]["etag"].as_str().unwrap().to_string();
             assert!(seen.insert((key, etag)), "twice: {entry}");
         }

@@ -37,6 +37,35 @@ pub enum Change {
     },
 }
 
+/// By what a version came to be, as a history tells it (<https://hl7.org/fhir/R5/bundle.html#history>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    /// In the database; `None` for what is told by other columns or where nothing else is known.
+    pub(crate) fn code(self) -> Option<i8> {
+        match self {
+            Method::Post => Some(b'P' as i8),
+            Method::Patch => Some(b'A' as i8),
+            Method::Put | Method::Delete => None,
+        }
+    }
+
+    /// Of a version that is not a deletion.
+    pub(crate) fn of_code(code: Option<i8>) -> Method {
+        match code.map(|code| code as u8) {
+            Some(b'P') => Method::Post,
+            Some(b'A') => Method::Patch,
+            _ => Method::Put,
+        }
+    }
+}
+
 /// What makes a resource out of its current version, or says why not. Pure: it may be asked several times, of several versions, and the
 /// last answer is the one that is written.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! `resource_deleted` to current deletions, `resource_history_updated` to older versions; a page takes so many of each and merges.
 //! Refuses nothing: what no longer is there is simply not in it.
 
+use crate::change::Method;
 use crate::error::Error;
 use crate::horizon;
 use crate::read::{Version, retrying, version_of};
@@ -65,10 +66,11 @@ impl HistoryPage {
     }
 }
 
-/// A version, and whether there was none before or only a deletion.
+/// A version, by what it came to be, and whether there was none before or only a deletion.
 #[derive(Clone, Debug)]
 pub struct HistoryVersion {
     pub version: Version,
+    pub method: Method,
     pub created: bool,
 }
 
@@ -90,8 +92,8 @@ const NO_HORIZON_MS: i64 = 253_402_300_800_000;
 /// Most versions that are counted for a total.
 const COUNT_MAX: i64 = 10_000;
 
-/// Type, id, pk, version, milliseconds, text (null: a deletion), whether it created.
-type Row = (i16, String, i64, i32, i64, Option<String>, bool);
+/// Type, id, pk, version, milliseconds, text (null: a deletion), whether it created, the method's code.
+type Row = (i16, String, i64, i32, i64, Option<String>, bool, Option<i8>);
 
 impl Store {
     /// A page of a history.
@@ -176,9 +178,13 @@ impl Store {
         };
         let versions = rows
             .into_iter()
-            .filter_map(|(number, id, _, version, ms, text, created)| {
+            .filter_map(|(number, id, _, version, ms, text, created, method)| {
                 let key = ResourceKey::new(definitions.type_name(number)?, id);
                 Some(HistoryVersion {
+                    method: match text {
+                        Some(_) => Method::of_code(method),
+                        None => Method::Delete,
+                    },
                     version: version_of(&key, (version, ms, text)),
                     created,
                 })
@@ -211,10 +217,10 @@ impl Part<'_> {
         sql.push(
             ") SELECT r.type, r.id, k.pk, v.version, (extract(epoch FROM k.last_updated) * 1000)::bigint, \
              coalesce(v.source, v.content::text), v.version = 1 OR EXISTS (SELECT FROM resource_history p \
-               WHERE p.pk = k.pk AND p.version = v.version - 1 AND p.content IS NULL) \
+               WHERE p.pk = k.pk AND p.version = v.version - 1 AND p.content IS NULL), v.method \
              FROM k JOIN resource r ON r.pk = k.pk CROSS JOIN LATERAL ( \
-               SELECT r.version, r.content, r.source WHERE r.last_updated = k.last_updated \
-               UNION ALL SELECT h.version, h.content, h.source FROM resource_history h \
+               SELECT r.version, r.content, r.source, r.method WHERE r.last_updated = k.last_updated \
+               UNION ALL SELECT h.version, h.content, h.source, h.method FROM resource_history h \
                  WHERE h.pk = k.pk AND h.version = k.version) v ORDER BY ",
         );
         sql.push(match self.query.ascending {

@@ -19,7 +19,7 @@ pub mod testing;
 pub mod write;
 
 pub use backup::{Copied, backup, restore};
-pub use change::{Answer, Change, Effect, Outcome, Program, Read, Target, VersionMatch};
+pub use change::{Answer, Change, Effect, Method, Outcome, Program, Read, Target, VersionMatch};
 pub use error::{CommitError, Error};
 pub use history::{History, HistoryPage, HistoryQuery, HistoryVersion, Scope};
 pub use private_postgres::{PrivatePostgres, Upgraded};

@@ -17,6 +17,8 @@ pub(super) struct Write {
     pub text: Option<String>,
     /// Whether the text must be kept beside the JSONB.
     pub keep_text: bool,
+    /// As [`crate::change::Method::code`].
+    pub method: Option<i8>,
     /// Whether `resource` has a row with this key already, and whether that row is a version (not only referenced).
     pub before: Before,
     /// What it is found by; `None` for a deletion.
@@ -90,7 +92,7 @@ pub(super) async fn index(
     query.bind(replaced).execute(connection).await.map(drop)
 }
 
-/// $22 to $31: the versions as columns.
+/// $22 to $32: the versions as columns.
 #[derive(Default)]
 struct Rows {
     entries: Entries,
@@ -101,6 +103,7 @@ struct Rows {
     last_updated_ms: Vec<i64>,
     text: Vec<Option<String>>,
     keep_text: Vec<bool>,
+    method: Vec<Option<i8>>,
     fresh: Vec<bool>,
     /// Had a version before: that one goes to history, its index rows are compared.
     replaced: Vec<i64>,
@@ -116,7 +119,7 @@ impl Rows {
         rows
     }
 
-    /// $1 to $28.
+    /// $1 to $29.
     fn bind<'q>(&mut self, statement: &'static str) -> Query<'q, Postgres, PgArguments> {
         use std::mem::take;
         self.entries
@@ -128,6 +131,7 @@ impl Rows {
             .bind(take(&mut self.last_updated_ms))
             .bind(take(&mut self.text))
             .bind(take(&mut self.keep_text))
+            .bind(take(&mut self.method))
     }
 
     fn add(&mut self, write: Write) {
@@ -138,6 +142,7 @@ impl Rows {
         self.last_updated_ms.push(write.last_updated_ms);
         self.text.push(write.text);
         self.keep_text.push(write.keep_text);
+        self.method.push(write.method);
         self.fresh.push(write.before == Before::Nothing);
         if write.before == Before::Version {
             self.replaced.push(write.pk);
@@ -283,9 +288,9 @@ macro_rules! new_versions {
     ($more_parameters:literal, $more_columns:literal) => {
         concat!(
             "n AS (SELECT pk, type, id, version, ", timestamp!("ms"), " AS last_updated, content::jsonb AS content, ",
-            "CASE WHEN keep THEN content END AS source", $more_columns,
-            " FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[]",
-            $more_parameters, ") AS n(pk, type, id, version, ms, content, keep", $more_columns, ")), ",
+            "CASE WHEN keep THEN content END AS source, method", $more_columns,
+            " FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[], $29::\"char\"[]",
+            $more_parameters, ") AS n(pk, type, id, version, ms, content, keep, method", $more_columns, ")), ",
         )
     };
 }
@@ -321,8 +326,8 @@ macro_rules! replace_rows {
 macro_rules! insert_rows {
     () => {
         concat!(
-            "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
-            "SELECT pk, type, id, version, last_updated, content, source FROM n), ",
+            "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source, method) ",
+            "SELECT pk, type, id, version, last_updated, content, source, method FROM n), ",
             "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
             "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
             "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT * FROM n_quantity), ",
@@ -341,35 +346,35 @@ const CREATE: &str = concat!(
 );
 
 /// A whole commit: locks, the clock under them, new resources. Nothing is inserted before the locks are held, as everything that could
-/// wait for another commit takes its time from `g`. $29 to $31: what `write_ground` asks for; $32: where the texts name their time.
+/// wait for another commit takes its time from `g`. $30 to $32: what `write_ground` asks for; $33: where the texts name their time.
 const COMMIT_NEW: &str = concat!(
     "WITH g AS MATERIALIZED (SELECT ms, last_updated, to_char(last_updated, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS instant ",
     "FROM (SELECT ms, ",
     timestamp!("ms"),
-    " AS last_updated FROM write_ground($29, $30, $31) AS ms) g), ",
+    " AS last_updated FROM write_ground($30, $31, $32) AS ms) g), ",
     new_rows!("g.last_updated", " CROSS JOIN g"),
-    "n AS (SELECT pk, type, id, version, g.last_updated, overlay(content PLACING g.instant FROM $32)::jsonb AS content, ",
-    "CASE WHEN keep THEN overlay(content PLACING g.instant FROM $32) END AS source ",
-    "FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[]) ",
-    "AS n(pk, type, id, version, ms, content, keep) CROSS JOIN g), ",
+    "n AS (SELECT pk, type, id, version, g.last_updated, overlay(content PLACING g.instant FROM $33)::jsonb AS content, ",
+    "CASE WHEN keep THEN overlay(content PLACING g.instant FROM $33) END AS source, method ",
+    "FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[], $29::\"char\"[]) ",
+    "AS n(pk, type, id, version, ms, content, keep, method) CROSS JOIN g), ",
     "o AS (INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n), ",
     insert_rows!(),
     "SELECT ms FROM g",
 );
 
-/// Any mixture. $30: pks that had a version before; $31: pks of deletions.
+/// Any mixture. $31: pks that had a version before; $32: pks of deletions.
 const CHANGE: &str = concat!(
     "WITH ",
     new_rows!(),
-    new_versions!(", $29::bool[]", ", fresh"),
-    "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source) ",
-    "SELECT pk, type, version, last_updated, content, source FROM resource WHERE pk = ANY ($30::bigint[])), ",
-    "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source ",
+    new_versions!(", $30::bool[]", ", fresh"),
+    "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source, method) ",
+    "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($31::bigint[])), ",
+    "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source, method = n.method ",
     "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($22::bigint[]) AND NOT n.fresh), ",
-    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source) ",
-    "SELECT pk, type, id, version, last_updated, content, source FROM n WHERE fresh), ",
-    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($31::bigint[])), ",
-    replace_rows!("$30"),
+    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source, method) ",
+    "SELECT pk, type, id, version, last_updated, content, source, method FROM n WHERE fresh), ",
+    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($32::bigint[])), ",
+    replace_rows!("$31"),
     "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
 );
 

@@ -2,7 +2,7 @@
 
 use super::patch::Current;
 use super::references::{self, Rewriting};
-use crate::change::{Change, Target, VersionMatch};
+use crate::change::{Change, Method, Target, VersionMatch};
 use crate::error::{CommitError, Error};
 use fhir_definitions::Definitions;
 use fhir_model::{Issue, IssueKind, ResourceKey};
@@ -33,6 +33,7 @@ pub(super) struct Planned {
     pub resource_type: String,
     pub type_number: i16,
     pub action: Action,
+    pub method: Method,
     pub identity: Identity,
     pub version: VersionMatch,
     pub full_url: Option<String>,
@@ -186,18 +187,24 @@ impl Planned {
         let patched = current
             .as_ref()
             .map(|current| (current.key.clone(), current.version));
-        let (target, resource, create, version, full_url) = match change {
+        let (target, resource, method, version, full_url) = match change {
             Change::Create {
                 target,
                 resource,
                 full_url,
-            } => (target, Some(resource), true, VersionMatch::Any, full_url),
+            } => (
+                target,
+                Some(resource),
+                Method::Post,
+                VersionMatch::Any,
+                full_url,
+            ),
             Change::Update {
                 target,
                 resource,
                 full_url,
                 version,
-            } => (target, Some(resource), false, version, full_url),
+            } => (target, Some(resource), Method::Put, version, full_url),
             Change::Patch {
                 target,
                 program,
@@ -207,10 +214,11 @@ impl Planned {
                     refuse(IssueKind::NotFound, "there is no such resource to patch")
                 })?;
                 let resource = program.apply(current.resource()?).map_err(Error::Refused)?;
-                (target, Some(resource), false, version, None)
+                (target, Some(resource), Method::Patch, version, None)
             }
-            Change::Delete { target, version } => (target, None, false, version, None),
+            Change::Delete { target, version } => (target, None, Method::Delete, version, None),
         };
+        let create = method == Method::Post;
         let (resource_type, identity) = match target {
             Target::New { resource_type } if create => (resource_type, Identity::New(new_id())),
             Target::New { .. } => {
@@ -264,6 +272,7 @@ impl Planned {
             resource_type,
             type_number,
             action,
+            method,
             identity,
             version,
             full_url,

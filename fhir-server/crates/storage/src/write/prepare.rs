@@ -187,6 +187,7 @@ impl Preparing<'_> {
             last_updated_ms,
             text: Some(text),
             keep_text,
+            method: change.method.code(),
             before: before(row),
             index: Some(index_of(document, self.targets)),
         };
@@ -213,6 +214,7 @@ impl Preparing<'_> {
             last_updated_ms,
             text: None,
             keep_text: false,
+            method: change.method.code(),
             before: Before::Version,
             index: None,
         };
