@@ -69,6 +69,14 @@ impl Failure {
         }
     }
 
+    /// 503: the time for one request was not enough, by what was asked or by what else the server had to do.
+    pub fn out_of_time(reason: String) -> Failure {
+        Failure {
+            status: Some(StatusCode::SERVICE_UNAVAILABLE),
+            ..Failure::new(IssueKind::TooCostly, reason)
+        }
+    }
+
     /// 405 with the methods that are allowed.
     pub fn method_not_allowed(method: &Method, allow: Vec<Method>) -> Failure {
         let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
@@ -133,9 +141,9 @@ fn status(kind: IssueKind) -> StatusCode {
     use IssueKind::*;
     match kind {
         Informational => StatusCode::OK,
-        Syntax | SearchParameter | SearchValueTooLong | NotSupported | Duplicate => {
-            StatusCode::BAD_REQUEST
-        }
+        // What cannot be read as FHIR is 400, what can and breaks a rule 422 (<https://hl7.org/fhir/R5/http.html#update>).
+        Syntax | Structure | Value | SearchParameter | SearchValueTooLong | NotSupported
+        | Duplicate => StatusCode::BAD_REQUEST,
         Forbidden => StatusCode::FORBIDDEN,
         UnknownType | UnknownEndpoint | NotFound => StatusCode::NOT_FOUND,
         MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -145,7 +153,7 @@ fn status(kind: IssueKind) -> StatusCode {
         VersionConflict | MultipleMatches => StatusCode::PRECONDITION_FAILED,
         TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Structure | Required | Value | CodeInvalid | Invariant | BusinessRule | TooCostly => {
+        Required | CodeInvalid | Invariant | BusinessRule | TooCostly => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,

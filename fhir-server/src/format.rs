@@ -70,7 +70,7 @@ pub fn negotiate(headers: &HeaderMap, parameters: &mut Parameters) -> Result<For
     let pretty = asked("_pretty").is_some_and(|(_, value)| value == "true");
     let content_type = match asked("_format") {
         // A `+` that was not encoded arrives as a space.
-        Some((_, text)) => MediaRange::read(&text.replace(' ', "+")).offered(),
+        Some((_, text)) => MediaRange::read(&text.replace(' ', "+")).offered(&[]),
         None => accepted(headers),
     };
     *parameters = without_format(all);
@@ -89,9 +89,14 @@ fn accepted(headers: &HeaderMap) -> Option<&'static str> {
     if ranges.is_empty() {
         return Some(FHIR_JSON);
     }
+    let refused: Vec<&str> = ranges
+        .iter()
+        .filter(|range| range.quality == 0)
+        .filter_map(MediaRange::names)
+        .collect();
     let offers = ranges
         .iter()
-        .filter_map(|range| Some((range.quality, range.offered()?)));
+        .filter_map(|range| Some((range.quality, range.offered(&refused)?)));
     let best = offers.fold(None, |best: Option<(u32, &str)>, offer| match best {
         Some(found) if found.0 >= offer.0 => Some(found),
         _ => Some(offer),
@@ -249,17 +254,28 @@ impl MediaRange {
         range
     }
 
-    /// The Content-Type that answers it; `None` where none does.
-    fn offered(&self) -> Option<&'static str> {
+    /// The Content-Type that answers it; `None` where none does. Any type is one that is not `refused` by name.
+    fn offered(&self, refused: &[&str]) -> Option<&'static str> {
         let found = match self.essence.as_str() {
-            "json" | "application/fhir+json" | "*/*" | "application/*" => FHIR_JSON,
+            "*/*" | "application/*" => {
+                let all = [FHIR_JSON, FHIR_XML, PLAIN_JSON, PLAIN_XML];
+                all.into_iter().find(|one| !refused.contains(one))
+            }
+            _ => self.names(),
+        };
+        found.filter(|_| self.quality > 0 && self.fits)
+    }
+
+    /// The Content-Type that it stands for.
+    fn names(&self) -> Option<&'static str> {
+        Some(match self.essence.as_str() {
+            "json" | "application/fhir+json" => FHIR_JSON,
             "application/json" | "text/json" => PLAIN_JSON,
             "xml" | "application/fhir+xml" => FHIR_XML,
             "application/xml" => PLAIN_XML,
             "text/xml" => TEXT_XML,
             _ => return None,
-        };
-        (self.quality > 0 && self.fits).then_some(found)
+        })
     }
 }
 
@@ -312,6 +328,18 @@ mod tests {
                 Some(FHIR_JSON),
             ),
             ("application/fhir+json; fhirVersion=4.0", None, None),
+            (
+                "application/fhir+json; fhirVersion=4.0, application/fhir+xml; fhirVersion=5.0.0; q=0.1",
+                None,
+                Some(FHIR_XML),
+            ),
+            ("application/fhir+json;q=0, */*", None, Some(FHIR_XML)),
+            (
+                "application/fhir+json;q=0, application/fhir+xml;q=0.0, */*;q=0.1",
+                None,
+                Some(PLAIN_JSON),
+            ),
+            ("application/fhir+json;q=x", None, None),
             ("application/fhir+xml", None, Some(FHIR_XML)),
             (
                 "application/fhir+json;q=0.1, application/fhir+xml;q=0.9",

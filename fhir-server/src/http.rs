@@ -28,10 +28,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::timeout;
+use tower::util::MapRequestLayer;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
@@ -43,11 +44,39 @@ pub fn service(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         // A body that is unpacked counts by what it becomes, chunk by chunk: see [`collect`].
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(MapRequestLayer::new(plain_encoding))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
-                .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES)),
+                .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES).and(is_loose)),
         )
+}
+
+/// Names of encodings mean the same in any case, and `x-gzip` is gzip (RFC 9110, section 8.4.1); the layer below knows one spelling.
+fn plain_encoding(mut request: axum::extract::Request) -> axum::extract::Request {
+    if let Some(encoding) = request.headers_mut().get_mut(header::CONTENT_ENCODING) {
+        let name = encoding.as_bytes().trim_ascii();
+        if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+            *encoding = HeaderValue::from_static("gzip");
+        }
+    }
+    request
+}
+
+/// Whether an answer becomes shorter: images, sound, films and archives, which a Binary may be, are compressed in themselves.
+fn is_loose(_: StatusCode, _: http::Version, headers: &HeaderMap, _: &http::Extensions) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+    let dense: [&[u8]; 6] = [
+        b"image/",
+        b"audio/",
+        b"video/",
+        b"application/zip",
+        b"application/gzip",
+        b"application/pdf",
+    ];
+    !dense.iter().any(|dense| content_type.starts_with(dense))
+        || content_type.starts_with(b"image/svg")
 }
 
 /// A shorter answer fits one packet anyway.
@@ -130,10 +159,12 @@ async fn fhir(app: &App, request: axum::extract::Request) -> Response {
         Some(InProcess(tree)) => Sent::InProcess(tree),
         None => Sent::Text(body),
     };
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD)
+        || parts.uri.path().ends_with("/_search");
     let work = interact(app, &mut seen, parts.method, parts.uri, parts.headers, body);
     let result = timeout(within, work)
         .await
-        .unwrap_or_else(|_| Err(not_in_time(within)));
+        .unwrap_or_else(|_| Err(not_in_time(within, is_read)));
     let reply = result.unwrap_or_else(|failure| {
         let mut reply = failure.reply();
         let body = reply.body.clone().map(|json| seen.format.write(json));
@@ -148,14 +179,19 @@ async fn fhir(app: &App, request: axum::extract::Request) -> Response {
     response(reply, seen)
 }
 
-fn not_in_time(within: Duration) -> Failure {
-    Failure::new(
-        IssueKind::Transient,
-        format!(
-            "the request was not done within {} ms; a write may or may not have happened",
-            within.as_millis()
+fn not_in_time(within: Duration, is_read: bool) -> Failure {
+    let ms = within.as_millis();
+    match is_read {
+        true => Failure::out_of_time(format!(
+            "the answer was not there within {ms} ms: ask for less at a time, or with Prefer: respond-async"
+        )),
+        false => Failure::new(
+            IssueKind::Transient,
+            format!(
+                "the request was not done within {ms} ms; what it writes may or may not be there: read it before it is sent again"
+            ),
         ),
-    )
+    }
 }
 
 /// What the answer needs to know of a request, however far it came.
@@ -263,7 +299,7 @@ async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         let work = async { timeout(within, router::dispatch(app, request)).await };
         runtime
             .block_on(work)
-            .unwrap_or_else(|_| Err(not_in_time(within)))
+            .unwrap_or_else(|_| Err(not_in_time(within, false)))
     })
 }
 
@@ -455,6 +491,7 @@ fn response(mut reply: Reply, mut seen: Seen) -> Response {
         .body
         .as_ref()
         .map(|_| seen.format.content_type.to_string());
+    let content_location = reply.content_location();
     let content = reply.content.take();
     let headers = content.as_ref().map(Content::headers);
     let bytes = match content {
@@ -475,6 +512,10 @@ fn response(mut reply: Reply, mut seen: Seen) -> Response {
     for (name, value) in [
         (header::CONTENT_TYPE, content_type),
         (header::ETAG, reply.etag.clone()),
+        (
+            header::CONTENT_LOCATION,
+            content_location.map(|at| format!("{}/{at}", seen.base)),
+        ),
         (header::LAST_MODIFIED, reply.last_modified()),
         (
             header::LOCATION,

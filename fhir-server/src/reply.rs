@@ -1,7 +1,7 @@
 //! What an interaction answers, before it is HTTP or an entry of a bundle (<https://hl7.org/fhir/R5/http.html#versioning>).
 
 use crate::binary::Content;
-use crate::request::{Request, Return};
+use crate::request::{Request, Return, version_of};
 use crate::subset::Subset;
 use fhir_model::date::instant_text;
 use fhir_model::issue::operation_outcome;
@@ -124,6 +124,15 @@ impl Reply {
             self.body = Some(subset.cut(body, self.is_bundle));
         }
         self
+    }
+
+    /// Where the resource that the answer is, or that a 304 is about, stays as it is (RFC 9110, section 8.7); relative to the base.
+    pub fn content_location(&self) -> Option<String> {
+        let is_shown = (self.body.is_some() || self.content.is_some()) && !self.is_outcome
+            || self.status == StatusCode::NOT_MODIFIED;
+        let version = version_of(self.etag.as_ref()?)?;
+        let key = self.key.as_ref().filter(|_| is_shown)?;
+        Some(format!("{key}/_history/{version}"))
     }
 
     /// How many bytes of it are sent.

@@ -263,7 +263,9 @@ pub fn preferences(headers: &HeaderMap) -> (Option<Return>, Option<Handling>) {
             ) {
                 ("return", "minimal") => answer = Some(Return::Minimal),
                 ("return", "representation") => answer = Some(Return::Representation),
-                ("return", "OperationOutcome") => answer = Some(Return::OperationOutcome),
+                ("return", "OperationOutcome" | "operationoutcome") => {
+                    answer = Some(Return::OperationOutcome);
+                }
                 ("handling", "strict") => handling = Some(Handling::Strict),
                 ("handling", "lenient") => handling = Some(Handling::Lenient),
                 _ => {}

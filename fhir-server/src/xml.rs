@@ -3,6 +3,7 @@
 //! `write` hands JSON to fhirbolt, which knows names and order, behind guards for what it would lose. `read` is our own walk over
 //! quick-xml, for the order of elements, the narrative byte by byte, and a place and a limit for each refusal.
 
+mod entities;
 mod narrative;
 mod read;
 mod write;

@@ -16,7 +16,7 @@ pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
     reply(&request, version)
 }
 
-/// The current version, or 304 for a client that has it.
+/// A version, or 304 for a client that has it.
 ///
 /// # Errors
 /// As [`present`].

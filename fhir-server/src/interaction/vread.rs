@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::interaction::read::present;
+use crate::interaction::read;
 use crate::reply::Reply;
 use crate::request::Request;
 use fhir_model::IssueKind;
@@ -23,17 +23,14 @@ pub fn version(request: &Request) -> Result<i32, Failure> {
     request.version.parse().map_err(|_| no_such(request))
 }
 
-/// That version.
+/// That version, or 304 for a client that has it.
 ///
 /// # Errors
 /// NotFound (404), or Deleted (410) where it is a deletion.
 pub fn reply(request: &Request, found: Option<Version>) -> Result<Reply, Failure> {
     match found {
         None => Err(no_such(request)),
-        found => Ok(Reply {
-            subset: request.subset()?,
-            ..present(&request.key(), found)?
-        }),
+        found => read::reply(request, found),
     }
 }
 

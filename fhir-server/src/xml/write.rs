@@ -5,6 +5,7 @@
 //! noncharacters, narratives as numbered elements, and such numbers as text.
 
 use super::XHTML;
+use super::entities::numbered;
 use super::narrative::{is_well_formed, is_xml};
 use crate::failure::Failure;
 use fhir_definitions::Structures;
@@ -97,15 +98,16 @@ fn stand_ins(text: String) -> Result<String, Failure> {
         .collect()
 }
 
-/// The narrative as it stands; with the namespace, which JSON does not need.
+/// The narrative as it stands; with the namespace, which JSON does not need, and with numbers for HTML's names of characters, which XML
+/// has not without a DTD.
 fn narrative(div: &str) -> Result<String, Failure> {
-    let div = div.trim();
-    if !is_well_formed(div) {
+    let div = numbered(div.trim());
+    if !is_well_formed(&div) {
         return Err(refuse("a narrative is not well-formed XHTML"));
     }
     let (tag, rest) = div.split_at(div.find('>').unwrap_or(div.len()));
     Ok(match tag.contains("xmlns") {
-        true => div.to_owned(),
+        true => div,
         false => format!("<div xmlns=\"{XHTML}\"{}{rest}", &tag["<div".len()..]),
     })
 }
@@ -164,6 +166,10 @@ mod tests {
                 r#"<Basic xmlns="http://hl7.org/fhir"><text><status value="empty"/><div xmlns="http://www.w3.org/1999/xhtml">x</div></text></Basic>"#,
             ),
             (
+                r#"{"resourceType":"Basic","text":{"div":"<div xmlns=\"http://www.w3.org/1999/xhtml\" title=\"&eacute;\">a&nbsp;&lt;&amp;&copy; &#160;</div>"}}"#,
+                r#"<Basic xmlns="http://hl7.org/fhir"><text><div xmlns="http://www.w3.org/1999/xhtml" title="&#233;">a&#160;&lt;&amp;&#169; &#160;</div></text></Basic>"#,
+            ),
+            (
                 r#"{"resourceType":"Basic","extension":[{"valueDecimal":1.20e3,"url":"u"},{"url":"v","valueDecimal":-0.010},{"url":"w","valueDecimal":-0}]}"#,
                 r#"<Basic xmlns="http://hl7.org/fhir"><extension url="u"><valueDecimal value="1.20e3"/></extension><extension url="v"><valueDecimal value="-0.010"/></extension><extension url="w"><valueDecimal value="-0"/></extension></Basic>"#,
             ),
@@ -187,6 +193,7 @@ mod tests {
             r#"{"resourceType":"Basic","code":{"text":"a\ufdd0"}}"#,
             r#"{"resourceType":"Basic","text":{"div":"<div><b></div>"}}"#,
             r#"{"resourceType":"Basic","text":{"div":"<div>&nosuch;</div>"}}"#,
+            r#"{"resourceType":"Basic","text":{"div":"<div>a & b;</div>"}}"#,
             r#"{"resourceType":"Basic","text":{"div":"x"}}"#,
             r#"{"resourceType":"Basic","nosuch":1}"#,
             r#"{"resourceType":"Nosuch","id":"1"}"#,

@@ -32,12 +32,12 @@ async fn bodies() {
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[{"family":"a\u0000b"}]}"#,
-            "422 ; /issue/0/expression/0 = Patient.name[0].family",
+            "400 ; /issue/0/expression/0 = Patient.name[0].family",
         ),
         (
             "POST Patient",
             r#"{"resourceType":"Patient","na\u0000me":1}"#,
-            "422",
+            "400",
         ),
         (
             "POST Patient",
@@ -52,27 +52,27 @@ async fn bodies() {
         (
             "POST Patient",
             r#"{"resourceType":"Patient","multipleBirthInteger":3000000000}"#,
-            "422",
+            "400",
         ),
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[null]}"#,
-            "422",
+            "400",
         ),
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[]}"#,
-            "422",
+            "400",
         ),
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[{}]}"#,
-            "422",
+            "400",
         ),
         (
             "POST Patient",
             r#"{"resourceType":"Patient","name":[{"family":""}]}"#,
-            "422",
+            "400",
         ),
         ("POST Patient", r#"{"resourceType":["Patient"]}"#, "400"),
     ])

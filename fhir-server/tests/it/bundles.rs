@@ -77,7 +77,7 @@ async fn batch_entries_are_for_themselves() {
     assert_eq!(
         statuses(&answer),
         [
-            "200", "201", "422", "404", "200", "204", "400", "400", "400", "400", "400"
+            "200", "201", "400", "404", "200", "204", "400", "400", "400", "400", "400"
         ]
     );
     let answer = answer.json();
@@ -155,7 +155,7 @@ async fn transaction_is_all_or_nothing() {
     transact(
         &site,
         &bad,
-        "422 ; /issue/0/expression/0 = Bundle.entry[1].resource.bad",
+        "400 ; /issue/0/expression/0 = Bundle.entry[1].resource.bad",
     )
     .await;
     let conflict = [

@@ -15,7 +15,10 @@ async fn answers_are_compressed_where_asked() {
     site.check("PUT Basic/gz", &long, "201").await;
     for (accept, expect) in [
         ("gzip", "gzip"),
-        ("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip"),
+        ("GZIP", "gzip"),
+        ("br;q=0.5, gzip;q=0.8, *;q=0.1", "gzip"),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", "br"),
+        ("gzip, deflate, br, zstd", "br"),
         ("identity", ""),
         ("gzip;q=0", ""),
         ("", ""),
@@ -37,6 +40,9 @@ async fn answers_are_compressed_where_asked() {
             "gzip" => GzDecoder::new(&bytes[..])
                 .read_to_string(&mut text)
                 .unwrap(),
+            "br" => brotli::Decompressor::new(&bytes[..], 4096)
+                .read_to_string(&mut text)
+                .unwrap(),
             _ => (&bytes[..]).read_to_string(&mut text).unwrap(),
         };
         assert!(text.contains(&"x".repeat(5000)), "{accept}");
@@ -53,7 +59,10 @@ async fn bodies_may_be_compressed_and_count_by_what_they_become() {
     let whole = gzip(&basic(50_000));
     for (encoding, body, expect) in [
         ("gzip", whole.clone(), 201),
+        ("GZip", whole.clone(), 201),
+        ("x-gzip", whole.clone(), 201),
         ("identity", basic(10).into_bytes(), 201),
+        ("Identity", basic(10).into_bytes(), 201),
         ("gzip", gzip(&basic(100_000)), 413),
         // A thousand times its own size.
         ("gzip", gzip(&basic(50_000_000)), 413),

@@ -190,17 +190,17 @@ async fn write_refusals() {
             (
                 "POST Patient",
                 r#"{"resourceType":"Patient","nonsense":1}"#,
-                "422 ; /issue/0/expression/0 = Patient.nonsense",
+                "400 ; /issue/0/expression/0 = Patient.nonsense",
             ),
             (
                 "POST Patient",
                 r#"{"resourceType":"Patient","active":"yes"}"#,
-                "422 ; /issue/0/expression/0 = Patient.active",
+                "400 ; /issue/0/expression/0 = Patient.active",
             ),
             (
                 "POST Patient",
                 r#"{"resourceType":"Patient","birthDate":"31.12.1990"}"#,
-                "422 ; /issue/0/expression/0 = Patient.birthDate",
+                "400 ; /issue/0/expression/0 = Patient.birthDate",
             ),
             (
                 "POST Patient",
@@ -210,7 +210,7 @@ async fn write_refusals() {
             (
                 "POST Patient",
                 r#"{"resourceType":"Patient","name":{"family":"x"}}"#,
-                "422",
+                "400",
             ),
             (
                 "POST Observation",

@@ -22,6 +22,7 @@ async fn sizes_bases_and_ages() {
         |id: usize| format!(r#"{{"resourceType":"Basic","id":"b{id}","code":{{"text":"x"}}}}"#);
     site.table(&[
         ("POST Basic", &long, "413 ; /issue/0/code = too-long"),
+        ("PUT Binary/long\nContent-Type: text/plain", &long, "413 ; /issue/0/code = too-long"),
         (&format!("GET Basic?code={}", "x".repeat(300)), "", "414"),
         ("POST ", &format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entries},{entries},{entries}]}}"#), "422 ; /issue/0/code = too-costly"),
         ("PUT Basic/b0", &basic(0), "201 ; Location: https://fhir.example.org/r5/Basic/b0/_history/1"),

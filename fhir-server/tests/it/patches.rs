@@ -29,8 +29,8 @@ async fn by_id() {
         (&format!("{}\nIf-Match: W/\"3\"", patch("patch-1")), r#"[{"op":"add","path":"/active","value":true}]"#, "200 ; ETag: W/\"4\""),
         // It does not apply, or what it makes is no Patient.
         (&patch("patch-1"), r#"[{"op":"test","path":"/active","value":false},{"op":"remove","path":"/identifier"}]"#, "422 ; /issue/0/code = business-rule"),
-        (&patch("patch-1"), r#"[{"op":"add","path":"/nonsense","value":1}]"#, "422 ; /issue/0/expression/0 = Patient.nonsense"),
-        (&patch("patch-1"), r#"[{"op":"add","path":"/birthDate","value":"soon"}]"#, "422"),
+        (&patch("patch-1"), r#"[{"op":"add","path":"/nonsense","value":1}]"#, "400 ; /issue/0/expression/0 = Patient.nonsense"),
+        (&patch("patch-1"), r#"[{"op":"add","path":"/birthDate","value":"soon"}]"#, "400"),
         (&patch("patch-1"), r#"[{"op":"replace","path":"/id","value":"other"}]"#, "422"),
         (&patch("patch-1"), r#"[{"op":"replace","path":"/resourceType","value":"Basic"}]"#, "422"),
         // It is no patch.
@@ -167,7 +167,7 @@ async fn other_kinds() {
         (
             &patch(id, "application/fhir+xml"),
             "<diff xmlns=\"http://hl7.org/fhir\"/>",
-            "422",
+            "400",
         ),
         (
             "GET Patient/patch-5",

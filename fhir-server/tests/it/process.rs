@@ -216,7 +216,7 @@ async fn logs_hold_no_patient_data() {
     let wrong = r#"{"resourceType":"Patient","name":{"family":"Zzyzx"},"zzyzx":1}"#;
     site.table(&[
         ("POST Patient\nIf-None-Exist: family=Zzyzx", patient, "201"),
-        ("POST Patient", wrong, "422"),
+        ("POST Patient", wrong, "400"),
         ("POST Patient", "{\"Zzyzx", "400"),
         ("GET Patient?family=Zzyzx", "", "200 ; /total = 1"),
         ("GET Patient?zzyzx=Zzyzx", "", "400"),

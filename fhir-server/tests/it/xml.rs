@@ -203,7 +203,7 @@ async fn every_interaction() {
         (
             both("POST Patient"),
             r#"<Patient xmlns="http://hl7.org/fhir"><active value="1"/></Patient>"#,
-            422,
+            400,
             "Patient.active",
         ),
         (
@@ -213,6 +213,18 @@ async fn every_interaction() {
             "<issue>",
         ),
         (both("POST Patient"), "{}", 400, "<issue>"),
+        (
+            both("POST Patient"),
+            r#"<Patient xmlns="http://hl7.org/fhir"><gender value="male"/><active value="true"/></Patient>"#,
+            400,
+            "Patient.active",
+        ),
+        (
+            both("POST Patient"),
+            r#"<Patient xmlns="http://hl7.org/fhir"><gender value="nosuch"/></Patient>"#,
+            422,
+            "Patient.gender",
+        ),
     ] {
         let answer = site.send(&request, body).await;
         assert_eq!(answer.status, status, "{request}\n{}", answer.text);

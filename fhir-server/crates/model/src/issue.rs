@@ -29,7 +29,7 @@ impl Severity {
 pub enum IssueKind {
     /// Not parseable at all: broken JSON, broken URL, broken v2 frame.
     Syntax,
-    /// Parseable, but not the shape the definitions ask for (unknown element, array against single, wrong JSON type).
+    /// Parseable, but not the shape the definitions ask for (unknown element, array against single, wrong JSON type, order in XML).
     Structure,
     /// A required element is missing.
     Required,

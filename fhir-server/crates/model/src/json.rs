@@ -205,7 +205,7 @@ fn check_below(value: &Value, path: &mut String, depth: usize) -> Result<(), Iss
         )
         .at(path.as_str())),
         Value::Number(number) if Decimal::parse(number.as_str()).is_none() => Err(Issue::error(
-            IssueKind::Value,
+            IssueKind::BusinessRule,
             "the number is too large or too long to be stored exactly",
         )
         .at(path.as_str())),
@@ -267,7 +267,7 @@ mod tests {
                 IssueKind::Value,
                 Some("a[0].b"),
             ),
-            (r#"{"a":1e999999}"#, IssueKind::Value, Some("a")),
+            (r#"{"a":1e999999}"#, IssueKind::BusinessRule, Some("a")),
             (
                 r#"{"resourceType":"Basic","a":["\u0000"]}"#,
                 IssueKind::Value,

@@ -347,7 +347,7 @@ impl From<sqlx::Error> for Stop {
             // A value that the edge let through but Postgres cannot hold.
             Some(code) if code.starts_with("22") || code.starts_with("54") => {
                 Stop::Final(whole(refuse(
-                    IssueKind::Value,
+                    IssueKind::BusinessRule,
                     "the resource holds a value that cannot be stored",
                 )))
             }

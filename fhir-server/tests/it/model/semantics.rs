@@ -134,7 +134,7 @@ impl World {
     ) -> Option<Plan> {
         let kind = request.kind;
         if (request.body.as_ref()).is_some_and(|body| body.get("nonsense").is_some()) {
-            refused.insert(422);
+            refused.insert(400);
         }
         let given = request.body.as_ref().and_then(|body| body["id"].as_str());
         let plan = match (request.method, &request.target) {
