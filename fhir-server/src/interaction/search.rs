@@ -100,7 +100,7 @@ fn understand(
     let mut query = parse(&context, &names, &others)?;
     query.applied.splice(0..0, given);
     if !request.id.is_empty() {
-        let clause = compartment::clause(&definitions, &request.key(), &types);
+        let clause = compartment::clause(&definitions, &[request.key()], &types);
         query.filter.push(clause);
     }
     Ok(query)

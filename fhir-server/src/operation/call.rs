@@ -4,11 +4,13 @@
 //! Refuses parameters that the definition does not have, that are missing or too many, and values of another type. Resources are
 //! not looked into: whoever takes one checks it.
 
-use crate::app::App;
+use crate::app::{App, now_seconds};
 use crate::failure::Failure;
+use crate::interaction::paging;
 use crate::operation::answer::member;
 use crate::operation::{Level, Operation};
 use crate::request::{Body, Request};
+use crate::url::Parameters;
 use fhir_definitions::structure::Kind;
 use fhir_definitions::{Definitions, OperationParameter};
 use fhir_model::{Issue, IssueKind, json};
@@ -21,8 +23,17 @@ pub struct Call {
     pub operation: &'static Operation,
     /// Without its body.
     pub request: Request,
+    /// Of the pages of its answer, the one that is asked for.
+    pub page: Option<Asked>,
     /// As `Parameters.parameter`; each value stands under the type that the definition gives it.
     parameters: Vec<Value>,
+}
+
+/// A page after the first: where it begins, and the token that says so.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub keyset: Vec<u8>,
+    pub token: String,
 }
 
 impl Call {
@@ -37,6 +48,18 @@ impl Call {
                 "the route has no operation",
             ));
         };
+        let mut page = None;
+        if operation.answers_in_pages()
+            && let Some(token) = paging::token(&request)?
+        {
+            let token = token.to_string();
+            let place = app
+                .tokens
+                .open(&path(operation, &request), &token, now_seconds())?;
+            request.parameters = place.parameters;
+            let keyset = place.keyset;
+            page = Some(Asked { keyset, token });
+        }
         let definitions = app.store.definitions();
         let mut reader = Reader {
             definitions: &definitions,
@@ -60,8 +83,28 @@ impl Call {
         Ok(Call {
             operation,
             request,
+            page,
             parameters,
         })
+    }
+
+    /// Where it is invoked, below the base.
+    pub fn path(&self) -> String {
+        path(self.operation, &self.request)
+    }
+
+    /// Its primitive parameters as those of a URL.
+    pub fn in_url(&self) -> Parameters {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let all = self.operation.definition.parameters.iter();
+        all.flat_map(|parameter| {
+            let values = self.values(&parameter.name).into_iter();
+            values.map(|value| (parameter.name.clone(), text(value)))
+        })
+        .collect()
     }
 
     pub fn level(&self) -> Level {
@@ -91,6 +134,15 @@ impl Call {
     /// All parameters, as the body of a call.
     pub fn parameters(&self) -> Value {
         json!({ "resourceType": "Parameters", "parameter": self.parameters })
+    }
+}
+
+fn path(operation: &Operation, request: &Request) -> String {
+    let name = operation.name();
+    match Level::of(&request.resource_type, &request.id) {
+        Level::System => name,
+        Level::Type => format!("{}/{name}", request.resource_type),
+        Level::Instance => format!("{}/{name}", request.key()),
     }
 }
 

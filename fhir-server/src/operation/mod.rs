@@ -7,9 +7,12 @@ mod answer;
 mod call;
 mod convert;
 mod diff;
+mod everything;
 mod fhirpath;
+mod graph;
 mod meta;
 pub mod own;
+mod references;
 mod validate;
 
 pub use answer::Answer;
@@ -88,6 +91,26 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
             "Resource-convert",
             &[System],
             Run::Read(|app, call| Box::pin(convert::convert(app, call))),
+        ),
+        standard(
+            "Patient-everything",
+            &[Instance],
+            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
+        ),
+        standard(
+            "Encounter-everything",
+            &[Instance],
+            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
+        ),
+        standard(
+            "Group-everything",
+            &[Instance],
+            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
+        ),
+        standard(
+            "Resource-graph",
+            &[Instance],
+            Run::Read(|app, call| Box::pin(graph::graph(app, call))),
         ),
         own(
             "fhirpath",
@@ -200,6 +223,14 @@ impl Operation {
             }
             _ => false,
         }
+    }
+
+    /// One that takes `_count` does.
+    pub fn answers_in_pages(&self) -> bool {
+        self.definition
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == "_count")
     }
 
     /// Whether it asks for a change.

@@ -411,3 +411,280 @@ async fn own_definitions() {
     ])
     .await;
 }
+
+/// The resources of a Bundle, and how they came there.
+fn entries(bundle: &serde_json::Value) -> Vec<String> {
+    let entries = bundle["entry"].as_array().into_iter().flatten();
+    let mut entries: Vec<String> = entries
+        .map(|entry| {
+            let resource = &entry["resource"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
+            let mode = match entry.pointer("/search/mode").and_then(|mode| mode.as_str()) {
+                Some("include") => "+",
+                _ => "",
+            };
+            format!(
+                "{mode}{}/{}",
+                text(&resource["resourceType"]),
+                text(&resource["id"])
+            )
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+#[tokio::test]
+async fn everything() {
+    let site = shared();
+    let put = |resource: serde_json::Value| {
+        let key = format!(
+            "{}/{}",
+            resource["resourceType"].as_str().unwrap(),
+            resource["id"].as_str().unwrap()
+        );
+        json!({"resource": resource, "request": {"method": "PUT", "url": key}})
+    };
+    let observation = |id: &str, date: &str, patient: &str| {
+        let mut observation = json!({"resourceType": "Observation", "id": id, "status": "final", "code": {"text": "x"},
+            "subject": {"reference": format!("Patient/{patient}")}, "performer": [{"reference": "Practitioner/ev-doctor"}]});
+        if !date.is_empty() {
+            observation["effectiveDateTime"] = date.into();
+        }
+        put(observation)
+    };
+    let resources = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        put(json!({"resourceType": "Organization", "id": "ev-camp"})),
+        put(json!({"resourceType": "Practitioner", "id": "ev-doctor"})),
+        put(json!({"resourceType": "Medication", "id": "ev-pill"})),
+        put(json!({"resourceType": "Binary", "id": "ev-scan", "contentType": "text/plain"})),
+        put(json!({"resourceType": "Patient", "id": "ev-1", "managingOrganization": {"reference": "Organization/ev-camp"}})),
+        put(json!({"resourceType": "Patient", "id": "ev-2"})),
+        put(json!({"resourceType": "Patient", "id": "ev-3"})),
+        put(json!({"resourceType": "Encounter", "id": "ev-visit", "status": "completed", "subject": {"reference": "Patient/ev-1"}, "actualPeriod": {"start": "2020-05-01", "end": "2020-05-03"}})),
+        observation("ev-old", "2019-03-01", "ev-1"),
+        observation("ev-new", "2020-05-02", "ev-1"),
+        observation("ev-undated", "", "ev-1"),
+        observation("ev-other", "2020-05-02", "ev-2"),
+        put(json!({"resourceType": "Observation", "id": "ev-within", "status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/ev-3"}, "encounter": {"reference": "Encounter/ev-visit"}})),
+        put(json!({"resourceType": "MedicationRequest", "id": "ev-order", "status": "active", "intent": "order", "subject": {"reference": "Patient/ev-1"}, "medication": {"reference": {"reference": "Medication/ev-pill"}}})),
+        put(json!({"resourceType": "DocumentReference", "id": "ev-paper", "status": "current", "subject": {"reference": "Patient/ev-1"}, "content": [{"attachment": {"url": "Binary/ev-scan"}}]})),
+        put(json!({"resourceType": "Group", "id": "ev-group", "type": "person", "membership": "enumerated", "member": [
+            {"entity": {"reference": "Patient/ev-2"}}, {"entity": {"reference": "Patient/ev-1"}, "inactive": true}, {"entity": {"reference": "Patient/ev-3"}}]})),
+        put(json!({"resourceType": "Group", "id": "ev-nobody", "type": "person", "membership": "enumerated"})),
+    ]});
+    site.check("POST ", &resources.to_string(), "200").await;
+    let all = "+Binary/ev-scan +Medication/ev-pill +Organization/ev-camp +Practitioner/ev-doctor DocumentReference/ev-paper Encounter/ev-visit Group/ev-group \
+         MedicationRequest/ev-order Observation/ev-new Observation/ev-old Observation/ev-undated Patient/ev-1";
+    let group = "+Encounter/ev-visit +Practitioner/ev-doctor Group/ev-group Observation/ev-other Observation/ev-within Patient/ev-2 Patient/ev-3";
+    for (url, expect) in [
+        ("Patient/ev-1/$everything", all),
+        // A part of what is there: also what others than these refer to.
+        (
+            "Patient/ev-1/$everything?_type=Observation,Patient",
+            "Observation/ev-new Observation/ev-old Observation/ev-undated Patient/ev-1",
+        ),
+        (
+            "Patient/ev-1/$everything?_type=Medication&_type=Practitioner",
+            "+Medication/ev-pill +Practitioner/ev-doctor",
+        ),
+        // By the date of care; what has none stays, and what comes with an encounter that is out of it.
+        (
+            "Patient/ev-1/$everything?start=2020-05-02&_type=Observation,Encounter",
+            "Encounter/ev-visit Observation/ev-new Observation/ev-undated",
+        ),
+        (
+            "Patient/ev-1/$everything?end=2020-05-01&_type=Observation,Encounter",
+            "Encounter/ev-visit Observation/ev-old Observation/ev-undated",
+        ),
+        (
+            "Patient/ev-1/$everything?start=2019&end=2019-12&_type=Observation,Encounter",
+            "Observation/ev-old Observation/ev-undated",
+        ),
+        ("Patient/ev-1/$everything?_since=2000-01-01T00:00:00Z", all),
+        ("Patient/ev-1/$everything?_since=2999-01-01T00:00:00Z", ""),
+        (
+            "Encounter/ev-visit/$everything",
+            "+Patient/ev-1 +Patient/ev-3 Encounter/ev-visit Observation/ev-within",
+        ),
+        ("Group/ev-group/$everything", group),
+        ("Group/ev-nobody/$everything", "Group/ev-nobody"),
+    ] {
+        let bundle = site
+            .check(
+                &format!("GET {url}"),
+                "",
+                "200 ; /type = searchset ; /total absent",
+            )
+            .await
+            .json();
+        assert_eq!(entries(&bundle).join(" "), expect, "{url}");
+    }
+    // Page by page, each resource of the compartment once.
+    for count in ["1", "2", "3", "7", "8", "1000"] {
+        let mut request = format!("GET Patient/ev-1/$everything?_count={count}");
+        let mut seen = Vec::new();
+        for _ in 0..20 {
+            let page = site.check(&request, "", "200").await.json();
+            let (includes, matches): (Vec<String>, Vec<String>) = entries(&page)
+                .into_iter()
+                .partition(|entry| entry.starts_with('+'));
+            assert!(matches.len() <= count.parse().unwrap(), "{page}");
+            seen.extend(matches);
+            assert!(
+                includes
+                    .iter()
+                    .all(|include| !include.contains("Patient/ev-1"))
+            );
+            let mut links = page["link"].as_array().unwrap().iter();
+            let Some(next) = links.find(|link| link["relation"] == "next") else {
+                break;
+            };
+            request = format!("GET {}", next["url"].as_str().unwrap());
+        }
+        seen.sort();
+        let expect: Vec<&str> = all
+            .split(' ')
+            .filter(|entry| !entry.starts_with('+'))
+            .collect();
+        assert_eq!(seen, expect, "_count={count}");
+    }
+    let by_post =
+        parameters(r#"{"name":"_type","valueCode":"Patient"},{"name":"_count","valueInteger":5}"#);
+    site.table(&[
+        (
+            "POST Patient/ev-1/$everything",
+            &by_post,
+            "200 ; /entry/0/resource/id = ev-1 ; /entry/1 absent ; ~_type=Patient&_count=5",
+        ),
+        (
+            "GET Patient/ev-1/$everything?_format=xml",
+            "",
+            "200 ; Content-Type: application/fhir+xml ; ~<Bundle",
+        ),
+        ("GET Patient/ev-none/$everything", "", "404"),
+        (
+            "GET Observation/ev-new/$everything",
+            "",
+            "400 ; ~[base]/Patient/[id]",
+        ),
+        ("GET Patient/$everything", "", "400"),
+        (
+            "GET Patient/ev-1/$everything?start=soon",
+            "",
+            "400 ; ~the parameter start must be a date",
+        ),
+        ("GET Patient/ev-1/$everything?_type=Nosuch", "", "400"),
+        ("GET Patient/ev-1/$everything?_count=0", "", "400"),
+        ("GET Patient/ev-1/$everything?_count=x", "", "400"),
+        ("GET Patient/ev-1/$everything?_page=x", "", "400"),
+        ("GET Patient/ev-1/$everything?_page=x&_count=1", "", "400"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn graph() {
+    let site = shared();
+    let put = |resource: serde_json::Value| {
+        let key = format!(
+            "{}/{}",
+            resource["resourceType"].as_str().unwrap(),
+            resource["id"].as_str().unwrap()
+        );
+        json!({"resource": resource, "request": {"method": "PUT", "url": key}})
+    };
+    let graph = |id: &str, links: serde_json::Value| {
+        put(
+            json!({"resourceType": "GraphDefinition", "id": id, "url": format!("http://op/{id}"), "name": "G", "status": "active", "start": "p",
+            "node": [{"nodeId": "p", "type": "Patient"}, {"nodeId": "o", "type": "Observation"}, {"nodeId": "d", "type": "Practitioner"}, {"nodeId": "c", "type": "Organization"}],
+            "link": links}),
+        )
+    };
+    let resources = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        put(json!({"resourceType": "Organization", "id": "gr-camp"})),
+        put(json!({"resourceType": "Practitioner", "id": "gr-doctor"})),
+        put(json!({"resourceType": "Patient", "id": "gr-1", "managingOrganization": {"reference": "Organization/gr-camp"}, "link": [{"other": {"reference": "Patient/gr-2"}, "type": "seealso"}]})),
+        put(json!({"resourceType": "Patient", "id": "gr-2", "link": [{"other": {"reference": "Patient/gr-1"}, "type": "seealso"}]})),
+        put(json!({"resourceType": "Observation", "id": "gr-o", "status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/gr-1"}, "performer": [{"reference": "Practitioner/gr-doctor"}, {"reference": "Organization/gr-camp"}, {"reference": "Practitioner/gr-none"}]})),
+        graph("gr-path", json!([{"sourceId": "p", "path": "managingOrganization", "targetId": "c"}])),
+        graph("gr-both", json!([{"sourceId": "p", "params": "patient={ref}&_sort=date", "targetId": "o"}, {"sourceId": "o", "path": "Observation.performer", "targetId": "d"}])),
+        graph("gr-round", json!([{"sourceId": "p", "path": "link.other", "targetId": "p"}])),
+        graph("gr-rule", json!([{"sourceId": "p", "path": "link.other", "targetId": "p", "compartment": [{"use": "where", "rule": "identical", "code": "Patient"}]}])),
+        graph("gr-broken", json!([{"sourceId": "p", "path": "link.", "targetId": "p"}])),
+        graph("gr-wrong", json!([{"sourceId": "p", "params": "nosuch={ref}", "targetId": "o"}])),
+        graph("gr-nowhere", json!([{"sourceId": "p", "path": "link.other", "targetId": "x"}])),
+    ]});
+    site.check("POST ", &resources.to_string(), "200").await;
+    for (url, expect) in [
+        ("http://op/gr-path", "Organization/gr-camp Patient/gr-1"),
+        ("http://op/gr-path|", "Organization/gr-camp Patient/gr-1"),
+        (
+            "GraphDefinition/gr-path",
+            "Organization/gr-camp Patient/gr-1",
+        ),
+        (
+            "http://op/gr-both",
+            "Observation/gr-o Patient/gr-1 Practitioner/gr-doctor",
+        ),
+        ("http://op/gr-round", "Patient/gr-1 Patient/gr-2"),
+    ] {
+        // Its parameter out is not called return, so it comes in Parameters.
+        let expected = "200 ; /resourceType = Parameters ; /parameter/0/name = result ; /parameter/0/resource/type = collection";
+        let answer = site
+            .check(
+                &format!("GET Patient/gr-1/$graph?graph={url}"),
+                "",
+                expected,
+            )
+            .await
+            .json();
+        let found = entries(&answer["parameter"][0]["resource"]);
+        assert_eq!(found.join(" "), expect, "{url}");
+    }
+    site.table(&[
+        ("GET Patient/gr-1/$graph", "", "400 ; ~graph is missing"),
+        ("GET Patient/gr-1/$graph?graph=http://op/none", "", "404"),
+        (
+            "GET Patient/gr-1/$graph?graph=GraphDefinition/gr-none",
+            "",
+            "404",
+        ),
+        (
+            "GET Patient/gr-1/$graph?graph=http://op/gr-path|9",
+            "",
+            "404",
+        ),
+        (
+            "GET Patient/gr-none/$graph?graph=http://op/gr-path",
+            "",
+            "404",
+        ),
+        (
+            "GET Observation/gr-o/$graph?graph=http://op/gr-path",
+            "",
+            "422 ; ~starts at another type",
+        ),
+        (
+            "GET Patient/gr-1/$graph?graph=http://op/gr-rule",
+            "",
+            "400 ; /issue/0/expression/0 = GraphDefinition.link[0]",
+        ),
+        (
+            "GET Patient/gr-1/$graph?graph=http://op/gr-broken",
+            "",
+            "422 ; /issue/0/expression/0 = GraphDefinition.link[0].path",
+        ),
+        (
+            "GET Patient/gr-1/$graph?graph=http://op/gr-wrong",
+            "",
+            "400 ; /issue/0/expression/0 = GraphDefinition.link[0].params",
+        ),
+        (
+            "GET Patient/gr-1/$graph?graph=http://op/gr-nowhere",
+            "",
+            "422",
+        ),
+    ])
+    .await;
+}

@@ -1,10 +1,11 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
-use super::{Page, SearchPage, page, too_costly};
+use super::{Page, SearchPage, bodies, page, too_costly};
 use crate::held::Held;
-use crate::read::{StoredResource, retrying};
+use crate::read::{self, StoredResource, Version, retrying};
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
+use fhir_model::ResourceKey;
 use fhir_search::Query;
 use std::sync::Arc;
 
@@ -54,6 +55,39 @@ impl Snapshot {
         )
         .await
         .map_err(too_costly)
+    }
+
+    /// The version that is current in this state.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read(&mut self, key: &ResourceKey) -> Result<Option<Version>, Error> {
+        let Some(number) = self.definitions.type_number(&key.resource_type) else {
+            return Ok(None);
+        };
+        let row = read::current(&mut *self.connection, number, key).await?;
+        Ok(row.map(|row| read::version_of(key, row)))
+    }
+
+    /// Those of `keys` that are there, in any order.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_all(&mut self, keys: &[ResourceKey]) -> Result<Vec<StoredResource>, Error> {
+        let number = |key: &ResourceKey| self.definitions.type_number(&key.resource_type);
+        let (numbers, ids): (Vec<i16>, Vec<&str>) = keys
+            .iter()
+            .filter_map(|key| Some((number(key)?, key.id.as_str())))
+            .unzip();
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "SELECT r.pk FROM unnest($1::smallint[], $2::text[]) AS n(type, id) \
+             JOIN resource r ON r.type = n.type AND r.id = n.id COLLATE \"C\"",
+        )
+        .bind(numbers)
+        .bind(ids)
+        .fetch_all(&mut *self.connection)
+        .await?;
+        bodies::bodies(&mut self.connection, &self.definitions, &rows).await
     }
 
     /// Calls `visit` with every match, page by page in the order of the query; includes are not read. Returns how many there were.

@@ -1,0 +1,394 @@
+//! `$everything` of a Patient, an Encounter and a Group (<https://hl7.org/fhir/R5/patient-operation-everything.html>): the compartment, of a group
+//! those of its patients, and what the resources in it refer to. Page by page, each read from one state of the database.
+//!
+//! `start` and `end` are about the date of care; what has none stays in. `_type` and `_since` choose from all of it, so a page may hold little.
+//! A resource of the compartment comes once, what it refers to on each page that does; the members of a group that a patient is in are not followed. Refuses `_count` below 1 and types that there are not.
+
+use crate::app::App;
+use crate::bundle::searchset;
+use crate::failure::Failure;
+use crate::interaction::paging;
+use crate::interaction::read::present;
+use crate::operation::references::referenced;
+use crate::operation::{Answer, Call};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_model::{DateRange, IssueKind, PartialDate, Reference, ResourceKey, json};
+use fhir_search::query::{
+    ChainedClause, Clause, DateMatch, Modifier, Prefix, SortBy, SortKey, Summary, Total, ValueMatch,
+};
+use fhir_search::{Query, compartment};
+use fhir_storage::{Page, SearchPage, Snapshot, StoredResource};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Resources of the compartment on a page without `_count`.
+const COUNT_DEFAULT: usize = 100;
+/// Most resources that a page may hold besides.
+const REFERENCED_MAX: usize = 1_000;
+/// Most patients of a group.
+const MEMBERS_MAX: usize = 1_000;
+/// Most times that the next resources are read for a page that would hold none.
+const ROUNDS_MAX: usize = 10;
+
+/// When care was given or planned, by the codes of search parameters; of a type the first that it has.
+const CARE_DATES: [&str; 14] = [
+    "date",
+    "occurrence",
+    "started",
+    "effective",
+    "collected",
+    "whenhandedover",
+    "authoredon",
+    "authored",
+    "authored-on",
+    "sent",
+    "event-date",
+    "onset-date",
+    "start-date",
+    "datewritten",
+];
+
+pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
+    let definitions = app.store.definitions();
+    let asked = Asked::read(app, &definitions, &call)?;
+    let mut snapshot = app.store.snapshot().await?;
+    let key = call.request.key();
+    let focus = present(&key, snapshot.read(&key).await?)?
+        .body
+        .unwrap_or_default();
+    let owners = owners(&call, &key, &focus)?;
+    let mut query = asked.query(&definitions, &owners);
+    let mut page = SearchPage {
+        matches: Vec::new(),
+        includes: Vec::new(),
+        total: None,
+        next: None,
+    };
+    if call.page.is_none() {
+        // It is the first of all, and counts as one.
+        let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
+        asked
+            .take(&mut snapshot, &query, &call, focus, &mut page)
+            .await?;
+        query.count -= page.matches.len();
+    }
+    let mut at = match &call.page {
+        Some(asked) if !asked.keyset.is_empty() => Page::After(asked.keyset.clone()),
+        _ => Page::First,
+    };
+    for _ in 0..ROUNDS_MAX {
+        if query.count == 0 || owners.is_empty() {
+            // The rest begins on the next page.
+            page.next = (!owners.is_empty()).then(Vec::new);
+            break;
+        }
+        let mut found = snapshot.search(&query, at).await?;
+        found.matches.retain(|stored| stored.key != key);
+        asked
+            .take(&mut snapshot, &query, &call, found.matches, &mut page)
+            .await?;
+        page.next = found.next;
+        match &page.next {
+            Some(next) if page.matches.is_empty() && page.includes.is_empty() => {
+                at = Page::After(next.clone());
+            }
+            _ => break,
+        }
+    }
+    snapshot.close().await?;
+    if page.includes.len() > REFERENCED_MAX {
+        return Err(too_many(REFERENCED_MAX));
+    }
+    let token = call.page.as_ref().map(|page| page.token.as_str());
+    let links = paging::links(
+        app,
+        &call.request.base,
+        &call.path(),
+        &call.in_url(),
+        token,
+        page.next.clone(),
+    );
+    Ok(Answer::Bundle(searchset::write(
+        &call.request.base,
+        &links,
+        &query,
+        &page,
+    )))
+}
+
+/// The parameters, understood.
+struct Asked {
+    start: Option<DateRange>,
+    end: Option<DateRange>,
+    since_ms: Option<i64>,
+    types: Option<BTreeSet<String>>,
+    count: usize,
+}
+
+impl Asked {
+    fn read(app: &App, definitions: &Definitions, call: &Call) -> Result<Asked, Failure> {
+        let date = |name: &str| {
+            let read = |text| {
+                PartialDate::parse(text).ok_or_else(|| refuse(&format!("{name} must be a date")))
+            };
+            call.text(name).map(read).transpose()
+        };
+        let types = call.values("_type").into_iter().filter_map(Value::as_str);
+        let types: BTreeSet<String> = types
+            .flat_map(|text| text.split(','))
+            .map(str::to_string)
+            .collect();
+        if types
+            .iter()
+            .any(|name| definitions.type_number(name).is_none())
+        {
+            return Err(refuse("_type must name resource types of FHIR R5"));
+        }
+        let count = match call
+            .value("_count")
+            .map(|count| count.to_string().parse::<usize>())
+        {
+            None => COUNT_DEFAULT,
+            Some(Ok(count)) if count > 0 => count,
+            Some(_) => return Err(refuse("_count must be 1 or more")),
+        };
+        Ok(Asked {
+            start: date("start")?.map(|date| date.range),
+            end: date("end")?.map(|date| date.range),
+            since_ms: date("_since")?.map(|date| date.range.lo / 1000),
+            types: (!types.is_empty()).then_some(types),
+            count: count.min(app.config.count_max),
+        })
+    }
+
+    /// Puts members of the compartment on the page, and what they refer to, so far as they are wanted.
+    async fn take(
+        &self,
+        snapshot: &mut Snapshot,
+        query: &Query,
+        call: &Call,
+        members: Vec<StoredResource>,
+        page: &mut SearchPage,
+    ) -> Result<(), Failure> {
+        let referenced = references(snapshot, query, call, &members).await?;
+        for stored in referenced.into_iter().filter(|stored| self.wants(stored)) {
+            if !page.includes.iter().any(|there| there.key == stored.key) {
+                page.includes.push(stored);
+            }
+        }
+        page.matches
+            .extend(members.into_iter().filter(|stored| self.wants(stored)));
+        Ok(())
+    }
+
+    fn wants(&self, stored: &StoredResource) -> bool {
+        let of_type = |types: &BTreeSet<String>| types.contains(&stored.key.resource_type);
+        self.types.as_ref().is_none_or(of_type)
+            && self
+                .since_ms
+                .is_none_or(|since| stored.last_updated_ms >= since)
+    }
+
+    /// What is in the compartments of the owners, by its dates of care. Neither type nor time of change is asked for: what is not
+    /// chosen may refer to what is.
+    fn query(&self, definitions: &Definitions, owners: &[ResourceKey]) -> Query {
+        let owner_type = owners.first().map_or("", |owner| &owner.resource_type);
+        let is_member = |name: &&String| {
+            let compartment = definitions.compartment(owner_type);
+            compartment.is_some_and(|compartment| !compartment.parameters(name).is_empty())
+        };
+        let types: Vec<String> = definitions
+            .resource_types()
+            .iter()
+            .filter(is_member)
+            .cloned()
+            .collect();
+        let mut filter = vec![compartment::clause(definitions, owners, &types)];
+        // Some of it is after the beginning of the first day, and before the end of the last.
+        let bounds = [
+            (Prefix::Gt, self.start.map(|day| day.lo)),
+            (Prefix::Lt, self.end.map(|day| day.hi)),
+        ];
+        for (prefix, at) in bounds {
+            if let Some(at) = at {
+                let range = DateRange { lo: at, hi: at };
+                filter.push(of_care(definitions, &types, DateMatch { prefix, range }));
+            }
+        }
+        Query {
+            types,
+            filter,
+            // A page after this one begins where it ends, whatever is changed meanwhile.
+            sort: vec![SortKey {
+                by: SortBy::Id,
+                descending: false,
+            }],
+            count: self.count,
+            includes: Vec::new(),
+            total: Total::None,
+            summary: Summary::False,
+            applied: Vec::new(),
+            issues: Vec::new(),
+        }
+    }
+}
+
+/// Holds where the date of care does, and where there is none.
+fn of_care(definitions: &Definitions, types: &[String], date: DateMatch) -> Clause {
+    let always = Clause::LastUpdated(vec![DateMatch {
+        prefix: Prefix::Ge,
+        range: DateRange { lo: 0, hi: 0 },
+    }]);
+    let of_type = |name: &String| {
+        let clause = match care_date(definitions, name) {
+            None => always.clone(),
+            Some(parameter) => Clause::Any(vec![
+                Clause::Missing {
+                    parameter: parameter.clone(),
+                    missing: true,
+                },
+                Clause::Param {
+                    parameter: parameter.clone(),
+                    modifier: Modifier::None,
+                    values: vec![ValueMatch::Date(date)],
+                },
+            ]),
+        };
+        (name.clone(), clause)
+    };
+    Clause::ByType(ChainedClause {
+        by_type: types.iter().map(of_type).collect(),
+    })
+}
+
+fn care_date<'a>(
+    definitions: &'a Definitions,
+    resource_type: &str,
+) -> Option<&'a Arc<SearchParameter>> {
+    let parameter = |code: &&str| definitions.search_parameter(resource_type, code);
+    let mut all = CARE_DATES.iter().filter_map(parameter);
+    all.find(|parameter| parameter.kind == ParameterType::Date)
+}
+
+/// Whose compartments it is about.
+fn owners(call: &Call, key: &ResourceKey, focus: &str) -> Result<Vec<ResourceKey>, Failure> {
+    if key.resource_type != "Group" {
+        return Ok(vec![key.clone()]);
+    }
+    let group = json::parse(focus.as_bytes())?;
+    let members = group
+        .get("member")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let present = members.filter(|member| member.get("inactive") != Some(&Value::Bool(true)));
+    let references = present.filter_map(|member| member.pointer("/entity/reference")?.as_str());
+    let patients: BTreeSet<ResourceKey> = references
+        .filter_map(
+            |text| match Reference::parse(text, Some(&call.request.base)) {
+                Reference::Local { key, .. } if key.resource_type == "Patient" => Some(key),
+                _ => None,
+            },
+        )
+        .collect();
+    match patients.len() <= MEMBERS_MAX {
+        true => Ok(patients.into_iter().collect()),
+        false => Err(Failure::new(
+            IssueKind::TooCostly,
+            format!("the group has more than {MEMBERS_MAX} patients"),
+        )),
+    }
+}
+
+/// What `members` refer to that does not come by itself.
+async fn references(
+    snapshot: &mut Snapshot,
+    query: &Query,
+    call: &Call,
+    members: &[StoredResource],
+) -> Result<Vec<StoredResource>, Failure> {
+    let mut keys = BTreeSet::new();
+    for stored in members {
+        let mut found = BTreeSet::new();
+        referenced(&stored.body, &call.request.base, &mut found);
+        // The other members of a group are other patients.
+        let is_group = stored.key.resource_type == "Group";
+        found.retain(|key| !is_group || key.resource_type != "Patient");
+        keys.append(&mut found);
+    }
+    for stored in members {
+        keys.remove(&stored.key);
+    }
+    keys.remove(&call.request.key());
+    if keys.len() > REFERENCED_MAX * 2 {
+        return Err(too_many(REFERENCED_MAX * 2));
+    }
+    let mut by_type: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for key in &keys {
+        if query.types.contains(&key.resource_type) {
+            by_type
+                .entry(&key.resource_type)
+                .or_default()
+                .push(key.id.clone());
+        }
+    }
+    let mut themselves = BTreeSet::new();
+    if !by_type.is_empty() {
+        let ids = |(name, ids): (&str, Vec<String>)| (name.to_string(), Clause::Id(ids));
+        let mut query = Query {
+            count: REFERENCED_MAX * 2,
+            ..query.clone()
+        };
+        query.types = by_type.keys().map(|name| (*name).to_string()).collect();
+        let by_type = by_type.into_iter().map(ids).collect();
+        query.filter.push(Clause::ByType(ChainedClause { by_type }));
+        let found = snapshot.search(&query, Page::First).await?;
+        themselves.extend(found.matches.into_iter().map(|stored| stored.key));
+    }
+    let others: Vec<ResourceKey> = keys
+        .into_iter()
+        .filter(|key| !themselves.contains(key))
+        .collect();
+    match others.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(snapshot.read_all(&others).await?),
+    }
+}
+
+fn too_many(limit: usize) -> Failure {
+    let reason = format!(
+        "the resources of this page refer to more than {limit} others; ask for a smaller _count"
+    );
+    Failure::new(IssueKind::TooCostly, reason)
+}
+
+fn refuse(reason: &str) -> Failure {
+    Failure::new(IssueKind::Syntax, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_care() {
+        let definitions = Definitions::load(&[]).unwrap();
+        for (resource_type, expect) in [
+            ("Observation", "date"),
+            ("Encounter", "date"),
+            ("Condition", "onset-date"),
+            ("MedicationRequest", "authoredon"),
+            ("ServiceRequest", "occurrence"),
+            ("Specimen", "collected"),
+            ("ImagingStudy", "started"),
+            ("QuestionnaireResponse", "authored"),
+            ("Patient", ""),
+            ("Coverage", ""),
+        ] {
+            let found = care_date(&definitions, resource_type);
+            let code = found.map_or("", |parameter| parameter.code.as_str());
+            assert_eq!(code, expect, "{resource_type}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! `$graph` (<https://hl7.org/fhir/R5/resource-operation-graph.html>): what a GraphDefinition leads to from an instance. It is stored here, and named by its
+//! canonical URL or as `GraphDefinition/[id]`.
+//!
+//! A link goes by a FHIRPath (`path`: references to resources of the target's type) or by a search (`params`, in which `{ref}` is where it
+//! begins). Everything is read from one state. Profiles, `min` and `max` are not checked. Refuses graphs with compartment rules, and without
+//! a start (400); one that leads too far is `too-costly`.
+
+use crate::app::{App, now_micros};
+use crate::failure::Failure;
+use crate::interaction::read::present;
+use crate::operation::{Answer, Call, aside};
+use crate::url;
+use fhir_definitions::Definitions;
+use fhir_model::date::instant_text;
+use fhir_model::{Issue, IssueKind, Reference, ResourceKey, json};
+use fhir_search::{Handling, Query, parse};
+use fhir_storage::{Page, Snapshot, StoredResource, Version};
+use fhirpath::{Context, Program};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+
+/// Resources of a graph, and searches for it.
+const RESOURCES_MAX: usize = 1_000;
+const SEARCHES_MAX: usize = 200;
+
+pub async fn graph(app: &App, call: Call) -> Result<Answer, Failure> {
+    let definitions = app.store.definitions();
+    let key = call.request.key();
+    let mut snapshot = app.store.snapshot().await?;
+    present(&key, snapshot.read(&key).await?)?;
+    let definition = definition(&definitions, &call, &mut snapshot).await?;
+    let graph = Graph::read(&definition)?;
+    graph.check_start(&key)?;
+    let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
+    let mut walk = Walk {
+        call: &call,
+        definitions: &definitions,
+        now: instant_text(now_micros() / 1000),
+        found: BTreeMap::new(),
+        order: Vec::new(),
+        seen: BTreeSet::new(),
+        searches: 0,
+    };
+    let mut waiting = VecDeque::from([(graph.start.to_string(), key)]);
+    walk.keep(focus)?;
+    while let Some((node, key)) = waiting.pop_front() {
+        if !walk.seen.insert((node.clone(), key.clone())) {
+            continue;
+        }
+        for link in graph.links.iter().filter(|link| link.source == node) {
+            let targets = walk
+                .follow(&mut snapshot, link, graph.node_type(link.target)?, &key)
+                .await?;
+            waiting.extend(
+                targets
+                    .into_iter()
+                    .map(|key| (link.target.to_string(), key)),
+            );
+        }
+    }
+    snapshot.close().await?;
+    Ok(Answer::Bundle(walk.bundle()))
+}
+
+/// The GraphDefinition that is asked for.
+async fn definition(
+    definitions: &Definitions,
+    call: &Call,
+    snapshot: &mut Snapshot,
+) -> Result<Value, Failure> {
+    let name = call.text("graph").unwrap_or_default();
+    let body = match Reference::parse(name, Some(&call.request.base)) {
+        Reference::Local { key, .. } if key.resource_type == "GraphDefinition" => {
+            match snapshot.read(&key).await? {
+                Some(Version::Present(stored)) => Some(stored.body),
+                _ => None,
+            }
+        }
+        _ => {
+            let (url, version) = name.split_once('|').unwrap_or((name, ""));
+            let parameters = [
+                ("url".to_string(), url.to_string()),
+                ("version".to_string(), version.to_string()),
+            ];
+            let query = query(definitions, call, "GraphDefinition", &parameters)?;
+            let found = snapshot.search(&query, Page::First).await?;
+            // Of several versions the one that was changed last.
+            found.matches.into_iter().next().map(|stored| stored.body)
+        }
+    };
+    match body {
+        Some(body) => Ok(json::parse(body.as_bytes())?),
+        None => Err(Failure::new(
+            IssueKind::NotFound,
+            "there is no such GraphDefinition: graph must be the canonical URL of one that is stored here, or GraphDefinition/[id]",
+        )),
+    }
+}
+
+fn query(
+    definitions: &Definitions,
+    call: &Call,
+    resource_type: &str,
+    parameters: &[(String, String)],
+) -> Result<Query, Failure> {
+    let context = parse::Context {
+        definitions,
+        base: Some(&call.request.base),
+        handling: Handling::Strict,
+        now_micros: now_micros(),
+        count_default: RESOURCES_MAX,
+        count_max: RESOURCES_MAX,
+    };
+    Ok(parse(&context, &[resource_type], parameters)?)
+}
+
+/// A GraphDefinition, understood.
+struct Graph<'a> {
+    start: &'a str,
+    nodes: BTreeMap<&'a str, &'a str>,
+    links: Vec<Link<'a>>,
+}
+
+struct Link<'a> {
+    source: &'a str,
+    target: &'a str,
+    path: Option<&'a str>,
+    search: Option<&'a str>,
+    place: String,
+}
+
+impl<'a> Graph<'a> {
+    fn read(definition: &'a Value) -> Result<Graph<'a>, Failure> {
+        let list = |name| {
+            definition
+                .get(name)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        let text = |value: &'a Value, name| value.get(name).and_then(Value::as_str);
+        let nodes = list("node")
+            .filter_map(|node| Some((text(node, "nodeId")?, text(node, "type")?)))
+            .collect();
+        let mut links = Vec::new();
+        for (index, link) in list("link").enumerate() {
+            let place = format!("GraphDefinition.link[{index}]");
+            if link.get("compartment").is_some() {
+                return Err(Issue::error(
+                    IssueKind::NotSupported,
+                    "compartment rules are not applied by this version",
+                )
+                .at(place)
+                .into());
+            }
+            links.push(Link {
+                source: text(link, "sourceId").unwrap_or_default(),
+                target: text(link, "targetId").unwrap_or_default(),
+                path: text(link, "path"),
+                search: text(link, "params"),
+                place,
+            });
+        }
+        match text(definition, "start") {
+            Some(start) => Ok(Graph {
+                start,
+                nodes,
+                links,
+            }),
+            None => Err(refuse("the graph has no start")),
+        }
+    }
+
+    fn node_type(&self, node: &str) -> Result<&'a str, Failure> {
+        self.nodes
+            .get(node)
+            .copied()
+            .ok_or_else(|| refuse("the graph has a link or a start to a node that it has not"))
+    }
+
+    fn check_start(&self, key: &ResourceKey) -> Result<(), Failure> {
+        match self.node_type(self.start)? {
+            start if is_of(key, start) => Ok(()),
+            _ => Err(refuse("the graph starts at another type")),
+        }
+    }
+}
+
+/// Whether the node's type is that of the resource, or stands for every type.
+fn is_of(key: &ResourceKey, node_type: &str) -> bool {
+    node_type == key.resource_type || matches!(node_type, "Resource" | "DomainResource")
+}
+
+/// The way through a graph.
+struct Walk<'a> {
+    call: &'a Call,
+    definitions: &'a Definitions,
+    now: String,
+    found: BTreeMap<ResourceKey, StoredResource>,
+    order: Vec<ResourceKey>,
+    seen: BTreeSet<(String, ResourceKey)>,
+    searches: usize,
+}
+
+impl Walk<'_> {
+    /// Where a link leads from a resource that was found.
+    async fn follow(
+        &mut self,
+        snapshot: &mut Snapshot,
+        link: &Link<'_>,
+        target: &str,
+        from: &ResourceKey,
+    ) -> Result<BTreeSet<ResourceKey>, Failure> {
+        let mut targets = BTreeSet::new();
+        if let Some(path) = link.path {
+            let keys = self.along(path, from).map_err(|reason| {
+                Failure::from(
+                    Issue::error(IssueKind::BusinessRule, reason)
+                        .at(format!("{}.path", link.place)),
+                )
+            })?;
+            let keys = keys.into_iter().filter(|key| is_of(key, target));
+            let missing: Vec<ResourceKey> = keys
+                .clone()
+                .filter(|key| !self.found.contains_key(key))
+                .collect();
+            targets.extend(keys);
+            self.keep(snapshot.read_all(&missing).await?)?;
+        }
+        if let Some(search) = link.search {
+            self.searches += 1;
+            if self.searches > SEARCHES_MAX {
+                return Err(too_costly());
+            }
+            let query = self.query(search, target, from).map_err(|failure| {
+                failure.within(&format!("{}.params", link.place), &link.place)
+            })?;
+            let found = snapshot.search(&query, Page::First).await?;
+            if found.next.is_some() {
+                return Err(too_costly());
+            }
+            targets.extend(found.matches.iter().map(|stored| stored.key.clone()));
+            self.keep(found.matches)?;
+        }
+        targets.retain(|key| self.found.contains_key(key));
+        Ok(targets)
+    }
+
+    fn along(&self, path: &str, from: &ResourceKey) -> Result<Vec<ResourceKey>, String> {
+        let Some(stored) = self.found.get(from) else {
+            return Ok(Vec::new());
+        };
+        let resource = json::parse(stored.body.as_bytes()).map_err(|issue| issue.diagnostics)?;
+        let program = Program::parse(path).map_err(|error| error.to_string())?;
+        aside(|| {
+            let context = Context::new(&resource, self.definitions).now(&self.now);
+            let items = program
+                .evaluate(&context)
+                .map_err(|error| error.to_string())?;
+            let base = Some(self.call.request.base.as_str());
+            let key = |text: &str| match Reference::parse(text, base) {
+                Reference::Local { key, .. } => Some(key),
+                _ => None,
+            };
+            let keys = items.iter().filter_map(|item| {
+                let (_, value) = item.to_fhir()?;
+                // A Reference, or a canonical.
+                key(value
+                    .as_str()
+                    .or_else(|| value.get("reference")?.as_str())?)
+            });
+            Ok(keys.collect())
+        })
+    }
+
+    fn query(&self, search: &str, target: &str, from: &ResourceKey) -> Result<Query, Failure> {
+        let parameters = url::parameters(&search.replace("{ref}", &from.to_string()))?;
+        query(self.definitions, self.call, target, &parameters)
+    }
+
+    fn keep(&mut self, resources: Vec<StoredResource>) -> Result<(), Failure> {
+        for stored in resources {
+            if !self.found.contains_key(&stored.key) {
+                self.order.push(stored.key.clone());
+                self.found.insert(stored.key.clone(), stored);
+            }
+        }
+        match self.found.len() <= RESOURCES_MAX {
+            true => Ok(()),
+            false => Err(too_costly()),
+        }
+    }
+
+    /// In the order in which they were found.
+    fn bundle(&self) -> String {
+        let mut text = String::from(r#"{"resourceType":"Bundle","type":"collection","entry":["#);
+        for (index, stored) in self
+            .order
+            .iter()
+            .filter_map(|key| self.found.get(key))
+            .enumerate()
+        {
+            let comma = if index == 0 { "" } else { "," };
+            let full_url = Value::from(format!("{}/{}", self.call.request.base, stored.key));
+            let _ = write!(
+                text,
+                r#"{comma}{{"fullUrl":{full_url},"resource":{}}}"#,
+                stored.body
+            );
+        }
+        text.push_str("]}");
+        text
+    }
+}
+
+fn too_costly() -> Failure {
+    let reason = format!(
+        "the graph leads to more than {RESOURCES_MAX} resources, or needs more than {SEARCHES_MAX} searches"
+    );
+    Failure::new(IssueKind::TooCostly, reason)
+}
+
+fn refuse(reason: &str) -> Failure {
+    Failure::new(IssueKind::BusinessRule, reason)
+}
