@@ -219,6 +219,22 @@ async fn what_was_found_counts_not_what_was_sent() {
             &transaction(once("found-2", "found-1"), &once("found-2", "found-2")),
             "200 ; /entry/0/response/status = 200 OK ; /entry/1/response/status = 201 Created",
         ),
+        // Under one condition twice: nothing is changed where one is there, and one of two would be too many where none is.
+        (
+            "POST ",
+            &transaction(once("found-1", "found-1"), &once("found-1", "found-1")),
+            "200 ; /entry/0/response/status = 200 OK ; /entry/1/response/status = 200 OK",
+        ),
+        (
+            "POST ",
+            &transaction(once("found-3", "found-3"), &once("found-3", "found-3")),
+            "400 ; /issue/0/code = duplicate ; /issue/0/expression/0 = Bundle.entry[1]",
+        ),
+        (
+            "POST ",
+            &transaction(once("found-4", "found-3"), &once("found-5", "found-3")),
+            "400 ; /issue/0/code = duplicate ; /issue/0/expression/0 = Bundle.entry[1]",
+        ),
     ])
     .await;
 }

@@ -138,7 +138,11 @@ impl Worker {
                 Before { first, places }
             }
         };
-        let known = || random.below(target.records.max(1));
+        let mut n = random.below(target.records.max(1));
+        let known = || {
+            n = (n + 1) % target.records.max(1);
+            n
+        };
         let bundle = mixed::transaction(target.seed, first, &before, known);
         let answer = self
             .expect(200, Method::POST, &target.base, Some(&bundle))

@@ -330,14 +330,13 @@ fn history(versions: &[Option<Value>]) -> Vec<(u64, u16, Option<Value>)> {
 /// Two entries of a transaction for one resource; only conditional creates may find the same one.
 fn overlap(requests: &[Request], plans: &[(usize, &Request, Plan)]) -> bool {
     let mut conditions = BTreeSet::new();
+    let mut unmatched = BTreeSet::new();
     let mut written = BTreeSet::new();
     let mut found = BTreeSet::new();
     for request in requests.iter().filter(|request| request.method != "GET") {
-        let condition = match (&request.target, &request.if_none_exist) {
-            (Target::Match(criteria), _) | (_, Some(criteria)) => criteria,
-            _ => continue,
-        };
-        if !conditions.insert((request.kind, condition.clone())) {
+        if let Target::Match(criteria) = &request.target
+            && !conditions.insert((request.kind, criteria.clone()))
+        {
             return true;
         }
     }
@@ -358,6 +357,9 @@ fn overlap(requests: &[Request], plans: &[(usize, &Request, Plan)]) -> bool {
             (_, Some(criteria), Plan::Create(_)) => criteria,
             _ => continue,
         };
+        if !unmatched.insert((request.kind, condition.clone())) {
+            return true;
+        }
         let others = plans.iter().filter(|(other, written, plan)| {
             other != index
                 && written.kind == request.kind

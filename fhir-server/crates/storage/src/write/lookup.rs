@@ -233,7 +233,7 @@ impl Store {
         let deleted = deleted(plan, matches);
         for (index, change) in plan.changes.iter().enumerate() {
             let mut found = matches.get(&index).cloned().unwrap_or_default();
-            if matches!(change.action, Action::Write { create: true, .. }) {
+            if change.is_create() {
                 // Deletions come before creates.
                 found.retain(|found| !deleted.contains(&found.key));
             }
@@ -267,7 +267,8 @@ impl Store {
             let mut found = matches.remove(&place).unwrap_or_default();
             // What the commit changes is judged by what it becomes.
             found.retain(|found| !written.keys.contains(&found.key));
-            found.extend(written.matching(plan, &resolved, query));
+            let here = written.matching(plan, &resolved, query);
+            found.extend(here.into_iter().map(|(_, matched)| matched));
             let [one] = &found[..] else {
                 let (kind, diagnostics) = match found.is_empty() {
                     true => (
@@ -315,6 +316,7 @@ impl Resolved {
     /// change of the commit writes is such a pair too.
     fn refuse_overlap(&self, plan: &Plan, written: &Written) -> Result<(), CommitError> {
         let mut seen: HashMap<&ResourceKey, bool> = HashMap::new();
+        let mut conditions = HashSet::new();
         for (index, key) in self.keys.iter().enumerate() {
             let Some(key) = key else { continue };
             let found = self.is_found(plan, index);
@@ -327,7 +329,10 @@ impl Resolved {
                 && !self.matched.contains_key(&index)
             {
                 let others = written.matching(plan, self, query);
-                if others.iter().any(|other| other.key != *key) {
+                if let Some((other, _)) = others.iter().find(|(_, other)| other.key != *key) {
+                    return Err(at(index.max(*other))(duplicate()));
+                }
+                if !conditions.insert(plan.changes[index].condition(query)) {
                     return Err(at(index)(duplicate()));
                 }
             }
@@ -337,8 +342,7 @@ impl Resolved {
 
     /// A conditional create that finds its resource writes nothing.
     pub(super) fn is_found(&self, plan: &Plan, index: usize) -> bool {
-        let action = &plan.changes[index].action;
-        self.matched.contains_key(&index) && matches!(action, Action::Write { create: true, .. })
+        self.matched.contains_key(&index) && plan.changes[index].is_create()
     }
 }
 

@@ -152,12 +152,8 @@ impl Plan {
 
     /// How many resources that are there the commit may change or delete.
     pub(super) fn replaced_max(&self) -> usize {
-        let creates =
-            |change: &&Planned| matches!(change.action, Action::Write { create: true, .. });
-        self.changes
-            .iter()
-            .filter(|change| !creates(change))
-            .count()
+        let changes = self.changes.iter();
+        changes.filter(|change| !change.is_create()).count()
     }
 
     /// What the commit writes itself needs no row made for it beforehand.
@@ -280,6 +276,15 @@ impl Planned {
         })
     }
 
+    pub(super) fn is_create(&self) -> bool {
+        matches!(self.action, Action::Write { create: true, .. })
+    }
+
+    /// A condition of this change, to be compared with those of others.
+    pub(super) fn condition(&self, query: &Query) -> (i16, String) {
+        (self.type_number, format!("{:?}", query.applied))
+    }
+
     pub(super) fn key(&self, id: &str) -> ResourceKey {
         ResourceKey::new(self.resource_type.as_str(), id)
     }
@@ -383,14 +388,14 @@ fn condition(
 /// One identity may be changed once in a commit (<https://hl7.org/fhir/R5/http.html#trules>); the same condition twice would be the same identity.
 fn refuse_duplicates(changes: &[Planned]) -> Result<(), CommitError> {
     let mut ids = HashSet::new();
-    let mut conditions = HashMap::new();
+    let mut conditions = HashSet::new();
     for (index, change) in changes.iter().enumerate() {
         let first = match &change.identity {
             Identity::New(_) => true,
             Identity::Id(id) => ids.insert((change.type_number, id.as_str())),
-            Identity::Match { query, .. } => conditions
-                .insert((change.type_number, format!("{:?}", query.applied)), index)
-                .is_none(),
+            // Conditional creates may find the same one: that is seen when they are decided.
+            Identity::Match { .. } if change.is_create() => true,
+            Identity::Match { query, .. } => conditions.insert(change.condition(query)),
         };
         if !first {
             return Err(at(index)(duplicate()));

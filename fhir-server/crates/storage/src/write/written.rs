@@ -51,8 +51,13 @@ impl Written {
         written
     }
 
-    /// The resources of the commit that will match, where they can tell that themselves.
-    pub(super) fn matching(&self, plan: &Plan, resolved: &Resolved, query: &Query) -> Vec<Matched> {
+    /// The resources of the commit that will match, where they can tell that themselves, each with its change.
+    pub(super) fn matching(
+        &self,
+        plan: &Plan,
+        resolved: &Resolved,
+        query: &Query,
+    ) -> Vec<(usize, Matched)> {
         let rarest = plain_tokens(query).and_then(|tokens| {
             let having = tokens.iter().filter_map(|token| self.having.get(token));
             having.min_by_key(|places| places.len())
@@ -73,11 +78,12 @@ impl Written {
             if candidate.matches(query) == Some(true) && seen.insert(key) {
                 // The key of a row that is not there yet is filled in when it is made.
                 let matched = resolved.matched.get(&index);
-                found.push(Matched {
+                let matched = Matched {
                     pk: matched.map_or(0, |matched| matched.pk),
                     key: key.clone(),
                     version: matched.map_or(0, |matched| matched.version),
-                });
+                };
+                found.push((index, matched));
             }
         }
         found
