@@ -74,7 +74,7 @@ impl<'m> Value<'m> {
         self.raw() == "\"\""
     }
 
-    /// Whether anything but delimiters and `""` was sent.
+    /// Whether anything but delimiters, blanks and `""` was sent: what [`Value::text`] would be of one of the primitives in it.
     pub fn is_valued(self) -> bool {
         match self {
             Value::Segment(_) => true,
@@ -83,26 +83,25 @@ impl<'m> Value<'m> {
                 .any(|component| Value::Component(component).is_valued()),
             Value::Component(component) => component
                 .subcomponents()
-                .any(|sub| !sub.is_null() && !sub.raw().trim().is_empty()),
-            Value::Text(text) => !text.trim().is_empty(),
-            Value::Subcomponent(sub) => !sub.is_null() && !sub.raw().trim().is_empty(),
+                .any(|subcomponent| Value::Subcomponent(subcomponent).is_valued()),
+            Value::Subcomponent(_) | Value::Text(_) => self.text().is_some(),
         }
     }
 }
 
 fn valued(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    // FHIR strings hold no control characters besides line ends and tabs.
     let clean = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    let text = match text.chars().all(clean) {
+        true => text,
+        false => Cow::Owned(text.chars().filter(|c| clean(*c)).collect()),
+    };
     let text = match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => match text.trim().len() == text.len() {
             true => Cow::Owned(text),
             false => Cow::Owned(text.trim().to_owned()),
         },
-    };
-    // FHIR strings hold no control characters besides line ends and tabs.
-    let text = match text.chars().all(clean) {
-        true => text,
-        false => Cow::Owned(text.chars().filter(|c| clean(*c)).collect()),
     };
     (!text.is_empty() && text != "\"\"").then_some(text)
 }
