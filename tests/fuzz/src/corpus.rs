@@ -100,6 +100,7 @@ pub fn words(target: &str) -> Vec<String> {
         "search_url" => &URL,
         "fhirpath" | "fhirpath_program" => &PATH,
         "xml_body" => &XML,
+        "patch_document" => &PATCH,
         "v2_message" | "mllp_stream" => &V2,
         "mapping_file" => &MAPPING,
         _ => &HTTP,
@@ -110,11 +111,16 @@ pub fn words(target: &str) -> Vec<String> {
         "xml_body",
         "fhirpath",
         "fhirpath_program",
+        "patch_document",
         "http_requests",
         "mapping_file",
     ];
     if with_elements.contains(&target) {
         words.extend(element_names());
+    }
+    if target == "patch_document" {
+        let others = [&JSON[..], &PATH, &XML].concat();
+        words.extend(others.into_iter().map(str::to_owned));
     }
     if target == "fhirpath_program" {
         let others = fhirpath::function_names().chain(["is", "as", "ofType"]);
@@ -309,6 +315,52 @@ const PROGRAM: [&str; 34] = [
     "FHIR.Quantity",
     "'hex'",
     "// c\n",
+];
+const PATCH: [&str; 44] = [
+    "application/json-patch+json\n",
+    "application/xml-patch+xml\n",
+    "application/fhir+json\n",
+    "application/merge-patch+json\n",
+    "application/json\n",
+    "\"op\"",
+    "\"path\"",
+    "\"from\"",
+    "\"value\"",
+    "\"add\"",
+    "\"test\"",
+    "\"move\"",
+    "\"copy\"",
+    "\"remove\"",
+    "\"replace\"",
+    "/-",
+    "/0",
+    "~1",
+    "~0",
+    "\"name\":\"operation\"",
+    "\"name\":\"type\"",
+    "\"name\":\"path\"",
+    "\"name\":\"name\"",
+    "\"name\":\"value\"",
+    "\"name\":\"index\"",
+    "\"name\":\"source\"",
+    "\"name\":\"destination\"",
+    "\"part\":[",
+    "\"valueCode\":\"insert\"",
+    "\"valueCode\":\"delete\"",
+    "\"valueInteger\":",
+    "\"valueString\":",
+    "<diff>",
+    "<add sel=\"",
+    "<replace sel=\"",
+    "<remove sel=\"",
+    " pos=\"before\"",
+    " type=\"@value\"",
+    " ws=\"both\"",
+    "fhir:",
+    "/@value",
+    "[1]",
+    "[@url='",
+    "text()",
 ];
 const XML: [&str; 22] = [
     "<",

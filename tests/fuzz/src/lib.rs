@@ -11,6 +11,7 @@ mod json_body;
 mod mapping_file;
 mod mllp_stream;
 pub mod mutate;
+mod patch_document;
 mod search_url;
 mod shared;
 mod v2_message;
@@ -37,7 +38,7 @@ pub struct Target {
     warm: Once,
 }
 
-pub static TARGETS: [Target; 9] = [
+pub static TARGETS: [Target; 10] = [
     target("json_body", json_body::run, Shape::Json, 16_384, 600),
     target("search_url", search_url::run, Shape::Url, 4_096, 600),
     target(
@@ -55,6 +56,13 @@ pub static TARGETS: [Target; 9] = [
         20_000,
     ),
     target("xml_body", xml_body::run, Shape::Words, 16_384, 1_000),
+    target(
+        "patch_document",
+        patch_document::run,
+        Shape::Words,
+        4_096,
+        20_000,
+    ),
     target("mllp_stream", mllp_stream::run, Shape::Bytes, 16_384, 20),
     target("v2_message", v2_message::run, Shape::Lines, 16_384, 3_000),
     target(

@@ -58,6 +58,11 @@ fn xml_body() {
 }
 
 #[test]
+fn patch_document() {
+    replay("patch_document", 3000);
+}
+
+#[test]
 fn mllp_stream() {
     replay("mllp_stream", 2000);
 }
