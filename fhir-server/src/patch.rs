@@ -1,11 +1,10 @@
 //! Patches (<https://hl7.org/fhir/R5/http.html#patch>): how one is read from a request or an entry of a bundle, and what holds of the
-//! result of any. JSON Patch, XML Patch, FHIRPath Patch as Parameters in JSON or XML, and JSON Merge Patch.
+//! result of any. JSON Patch, XML Patch, and FHIRPath Patch as Parameters in JSON or XML.
 //!
 //! Refuses a patch that changes the type or the id, and one that changes data beside a narrative that says more than the data.
 
 mod fhirpath_patch;
 mod json_patch;
-mod merge_patch;
 mod xml_patch;
 
 use crate::app::now_micros;
@@ -20,15 +19,13 @@ use fhir_storage::Program;
 use fhirpath_patch::FhirpathPatch;
 use http::header;
 use json_patch::JsonPatch;
-use merge_patch::MergePatch;
 use serde_json::{Map, Value};
 use xml_patch::XmlPatch;
 
 /// The Content-Types of a patch.
-pub const CONTENT_TYPES: [&str; 9] = [
+pub const CONTENT_TYPES: [&str; 8] = [
     JSON_PATCH,
     XML_PATCH,
-    MERGE_PATCH,
     FHIR_JSON,
     FHIR_XML,
     "application/json",
@@ -37,10 +34,9 @@ pub const CONTENT_TYPES: [&str; 9] = [
     "text/xml",
 ];
 /// For `CapabilityStatement.patchFormat`.
-pub const FORMATS: [&str; 5] = [JSON_PATCH, XML_PATCH, FHIR_JSON, FHIR_XML, MERGE_PATCH];
+pub const FORMATS: [&str; 4] = [JSON_PATCH, XML_PATCH, FHIR_JSON, FHIR_XML];
 const JSON_PATCH: &str = "application/json-patch+json";
 const XML_PATCH: &str = "application/xml-patch+xml";
-const MERGE_PATCH: &str = "application/merge-patch+json";
 const FHIR_JSON: &str = "application/fhir+json";
 const FHIR_XML: &str = "application/fhir+xml";
 
@@ -50,7 +46,6 @@ pub enum Patch {
     Json(JsonPatch),
     Xml(XmlPatch),
     Fhirpath(FhirpathPatch),
-    Merge(MergePatch),
 }
 
 impl Patch {
@@ -96,15 +91,10 @@ impl Patch {
             return Patch::of_parameters(&xml::read(bytes)?);
         }
         let patch = json::parse(bytes)?;
-        // Plain JSON may be any of the three in JSON; each looks like no other.
-        let is_parameters = json::resource_type(&patch) == Some("Parameters");
-        match essence.as_str() {
-            JSON_PATCH => Ok(Patch::Json(JsonPatch::read(patch)?)),
-            MERGE_PATCH => Ok(Patch::Merge(MergePatch::read(patch)?)),
-            FHIR_JSON => Patch::of_parameters(&patch),
-            _ if patch.is_array() => Ok(Patch::Json(JsonPatch::read(patch)?)),
-            _ if is_parameters => Patch::of_parameters(&patch),
-            _ => Ok(Patch::Merge(MergePatch::read(patch)?)),
+        // Clients send JSON Patch as plain JSON; anything else in it, a merge patch say, is no patch of FHIR's.
+        match patch.is_array() || essence == JSON_PATCH {
+            true => Ok(Patch::Json(JsonPatch::read(patch)?)),
+            false => Patch::of_parameters(&patch),
         }
     }
 
@@ -124,10 +114,6 @@ impl Patch {
                 Patch::Json(patch) => patch.apply(&mut after),
                 Patch::Xml(patch) => patch.apply(&mut after),
                 Patch::Fhirpath(patch) => patch.apply(&mut after),
-                Patch::Merge(patch) => {
-                    patch.apply(&mut after);
-                    Ok(())
-                }
             };
             applied
                 .and_then(|()| finish(&before, after))
@@ -140,7 +126,7 @@ fn unsupported() -> Failure {
     Failure::new(
         IssueKind::UnsupportedMediaType,
         format!(
-            "a patch must be a JSON Patch ({JSON_PATCH}), an XML Patch ({XML_PATCH}), Parameters that are a FHIRPath Patch ({FHIR_JSON}, {FHIR_XML}), or a merge patch ({MERGE_PATCH})"
+            "a patch must be a JSON Patch ({JSON_PATCH}), an XML Patch ({XML_PATCH}), or Parameters that are a FHIRPath Patch ({FHIR_JSON}, {FHIR_XML})"
         ),
     )
 }

@@ -41,6 +41,8 @@ async def one_resource():
     path = f"Patient/{created.id}"
     patched = await client.execute(path, "patch", [{"op": "add", "path": "/birthDate", "value": "2020-01-31"}])
     assert patched.meta.versionId == "3" and patched.birthDate == "2020-01-31", patched
+    # Its own patch() sends the members alone: a kind of patch that FHIR does not have.
+    await refused(OperationOutcome, read.to_reference().patch(active=True), "JSON Patch")
 
     # If-None-Match with a bare number, as fhirpy sends it: 200 for who is behind, 304 for who is not.
     await created.refresh()
@@ -57,15 +59,11 @@ async def one_resource():
     found = await client.resources("Patient").search(identifier=f"{SYSTEM}|{run}").get()
     assert found.id == created.id and found.birthDate == "2020-01-31", found
 
-    # Its own patch() is a merge patch.
-    merged = await read.to_reference().patch(active=True)
-    assert merged["meta"]["versionId"] == "4" and merged["active"] is True, merged
-
     await created.delete()
     await refused(ResourceNotFound, client.get("Patient", created.id), "deleted")
     assert await client.resources("Patient").search(identifier=f"{SYSTEM}|{run}").first() is None
     history = await client.execute(f"{path}/_history", "get")
-    assert history.total == 5 and history.entry[0].request.method == "DELETE", history.entry[0]
+    assert history.total == 4 and history.entry[0].request.method == "DELETE", history.entry[0]
 
 
 async def conditions():
