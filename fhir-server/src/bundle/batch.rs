@@ -1,7 +1,7 @@
 //! A batch: entries for themselves, each with its own answer (<https://hl7.org/fhir/R5/http.html#brules>).
 //!
 //! Executed in the same order as a transaction, so that a read sees the writes of its batch. The writes are tried in one commit,
-//! which costs one wait for the disk; where one of them is refused, each is committed alone.
+//! which costs one wait for the disk; where one of them is refused, the halves are, down to the one that is refused alone.
 
 use crate::app::App;
 use crate::bundle::entry::{Entry, Turn};
@@ -12,6 +12,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::write;
 use fhir_storage::Change;
+use http::StatusCode;
 use serde_json::Value;
 
 pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Reply, Failure> {
@@ -36,7 +37,7 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
             Err(failure) => replies[entry.index] = Entry::locate(entry.index, failure).reply(),
         }
     }
-    write_all(app, writes, &mut replies).await;
+    write_all(app, &writes, &mut replies).await;
     let mut state = None;
     for read in reads {
         let index = read.index;
@@ -59,20 +60,31 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
     Ok(Reply::document(text))
 }
 
-async fn write_all(app: &App, writes: Vec<(Entry, Change)>, replies: &mut [Reply]) {
-    if writes.len() > 1 {
-        let changes = writes.iter().map(|(_, change)| change.clone()).collect();
-        if let Ok(outcomes) = write::commit(app, changes).await {
-            for ((entry, _), outcome) in writes.iter().zip(outcomes) {
-                replies[entry.index] = entry.written(outcome);
+async fn write_all(app: &App, writes: &[(Entry, Change)], replies: &mut [Reply]) {
+    // What is still to be done, the first last.
+    let mut parts = vec![writes];
+    while let Some(part) = parts.pop() {
+        let changes = part.iter().map(|(_, change)| change.clone()).collect();
+        match write::commit(app, changes).await {
+            Ok(outcomes) => {
+                for ((entry, _), outcome) in part.iter().zip(outcomes) {
+                    replies[entry.index] = entry.written(outcome);
+                }
             }
-            return;
+            // A database that is away or has too much to do would be asked for each entry again.
+            Err(refused)
+                if part.len() > 1
+                    && refused.failure.status() != StatusCode::SERVICE_UNAVAILABLE =>
+            {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            Err(refused) => {
+                for (entry, _) in part {
+                    let failure = refused.failure.clone();
+                    replies[entry.index] = Entry::locate(entry.index, failure).reply();
+                }
+            }
         }
-    }
-    for (entry, change) in writes {
-        replies[entry.index] = match write::commit_one(app, change).await {
-            Ok(outcome) => entry.written(outcome),
-            Err(failure) => Entry::locate(entry.index, failure).reply(),
-        };
     }
 }

@@ -189,3 +189,44 @@ async fn one_more_is_too_many() {
     let expect = "422 ; /issue/0/code = too-costly ; /issue/0/expression/0 = Bundle.entry";
     shared().check("POST ", &bundle(&entries), expect).await;
 }
+
+/// Entries that cannot be stored, wherever they stand, take nothing from the others.
+#[tokio::test]
+async fn a_batch_is_as_large() {
+    let site = shared();
+    let run = run();
+    let mut entries = records(&run, By::FullUrl, true);
+    let mut expect = vec!["201"; ENTRIES];
+    for at in (0..ENTRIES).step_by(300) {
+        entries[at]["resource"]["status"] = json!("nosuch");
+        expect[at] = "422";
+    }
+    // One after the other: each sees what the ones before it made.
+    for (at, if_match, status) in [
+        (2_000, json!("*"), "412"),
+        (3_000, Value::Null, "201"),
+        (4_000, json!("W/\"7\""), "412"),
+        (4_998, json!("*"), "200"),
+    ] {
+        let mut request = json!({ "method": "PUT", "url": format!("Basic/{run}") });
+        if !if_match.is_null() {
+            request["ifMatch"] = if_match;
+        }
+        let basic =
+            json!({ "resourceType": "Basic", "id": run, "code": { "text": at.to_string() } });
+        entries[at] = json!({ "resource": basic, "request": request });
+        expect[at] = status;
+    }
+    let body = json!({ "resourceType": "Bundle", "type": "batch", "entry": entries }).to_string();
+    let answer = site.check("POST ", &body, "200").await.json();
+    let statuses: Vec<&str> = answer["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["response"]["status"].as_str().unwrap()[..3])
+        .collect();
+    for (at, (status, expect)) in statuses.iter().zip(&expect).enumerate() {
+        assert_eq!(status, expect, "entry {at}");
+    }
+    assert_eq!(statuses.len(), ENTRIES);
+}
