@@ -114,6 +114,9 @@ async function bundles() {
   const resolved = await client.resolve({ reference: subject.reference });
   assert.equal(resolved.identifier[0].value, `${run}-tx`);
 
+  const everything = await client.operation({ name: 'everything', resourceType: 'Patient', id, method: 'GET' });
+  assert.deepEqual(everything.entry.map((it) => it.resource.resourceType).sort(), ['Observation', 'Patient']);
+
   const batch = await client.batch({
     body: {
       resourceType: 'Bundle',

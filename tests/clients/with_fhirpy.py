@@ -59,6 +59,9 @@ async def one_resource():
     found = await client.resources("Patient").search(identifier=f"{SYSTEM}|{run}").get()
     assert found.id == created.id and found.birthDate == "2020-01-31", found
 
+    assert await created.is_valid()
+    assert not await patient(run, gender="nosuch").is_valid()
+
     await created.delete()
     await refused(ResourceNotFound, client.get("Patient", created.id), "deleted")
     assert await client.resources("Patient").search(identifier=f"{SYSTEM}|{run}").first() is None

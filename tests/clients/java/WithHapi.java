@@ -16,21 +16,27 @@ import java.util.List;
 import java.util.TreeSet;
 import org.hl7.fhir.instance.model.api.IBaseResource;
 import org.hl7.fhir.instance.model.api.IIdType;
-import org.hl7.fhir.r5.model.Bundle;
 import org.hl7.fhir.r5.model.Bundle.BundleEntryComponent;
 import org.hl7.fhir.r5.model.Bundle.BundleType;
 import org.hl7.fhir.r5.model.Bundle.HTTPVerb;
+import org.hl7.fhir.r5.model.Bundle;
 import org.hl7.fhir.r5.model.CapabilityStatement;
+import org.hl7.fhir.r5.model.CodeType;
 import org.hl7.fhir.r5.model.CodeableConcept;
+import org.hl7.fhir.r5.model.DataType;
 import org.hl7.fhir.r5.model.Encounter;
 import org.hl7.fhir.r5.model.Enumerations;
+import org.hl7.fhir.r5.model.Meta;
 import org.hl7.fhir.r5.model.Observation;
 import org.hl7.fhir.r5.model.OperationOutcome;
+import org.hl7.fhir.r5.model.Parameters.ParametersParameterComponent;
+import org.hl7.fhir.r5.model.Parameters;
 import org.hl7.fhir.r5.model.Patient;
 import org.hl7.fhir.r5.model.Period;
 import org.hl7.fhir.r5.model.Quantity;
 import org.hl7.fhir.r5.model.Reference;
 import org.hl7.fhir.r5.model.Resource;
+import org.hl7.fhir.r5.model.StringType;
 
 /** The cycle of README.md with the client of HAPI FHIR, once in JSON and once in XML: java -cp JARS WithHapi.java BASE RUN */
 public class WithHapi {
@@ -59,6 +65,7 @@ public class WithHapi {
       cycle.conditions();
       cycle.pages();
       cycle.transaction();
+      cycle.operations();
     }
     System.out.println("done: hapi");
   }
@@ -98,19 +105,30 @@ public class WithHapi {
     same("2020-01-31", third.getBirthDateElement().getValueAsString());
     same("Bekele", third.getNameFirstRep().getFamily());
 
+    Parameters fhirPatch = new Parameters();
+    fhirPatch.addParameter().setName("operation")
+        .addPart(part("type", new CodeType("replace")))
+        .addPart(part("path", new StringType("Patient.name.family")))
+        .addPart(part("value", new StringType("Chala")));
+    MethodOutcome again = client.patch().withFhirPatch(fhirPatch).withId(id).prefer(PreferReturnEnum.REPRESENTATION).execute();
+    same("4", again.getId().getVersionIdPart());
+    Patient fourth = (Patient) again.getResource();
+    same("Chala", fourth.getNameFirstRep().getFamily());
+    same("2020-01-31", fourth.getBirthDateElement().getValueAsString());
+
     Bundle history = client.history().onInstance(id).returnBundle(Bundle.class).execute();
-    same(3, history.getTotal());
+    same(4, history.getTotal());
     List<String> versions = new ArrayList<>();
     history.getEntry().forEach(entry -> versions.add(entry.getResource().getMeta().getVersionId()));
-    same(List.of("3", "2", "1"), versions);
+    same(List.of("4", "3", "2", "1"), versions);
     Patient first = client.read().resource(Patient.class).withIdAndVersion(id.getIdPart(), "1").execute();
     same("Abebe", first.getNameFirstRep().getFamily());
-    Patient unchanged = client.read().resource(Patient.class).withId(id).ifVersionMatches("3").returnResource(third).execute();
-    check(unchanged == third, "not 304 for the current version");
+    Patient unchanged = client.read().resource(Patient.class).withId(id).ifVersionMatches("4").returnResource(fourth).execute();
+    check(unchanged == fourth, "not 304 for the current version");
 
     Bundle found = search(run);
     same(1, found.getTotal());
-    check(alike(found.getEntryFirstRep().getResource(), third), "another resource than was patched");
+    check(alike(found.getEntryFirstRep().getResource(), fourth), "another resource than was patched");
 
     client.delete().resourceById(id).execute();
     refused(ResourceGoneException.class, () -> client.read().resource(Patient.class).withId(id).execute());
@@ -199,6 +217,38 @@ public class WithHapi {
     OperationOutcome why = refused(UnprocessableEntityException.class, () -> client.transaction().withBundle(bundle).execute());
     String place = why.getIssueFirstRep().getExpression().get(0).getValue();
     check(place.startsWith("Bundle.entry[0].resource"), place);
+  }
+
+  void operations() {
+    IIdType id = client.create().resource(patient(run + "-op")).execute().getId().toUnqualifiedVersionless();
+    Observation observation = new Observation();
+    observation.setStatus(Enumerations.ObservationStatus.FINAL).setCode(new CodeableConcept().setText(run));
+    observation.setSubject(new Reference(id.getValue()));
+    client.create().resource(observation).execute();
+    Bundle everything = client.operation().onInstance(id).named("$everything").withNoParameters(Parameters.class)
+        .returnResourceType(Bundle.class).execute();
+    same(2, everything.getEntry().size());
+
+    Meta more = new Meta();
+    more.addTag(SYSTEM, run + "-more", null);
+    same(2, client.meta().add().onResource(id).meta(more).execute().getTag().size());
+    same(1, client.meta().delete().onResource(id).meta(more).execute().getTag().size());
+    same(1, client.meta().get(Meta.class).fromResource(id).execute().getTag().size());
+
+    // The resource in Parameters.
+    MethodOutcome good = client.validate().resource(patient(run)).execute();
+    check(((OperationOutcome) good.getOperationOutcome()).getIssue().stream().noneMatch(WithHapi::isError), "valid, and refused");
+  }
+
+  static boolean isError(OperationOutcome.OperationOutcomeIssueComponent issue) {
+    return issue.getSeverity() == OperationOutcome.IssueSeverity.ERROR || issue.getSeverity() == OperationOutcome.IssueSeverity.FATAL;
+  }
+
+  static ParametersParameterComponent part(String name, DataType value) {
+    ParametersParameterComponent part = new ParametersParameterComponent();
+    part.setName(name);
+    part.setValue(value);
+    return part;
   }
 
   Patient patient(String value) {
