@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::interaction::capabilities::Statements;
+use crate::interaction::statements::Statements;
 use crate::page_token::PageTokens;
 use fhir_storage::Store;
 use std::sync::atomic::{AtomicBool, Ordering};

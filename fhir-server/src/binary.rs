@@ -199,8 +199,9 @@ pub struct Content {
 }
 
 /// Types that a browser shows and does not run.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "application/dicom",
+    "application/json",
     "application/pdf",
     "image/avif",
     "image/bmp",
@@ -213,6 +214,15 @@ const SHOWN: [&str; 10] = [
 ];
 
 impl Content {
+    /// A JSON document that is no resource.
+    pub fn json(text: String) -> Content {
+        Content {
+            content_type: "application/json".to_string(),
+            security_context: None,
+            bytes: text.into_bytes(),
+        }
+    }
+
     /// The headers that tell of it. What is not surely harmless in a browser is saved to a file there, and would have no rights.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let or = |text: &str, other: &'static str| {

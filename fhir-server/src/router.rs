@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::failure::Failure;
 use crate::interaction::{
-    capabilities, create, delete, history, patch, read, search, update, vread,
+    capabilities, create, delete, history, openapi, patch, read, search, update, vread,
 };
 use crate::operation::{self, Level, Operation};
 use crate::reply::Reply;
@@ -17,6 +17,7 @@ use http::Method;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interaction {
     Capabilities,
+    Openapi,
     Bundle,
     Create,
     Read,
@@ -45,8 +46,9 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 27] = [
+pub static ROUTES: [Route; 28] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
+    route(Method::GET, "openapi.json", Interaction::Openapi),
     route(Method::POST, "", Interaction::Bundle),
     route(Method::GET, "", Interaction::SearchSystem),
     route(Method::POST, "_search", Interaction::SearchSystem),
@@ -110,6 +112,7 @@ pub static ROUTES: [Route; 27] = [
 pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
     match request.route.interaction {
         Interaction::Capabilities => capabilities::capabilities(app, &request),
+        Interaction::Openapi => openapi::openapi(app, &request),
         Interaction::Bundle => bundle::bundle(app, request).await,
         Interaction::Create => create::create(app, request).await,
         Interaction::Read => read::read(app, request).await,
@@ -144,6 +147,7 @@ impl Interaction {
             Interaction::SearchSystem => Some("search-system"),
             Interaction::SearchCompartment
             | Interaction::Capabilities
+            | Interaction::Openapi
             | Interaction::Bundle
             | Interaction::ConditionalUpdate
             | Interaction::ConditionalPatch
@@ -164,6 +168,7 @@ impl Interaction {
     pub fn label(self) -> &'static str {
         match self {
             Interaction::Capabilities => "capabilities",
+            Interaction::Openapi => "openapi",
             Interaction::SearchCompartment => "search-compartment",
             Interaction::Bundle => "batch-transaction",
             Interaction::Operation => "operation",
@@ -279,7 +284,8 @@ fn matches(pattern: &str, segments: &[String]) -> bool {
             .zip(segments)
             .all(|(part, segment)| match *part {
                 "{type}" => {
-                    segment != "metadata" && !segment.is_empty() && !segment.starts_with(['_', '$'])
+                    !["metadata", "openapi.json", ""].contains(&segment.as_str())
+                        && !segment.starts_with(['_', '$'])
                 }
                 "{id}" | "{member}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
                 "{version}" => !segment.is_empty(),

@@ -184,7 +184,11 @@ fn request(
     let relative = relative_url(url, &[&outer.base, &app.config.own_base()])?;
     let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
     let found = router::find(&app.store.definitions(), &method, path)?;
-    if found.route.interaction == Interaction::Bundle || found.route.path.ends_with("_search") {
+    let is_apart = matches!(
+        found.route.interaction,
+        Interaction::Bundle | Interaction::Openapi
+    );
+    if is_apart || found.route.path.ends_with("_search") {
         return Err(Failure::new(
             IssueKind::NotSupported,
             "this URL cannot be used in a bundle; search by GET",

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::interaction::statements::Kind;
 use crate::operation::{Level, OPERATIONS, Operation};
 use crate::patch;
 use crate::reply::Reply;
@@ -10,79 +11,33 @@ use crate::router::{Interaction, ROUTES};
 use crate::subset::Subset;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::IssueKind;
-use http::header;
+use fhir_search::is_answered;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-/// The statement that was made last, for the definitions and the base it was made for.
-#[derive(Default)]
-pub struct Statements {
-    last: Mutex<Option<Arc<Statement>>>,
-}
-
-struct Statement {
-    definitions: Arc<Definitions>,
-    base: String,
-    text: String,
-    etag: String,
-}
-
+/// The statement for the mode that is asked for; `normative` gets all of it, as the specification lets a server decide.
 pub fn capabilities(app: &App, request: &Request) -> Result<Reply, Failure> {
     let mode = request.parameters.iter().find(|(name, _)| name == "mode");
-    match mode.map(|(_, mode)| mode.as_str()) {
-        None | Some("full" | "normative") => {}
+    let kind = match mode.map(|(_, mode)| mode.as_str()) {
+        None | Some("full" | "normative") => Kind::Capabilities,
+        Some("terminology") => Kind::Terminology,
         Some(_) => {
             return Err(Failure::new(
                 IssueKind::NotSupported,
-                "mode must be full or normative on this server",
+                "mode must be full, normative or terminology",
             ));
         }
-    }
-    let statement = app.statements.of(app.store.definitions(), &request.base);
-    let reply = Reply {
-        etag: Some(statement.etag.clone()),
-        subset: Subset::read(&request.parameters)?,
-        ..Reply::document(statement.text.clone())
     };
-    let tags = request.header(&header::IF_NONE_MATCH)?.unwrap_or("");
-    Ok(
-        match tags.split(',').any(|tag| tag.trim() == statement.etag) {
-            true => reply.not_modified(),
-            false => reply,
-        },
-    )
-}
-
-impl Statements {
-    fn of(&self, definitions: Arc<Definitions>, base: &str) -> Arc<Statement> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = last.as_ref()
-            && made.base == base
-            && Arc::ptr_eq(&made.definitions, &definitions)
-        {
-            return made.clone();
-        }
-        let text = statement(&definitions, base).to_string();
-        let hash = Sha256::digest(&text);
-        let etag = format!(
-            "W/\"{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}\"",
-            hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]
-        );
-        let made = Arc::new(Statement {
-            definitions,
-            base: base.to_string(),
-            text,
-            etag,
-        });
-        *last = Some(made.clone());
-        made
-    }
+    let reply = Reply {
+        subset: Subset::read(&request.parameters)?,
+        ..app.statements.reply(app, request, kind)?
+    };
+    Ok(reply)
 }
 
 /// CapabilityStatement.date: when what this version can do was last changed.
-const DATE: &str = "2026-11-24";
+pub const DATE: &str = "2026-11-24";
 
 /// Whose compartments are searched, as their definitions are called.
 const COMPARTMENTS: [&str; 5] = [
@@ -94,7 +49,7 @@ const COMPARTMENTS: [&str; 5] = [
 ];
 
 /// The whole statement. Depends on nothing but its arguments and the table of routes.
-fn statement(definitions: &Definitions, base: &str) -> Value {
+pub fn statement(definitions: &Definitions, base: &str) -> Value {
     let pointing = pointing_at(definitions);
     let resources: Vec<Value> = definitions
         .resource_types()
@@ -123,6 +78,7 @@ fn statement(definitions: &Definitions, base: &str) -> Value {
             "mode": "server",
             "resource": resources,
             "interaction": system_interactions(),
+            "searchParam": of_every_type(definitions),
             "operation": operations(base, |operation| operation.is_offered(Level::System, "")),
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
@@ -187,16 +143,16 @@ fn resource(
         "referencePolicy": ["literal", "local", "logical"],
         "searchInclude": includes,
         "searchRevInclude": pointing,
-        "searchParam": answered.map(|parameter| json!({
-            "name": parameter.code,
-            "definition": parameter.url,
-            "type": type_code(parameter.kind),
-        })).collect::<Vec<_>>(),
+        "searchParam": answered.map(|parameter| search_parameter(parameter)).collect::<Vec<_>>(),
         "operation": operations(base, |operation| {
             let levels = [Level::Type, Level::Instance];
             levels.iter().any(|level| operation.is_offered(*level, resource_type))
         }),
     });
+    let profiles = profiles(definitions, resource_type);
+    if !profiles.is_empty() {
+        value["supportedProfile"] = profiles.into();
+    }
     if pointing.is_empty()
         && let Some(object) = value.as_object_mut()
     {
@@ -213,9 +169,44 @@ fn operations(base: &str, is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
     .collect()
 }
 
-/// Parameters that have something to find. Those without an expression (`_text`, `_list`, …) are not answered yet.
-fn is_answered(parameter: &SearchParameter) -> bool {
-    parameter.program.is_some() || !parameter.components.is_empty()
+fn search_parameter(parameter: &SearchParameter) -> Value {
+    json!({
+        "name": parameter.code,
+        "definition": parameter.url,
+        "type": type_code(parameter.kind),
+    })
+}
+
+/// The parameters of `Resource`: those of a search over all types.
+fn of_every_type(definitions: &Definitions) -> Vec<Value> {
+    let Some(first) = definitions.resource_types().first() else {
+        return Vec::new();
+    };
+    let is_everywhere = |parameter: &&Arc<SearchParameter>| {
+        let mut types = definitions.resource_types().iter();
+        is_answered(parameter)
+            && types.all(|name| {
+                let same = definitions.search_parameter(name, &parameter.code);
+                same.is_some_and(|same| same.url == parameter.url)
+            })
+    };
+    let parameters = definitions.search_parameters(first).iter();
+    parameters
+        .filter(is_everywhere)
+        .map(|parameter| search_parameter(parameter))
+        .collect()
+}
+
+/// The site's own profiles of a type.
+fn profiles(definitions: &Definitions, resource_type: &str) -> Vec<Value> {
+    let own = definitions.own_resources();
+    own.filter(|own| {
+        own["resourceType"] == "StructureDefinition"
+            && own["type"] == resource_type
+            && own["derivation"] == "constraint"
+    })
+    .map(|own| own["url"].clone())
+    .collect()
 }
 
 fn has(interaction: Interaction) -> bool {

@@ -350,7 +350,6 @@ async fn every_resource_type_is_there() {
     site.check(&format!("GET metadata\nIf-None-Match: {etag}"), "", "304")
         .await;
     site.check("GET metadata?mode=full", "", "200").await;
-    site.check("GET metadata?mode=terminology", "", "400").await;
     let statement = statement.json();
     assert_eq!(statement["implementation"]["url"], site.base().as_str());
     let resources = statement["rest"][0]["resource"].as_array().unwrap();

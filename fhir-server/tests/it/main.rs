@@ -18,6 +18,7 @@ mod identities;
 mod large_bundles;
 mod limits;
 mod listeners;
+mod metadata;
 mod mllp;
 mod model;
 mod operations;

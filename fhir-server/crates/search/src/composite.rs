@@ -63,6 +63,19 @@ pub(crate) fn extract<'a>(
     }
 }
 
+/// Whether a search by the parameter finds what resources hold: of a special one nothing is extracted, nor of two ordered components.
+pub fn is_answered(parameter: &SearchParameter) -> bool {
+    let is_special = |kind| matches!(kind, ParameterType::Special | ParameterType::Resource);
+    let components = &parameter.components;
+    match components.is_empty() {
+        true => parameter.program.is_some() && !is_special(parameter.kind),
+        false => {
+            let ordered = components.iter().filter(|it| is_ordered(it.kind));
+            ordered.count() <= 1 && !components.iter().any(|it| is_special(it.kind))
+        }
+    }
+}
+
 /// Whether values of this type are compared, not only equal.
 pub(crate) fn is_ordered(kind: ParameterType) -> bool {
     matches!(

@@ -18,6 +18,7 @@ mod reference;
 pub mod string;
 pub mod token;
 
+pub use composite::is_answered;
 pub use document::{SearchDocument, search_document};
 pub use matching::Candidate;
 pub use parse::{Handling, parse};
