@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::operation::own;
 use crate::reply::Reply;
 use crate::request::{Request, version_of};
+use fhir_model::date::PartialDate;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_storage::Version;
 use http::header;
@@ -58,9 +59,15 @@ fn has_it(request: &Request, reply: &Reply) -> Result<bool, Failure> {
         let current = reply.etag.as_deref().and_then(version_of);
         return Ok(tags == "*" || tags.split(',').any(|tag| version_of(tag) == current));
     }
-    let since = request
-        .header(&header::IF_MODIFIED_SINCE)?
-        .and_then(|text| httpdate::parse_http_date(text).ok());
-    let seconds = reply.last_updated_ms.unwrap_or(0).max(0) as u64 / 1000;
+    let Some(since) = request.header(&header::IF_MODIFIED_SINCE)? else {
+        return Ok(false);
+    };
+    let modified_ms = reply.last_updated_ms.unwrap_or(0).max(0);
+    // In an entry of a bundle it is an instant.
+    if let Some(instant) = PartialDate::parse(since).filter(|date| date.zoned) {
+        return Ok(modified_ms <= instant.range.lo.div_euclid(1_000));
+    }
+    let since = httpdate::parse_http_date(since).ok();
+    let seconds = modified_ms as u64 / 1_000;
     Ok(since.is_some_and(|since| UNIX_EPOCH + Duration::from_secs(seconds) <= since))
 }

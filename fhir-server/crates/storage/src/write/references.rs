@@ -33,7 +33,7 @@ pub(super) fn full_urls(changes: &[Planned]) -> HashMap<String, Place> {
     urls
 }
 
-/// How the references of one resource are read: its own fullUrl is the base of relative ones.
+/// How the references of one resource are read: its own fullUrl is the base of relative ones, or, where it has none, this server is.
 pub(super) struct Rewriting<'a> {
     urls: &'a HashMap<String, Place>,
     entry_base: Option<&'a str>,
@@ -147,7 +147,8 @@ impl<'a> Rewriting<'a> {
         let (url, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
         let direct = self.urls.get(&normal(url));
         let relative = || {
-            let base = self.entry_base.filter(|_| !url.contains(':'))?;
+            let base = self.entry_base.or(self.base);
+            let base = base.filter(|_| !url.contains(':'))?;
             self.urls.get(&format!("{base}/{url}"))
         };
         Some((direct.or_else(relative)?, fragment))
