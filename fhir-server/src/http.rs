@@ -237,7 +237,10 @@ async fn interact(
         return options(found);
     }
     let found = found?;
-    seen.interaction = found.route.interaction.label();
+    seen.interaction = match found.operation {
+        Some(operation) => &operation.definition.code,
+        None => found.route.interaction.label(),
+    };
     seen.base = base::of(app, &headers)?;
     let content = (binary::gives_content(&found) && !is_named).then(|| Accepts::of(&headers));
     let format = match content {

@@ -277,19 +277,24 @@ const fn route(method: Method, path: &'static str, interaction: Interaction) -> 
 
 /// A type begins with a capital or is at least a name: `_search`, `metadata` and `$op` are not caught by `{type}` and `{id}`.
 fn matches(pattern: &str, segments: &[String]) -> bool {
-    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
-    parts.len() == segments.len()
-        && parts
-            .iter()
-            .zip(segments)
-            .all(|(part, segment)| match *part {
-                "{type}" => {
-                    !["metadata", "openapi.json", ""].contains(&segment.as_str())
-                        && !segment.starts_with(['_', '$'])
-                }
-                "{id}" | "{member}" => !segment.is_empty() && !segment.starts_with(['_', '$']),
-                "{version}" => !segment.is_empty(),
-                "{operation}" => segment.starts_with('$'),
-                literal => literal == segment,
-            })
+    let mut parts = pattern.split('/').filter(|part| !part.is_empty());
+    let mut segments = segments.iter();
+    loop {
+        match (parts.next(), segments.next()) {
+            (None, None) => return true,
+            (Some(part), Some(segment)) if stands_for(part, segment) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn stands_for(part: &str, segment: &str) -> bool {
+    let is_name = !segment.is_empty() && !segment.starts_with(['_', '$']);
+    match part {
+        "{type}" => is_name && !["metadata", "openapi.json"].contains(&segment),
+        "{id}" | "{member}" => is_name,
+        "{version}" => !segment.is_empty(),
+        "{operation}" => segment.starts_with('$'),
+        literal => literal == segment,
+    }
 }

@@ -37,7 +37,7 @@ pub fn capabilities(app: &App, request: &Request) -> Result<Reply, Failure> {
 }
 
 /// CapabilityStatement.date: when what this version can do was last changed.
-pub const DATE: &str = "2026-11-24";
+pub const DATE: &str = "2026-11-25";
 
 /// Whose compartments are searched, as their definitions are called.
 const COMPARTMENTS: [&str; 5] = [

@@ -27,7 +27,10 @@ pub async fn meta(app: &App, call: Call) -> Result<Answer, Failure> {
         resource_type => vec![resource_type.to_string()],
     };
     let mut meta = Map::new();
-    for (name, value) in app.store.labels(&types).await? {
+    let mut snapshot = app.store.snapshot().await?;
+    let labels = snapshot.labels(&types).await?;
+    snapshot.close().await?;
+    for (name, value) in labels {
         if let Value::Array(set) = meta.entry(name).or_insert_with(|| json!([])) {
             set.push(value);
         }

@@ -296,7 +296,17 @@ pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
 /// # Errors
 /// A call that does not fit the definition (400), and whatever the operation refuses.
 pub async fn operation(app: &App, request: Request) -> Result<Reply, Failure> {
-    let call = Call::read(app, request)?;
+    let is_judged = request
+        .operation
+        .is_some_and(|it| it.definition.code == "validate");
+    let call = match Call::read(app, request) {
+        // What cannot even be read is what it is asked about.
+        Err(failure) if is_judged => {
+            let outcome = validate::unreadable(failure)?.to_string();
+            return Ok(Reply::document(outcome));
+        }
+        call => call?,
+    };
     let operation = call.operation;
     match operation.run {
         Run::Read(run) => Ok(run(app, call).await?.reply(operation)),

@@ -61,6 +61,22 @@ pub async fn validate(app: &App, call: Call) -> Result<Answer, Failure> {
     Ok(Answer::Resource(operation_outcome(&issues).to_string()))
 }
 
+/// The outcome for a resource that is no FHIR, so far as the failure is about one: XML has no place for what R5 does not know.
+///
+/// # Errors
+/// The failure, where it is about the request or its parameters.
+pub fn unreadable(failure: Failure) -> Result<Value, Failure> {
+    let is_of_content = |issue: &Issue| {
+        let place = issue.expression.as_deref().unwrap_or("Parameters");
+        let is_resource = !place.starts_with("Parameters") || place.contains(".resource");
+        is_resource && matches!(issue.kind, IssueKind::Structure | IssueKind::Value)
+    };
+    match failure.issues.iter().all(is_of_content) {
+        true => Ok(operation_outcome(&failure.issues)),
+        false => Err(failure),
+    }
+}
+
 /// What it is checked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {

@@ -42,6 +42,8 @@ pub fn write(resource: Value, pretty: bool) -> Result<String, Failure> {
     Ok(finish(&text, &divs, pretty))
 }
 
+const NOTHING: &str = "an element has no content";
+
 fn refuse(reason: &str) -> Failure {
     Failure::new(
         IssueKind::NotAcceptable,
@@ -51,6 +53,10 @@ fn refuse(reason: &str) -> Failure {
 
 fn prepare(value: Value, divs: &mut Vec<String>) -> Result<Value, Failure> {
     Ok(match value {
+        // What an operation was given, say: nothing of the kind is ever stored.
+        Value::Object(members) if members.is_empty() => return Err(refuse(NOTHING)),
+        Value::Array(items) if items.is_empty() => return Err(refuse(NOTHING)),
+        Value::String(text) if text.is_empty() => return Err(refuse(NOTHING)),
         Value::Object(mut members) => {
             let mut ordered = Map::with_capacity(members.len());
             if let Some(resource_type) = members.shift_remove("resourceType") {
@@ -195,6 +201,9 @@ mod tests {
             r#"{"resourceType":"Basic","text":{"div":"<div>&nosuch;</div>"}}"#,
             r#"{"resourceType":"Basic","text":{"div":"<div>a & b;</div>"}}"#,
             r#"{"resourceType":"Basic","text":{"div":"x"}}"#,
+            r#"{"resourceType":"Basic","code":{}}"#,
+            r#"{"resourceType":"Basic","extension":[]}"#,
+            r#"{"resourceType":"Basic","code":{"text":""}}"#,
             r#"{"resourceType":"Basic","nosuch":1}"#,
             r#"{"resourceType":"Nosuch","id":"1"}"#,
             r#"{"id":"1"}"#,

@@ -243,7 +243,22 @@ async fn validate() {
         ("POST Observation/$validate", wrong, &format!("{outcome} ; /issue/0/severity = error ; ~Observation.status ; ~Observation.nosuch ; ~Observation.code")),
         ("POST Observation/$validate\nContent-Type: application/fhir+xml", r#"<Observation xmlns="http://hl7.org/fhir"><status value="final"/></Observation>"#, &format!("{outcome} ; /issue/0/expression/0 = Observation.code")),
         ("POST Observation/$validate", r#"{"resourceType":"Patient"}"#, &format!("{outcome} ; /issue/0/code = structure")),
-        ("POST Observation/$validate\nPrefer: return=minimal", wrong, outcome),
+        ("POST Observation/$validate\nContent-Type: application/fhir+xml",
+            r#"<Observation xmlns="http://hl7.org/fhir"><status value="final"/><nosuch/><code><text value="x"/></code></Observation>"#,
+            &format!("{outcome} ; /issue/0/severity = error ; /issue/0/code = structure"),
+        ),
+        (
+            "POST Observation/$validate\nContent-Type: application/fhir+xml",
+            r#"<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="resource"/><resource><Observation><nosuch/></Observation></resource></parameter></Parameters>"#,
+            &format!("{outcome} ; /issue/0/severity = error"),
+        ),
+        (
+            "POST Observation/$validate\nContent-Type: application/fhir+xml",
+            r#"<Parameters xmlns="http://hl7.org/fhir"><nosuch/></Parameters>"#,
+            "400",
+        ),
+        (
+            "POST Observation/$validate\nPrefer: return=minimal", wrong, outcome),
         ("POST Observation/$validate", &of(observation, &mode("create")), &fine),
         ("POST Observation/$validate?mode=create", observation, &fine),
         ("POST Observation/$validate?mode=nosuch", observation, "400"),
@@ -300,6 +315,16 @@ async fn convert() {
             &format!("200 ; ~{json}"),
         ),
         ("POST $convert", "", "400 ; ~resource is missing"),
+        (
+            "POST $convert",
+            r#"{"resourceType":"Observation","status":"nosuch"}"#,
+            "200 ; /status = nosuch",
+        ),
+        (
+            "POST $convert",
+            r#"{"resourceType":"Observation","code":{}}"#,
+            "400 ; /issue/0/expression/0 = Observation.code",
+        ),
         ("POST Observation/$convert", json, "400"),
         ("GET $convert", "", "405"),
     ])

@@ -80,7 +80,7 @@ async fn exchange(service: &Router, request: Request<Bytes>) {
         return;
     };
     let below = path.strip_prefix("/fhir/").unwrap_or_default();
-    let is_create = method == Method::POST && !below.is_empty() && !below.contains("_search");
+    let is_create = method == Method::POST && !below.is_empty() && !below.contains(['_', '$']);
     if let (true, true, Some(mut sent)) = (is_create, bare, sent) {
         let mut stored = body.clone();
         let location = answer

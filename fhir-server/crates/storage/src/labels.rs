@@ -1,9 +1,7 @@
 //! Which profiles, tags and security labels are in use (<https://hl7.org/fhir/R5/resource-operation-meta.html>).
 
 use crate::error::Error;
-use crate::read::retrying;
-use crate::search::too_costly;
-use crate::store::Store;
+use crate::search::{Snapshot, too_costly};
 use fhir_model::{Issue, IssueKind};
 use fhir_search::token::STORED;
 use serde_json::Value;
@@ -11,13 +9,13 @@ use serde_json::Value;
 /// Most of them that are told.
 const LABELS_MAX: usize = 10_000;
 
-impl Store {
+impl Snapshot {
     /// Those of the current resources of `types`: the member of Meta and its value, each system and code, and each profile, once.
     ///
     /// # Errors
     /// `TooCostly` where there are more than ten thousand or looking takes too long; database errors.
-    pub async fn labels(&self, types: &[String]) -> Result<Vec<(String, Value)>, Error> {
-        let definitions = self.definitions();
+    pub async fn labels(&mut self, types: &[String]) -> Result<Vec<(String, Value)>, Error> {
+        let (connection, definitions) = self.parts();
         let numbers: Vec<i16> = types
             .iter()
             .filter_map(|name| definitions.type_number(name))
@@ -31,10 +29,7 @@ impl Store {
         };
         // Most resources have none: the index knows those that do.
         let present: Vec<i64> = types.iter().flat_map(parameters).flatten().collect();
-        let pool = &self.inner.search_pool;
-        let rows: Result<Vec<(String, String)>, sqlx::Error> = retrying!(
-            pool,
-            sqlx::query_as(
+        let rows: Result<Vec<(String, String)>, sqlx::Error> = sqlx::query_as(
                 "SELECT DISTINCT ON (label.name, label.value ->> 'system', coalesce(label.value ->> 'code', label.value #>> '{}')) \
                  label.name, label.value::text \
                  FROM entry e JOIN resource r ON r.pk = e.pk CROSS JOIN LATERAL ( \
@@ -42,13 +37,12 @@ impl Store {
                    FROM unnest(ARRAY['profile', 'security', 'tag']) AS name) label \
                  WHERE e.tokens && $1 AND e.type = ANY($2) AND label.value <> 'null' \
                  ORDER BY label.name, label.value ->> 'system', coalesce(label.value ->> 'code', label.value #>> '{}') LIMIT $3",
-            )
-            .bind(&present)
-            .bind(&numbers)
-            .bind(LABELS_MAX as i64 + 1)
-            .fetch_all(pool)
-            .await
-        );
+        )
+        .bind(&present)
+        .bind(&numbers)
+        .bind(LABELS_MAX as i64 + 1)
+        .fetch_all(connection)
+        .await;
         let rows = rows.map_err(|error| too_costly(error.into()))?;
         if rows.len() > LABELS_MAX {
             return Err(Error::refused(Issue::error(

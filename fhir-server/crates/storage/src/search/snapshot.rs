@@ -7,6 +7,7 @@ use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_search::Query;
+use sqlx::PgConnection;
 use std::sync::Arc;
 
 /// A REPEATABLE READ READ ONLY transaction on a connection of the search pool, which it holds until it is closed or dropped.
@@ -88,6 +89,11 @@ impl Snapshot {
         .fetch_all(&mut *self.connection)
         .await?;
         bodies::bodies(&mut self.connection, &self.definitions, &rows).await
+    }
+
+    /// What a statement of another module needs.
+    pub(crate) fn parts(&mut self) -> (&mut PgConnection, &Definitions) {
+        (&mut self.connection, &self.definitions)
     }
 
     /// Calls `visit` with every match, page by page in the order of the query; includes are not read. Returns how many there were.
