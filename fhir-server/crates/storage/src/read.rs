@@ -2,8 +2,10 @@
 
 use crate::error::Error;
 use crate::store::Store;
+use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
+use std::collections::HashMap;
 
 /// A stored version of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ macro_rules! retrying {
 pub(crate) use retrying;
 
 /// Version, milliseconds, text without resourceType (null: a deletion).
-type Row = (i32, i64, Option<String>);
+pub(crate) type Row = (i32, i64, Option<String>);
 
 impl Store {
     /// The current version; `None` when there was never such a resource.
@@ -90,6 +92,33 @@ pub(crate) async fn current(
     .bind(&key.id)
     .fetch_optional(connection)
     .await
+}
+
+/// The current versions of many, in one statement. What was never there is not in it.
+pub(crate) async fn currents<'k>(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    keys: impl Iterator<Item = &'k ResourceKey>,
+) -> Result<HashMap<ResourceKey, Row>, sqlx::Error> {
+    let known = |key: &'k ResourceKey| Some((definitions.type_number(&key.resource_type)?, key));
+    let wanted: Vec<(i16, &ResourceKey)> = keys.filter_map(known).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(i64, i32, i64, Option<String>)> = sqlx::query_as(
+        "SELECT k.place, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, coalesce(r.source, r.content::text) \
+         FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) \
+         CROSS JOIN LATERAL (SELECT * FROM resource r WHERE r.type = k.type AND r.id = k.id AND r.version > 0 LIMIT 1) r",
+    )
+    .bind(wanted.iter().map(|(number, _)| *number).collect::<Vec<i16>>())
+    .bind(wanted.iter().map(|(_, key)| key.id.as_str()).collect::<Vec<&str>>())
+    .fetch_all(connection)
+    .await?;
+    let found = rows.into_iter().map(|(place, version, ms, text)| {
+        let (_, key) = wanted[place as usize - 1];
+        (key.clone(), (version, ms, text))
+    });
+    Ok(found.collect())
 }
 
 /// One version, on this connection.

@@ -25,7 +25,7 @@ use crate::held::Held;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
-use fhir_model::IssueKind;
+use fhir_model::{IssueKind, ResourceKey};
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::HashMap;
@@ -216,6 +216,12 @@ impl Store {
         reads: &[Read],
     ) -> Result<Vec<Answer>, Stop> {
         let mut answers = Vec::with_capacity(reads.len());
+        // Before the settings for searches, by which each of them would be planned anew.
+        let instances = reads.iter().filter_map(|read| match read {
+            Read::Instance(key) => Some(key),
+            Read::Version(..) | Read::Search(..) => None,
+        });
+        let instances = read::currents(connection, definitions, instances).await?;
         if reads.iter().any(|read| matches!(read, Read::Search(..))) {
             let settings = format!(
                 "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL statement_timeout = {}",
@@ -226,7 +232,7 @@ impl Store {
                 .await?;
         }
         for (index, read) in reads.iter().enumerate() {
-            let answer = self.answer(connection, definitions, read).await;
+            let answer = self.answer(connection, definitions, &instances, read).await;
             answers
                 .push(answer.map_err(|error| Stop::of(Some(plan.changes.len() + index), error))?);
         }
@@ -237,6 +243,7 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
+        instances: &HashMap<ResourceKey, read::Row>,
         read: &Read,
     ) -> Result<Answer, Error> {
         let (key, row) = match read {
@@ -246,10 +253,7 @@ impl Store {
                     crate::search::search_in(connection, definitions, statistics, query, page);
                 return Ok(Answer::Page(Box::new(page.await?)));
             }
-            Read::Instance(key) => match definitions.type_number(&key.resource_type) {
-                Some(number) => (key, read::current(&mut *connection, number, key).await?),
-                None => (key, None),
-            },
+            Read::Instance(key) => (key, instances.get(key).cloned()),
             Read::Version(key, version) => match definitions.type_number(&key.resource_type) {
                 Some(number) => (
                     key,

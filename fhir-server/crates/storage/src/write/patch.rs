@@ -43,13 +43,21 @@ impl Store {
         changes: &[Change],
     ) -> Result<Plan, Stop> {
         let mut currents = HashMap::new();
+        let by_id = changes.iter().filter_map(|change| match change {
+            Change::Patch {
+                target: Target::Id(key),
+                ..
+            } => Some(key),
+            _ => None,
+        });
+        let rows = read::currents(connection, definitions, by_id).await?;
         for (index, change) in changes.iter().enumerate() {
             if let Change::Patch {
                 target, version, ..
             } = change
             {
                 let current = self
-                    .current(&mut *connection, definitions, target, *version)
+                    .current(&mut *connection, definitions, &rows, target, *version)
                     .await
                     .map_err(|error| Stop::of(Some(index), error))?;
                 currents.insert(index, current);
@@ -63,23 +71,26 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
+        rows: &HashMap<ResourceKey, read::Row>,
         target: &Target,
         version: VersionMatch,
     ) -> Result<Current, Error> {
-        let key = match target {
-            Target::Id(key) => key.clone(),
-            Target::Match { query, .. } => self.only_match(connection, definitions, query).await?,
+        let (key, row) = match target {
+            Target::Id(key) => (key.clone(), rows.get(key).cloned()),
+            Target::Match { query, .. } => {
+                let key = self.only_match(connection, definitions, query).await?;
+                let row = match definitions.type_number(&key.resource_type) {
+                    Some(number) => read::current(connection, number, &key).await?,
+                    None => None,
+                };
+                (key, row)
+            }
             Target::New { .. } => {
                 return Err(refuse(
                     IssueKind::NotSupported,
                     "a patch needs an id or a condition",
                 ));
             }
-        };
-        let number = definitions.type_number(&key.resource_type);
-        let row = match number {
-            Some(number) => read::current(connection, number, &key).await?,
-            None => None,
         };
         let found = row.as_ref().map(|(version, _, text)| (*version, text));
         check_there(
