@@ -4,6 +4,7 @@
 //! values stop the start. Every limit of the server stands here with its unit.
 
 use crate::cors::Origins;
+use crate::policy::{ClientIds, ConditionalDelete, Integrity, NoOp, Types, VersionedReferences};
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
 use hl7_mllp_listener::settings::ConnectionSettings;
@@ -63,6 +64,14 @@ settings! {
     mllp_spool_dir: NotYet = "", "FHIR_MLLP_SPOOL_DIR", "path", "Where `ack: stored` will keep messages until they are applied. Not in this version: setting it stops the start.";
     cors_origins: Origins = "*", "FHIR_CORS_ORIGINS", "origins", "Origins whose web pages browsers may let read answers, comma separated (`https://app.example.org`); `*` all, `none` none.";
     handling: Handling = "strict", "FHIR_HANDLING", "", "What an unknown search parameter is without `Prefer: handling`: `strict` an error, `lenient` ignored with a warning.";
+    client_ids: ClientIds = "any", "FHIR_CLIENT_IDS", "", "Which ids clients may give resources that they create by PUT: `any`, `alphanumeric` those that are not digits only, `none`; others are a 405.";
+    if_match_types: Types = "none", "FHIR_IF_MATCH_TYPES", "types", "Resource types, comma separated, that clients change and delete only with `If-Match`, else it is a 428; `*` all, `none` none.";
+    no_op_update: NoOp = "keep", "FHIR_NO_OP_UPDATE", "", "What an update is that changes nothing: `keep` no new version, `version` one.";
+    reference_integrity: Integrity = "none", "FHIR_REFERENCE_INTEGRITY", "", "`write`: references to this server must lead to a resource that is there (422); `delete`: what a search finds as referred to is not deleted (409); `both`, `none`.";
+    versioned_references: VersionedReferences = "keep", "FHIR_VERSIONED_REFERENCES", "", "References with a version (`Patient/1/_history/2`): `keep` as they are sent, `strip` the version but where the extension resolve-as-version-specific stands.";
+    conditional_delete: ConditionalDelete = "single", "FHIR_CONDITIONAL_DELETE", "", "What `DELETE Type?criteria` may delete: `none` nothing (405), `single` one match (412 where there are more), `multiple` all.";
+    conditional_delete_max: usize = "1000", "FHIR_CONDITIONAL_DELETE_MAX", "resources", "Most that one conditional delete of `multiple` may delete; more matches are a 422, and nothing is deleted.";
+    history_deletion: bool = "false", "FHIR_HISTORY_DELETION", "", "Whether clients may delete older versions for good (`DELETE Type/id/_history` and `…/_history/version`); else it is a 405.";
     log_format: LogFormat = "json", "FHIR_LOG_FORMAT", "", "`json` or `pretty`.";
     log_level: String = "info", "FHIR_LOG_LEVEL", "", "`error`, `warn`, `info`, `debug` (one line per request), or filter directives.";
     body_max_bytes: usize = "33554432", "FHIR_BODY_MAX_BYTES", "bytes", "Longest request body; a longer one is a 413.";

@@ -232,7 +232,7 @@ async fn interact(
     let format = format::negotiate(&headers, &mut parameters);
     seen.format = format.as_ref().copied().unwrap_or_default();
     let path = below_base(uri.path())?;
-    let found = router::find(&app.store.definitions(), &method, path);
+    let found = router::find(&app.store.definitions(), &app.config, &method, path);
     if method == Method::OPTIONS {
         return options(found);
     }
@@ -257,7 +257,11 @@ async fn interact(
                 true => Body::Resource(tree),
                 false => Body::None,
             };
-            let request = request(app, found, parameters, headers, body, &seen.base);
+            let request = Request {
+                is_own: true,
+                requires_version: false,
+                ..request(app, found, parameters, headers, body, &seen.base)
+            };
             return dispatch(app, request).await;
         }
     };
@@ -348,6 +352,8 @@ fn request(
         _ => Return::Representation,
     };
     Request {
+        requires_version: app.config.if_match_types.contain(&found.resource_type),
+        is_own: false,
         route: found.route,
         resource_type: found.resource_type,
         id: found.id,

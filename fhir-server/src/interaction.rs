@@ -4,6 +4,7 @@
 pub mod capabilities;
 pub mod create;
 pub mod delete;
+pub mod delete_history;
 pub mod history;
 pub mod openapi;
 pub mod paging;

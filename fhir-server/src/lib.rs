@@ -24,6 +24,7 @@ pub mod mapping_check;
 pub mod operation;
 pub mod page_token;
 pub mod patch;
+pub mod policy;
 pub mod reply;
 pub mod request;
 pub mod router;

@@ -56,7 +56,9 @@ impl Reply {
             Effect::Deleted | Effect::Absent => StatusCode::NO_CONTENT,
         };
         let standing = !matches!(outcome.effect, Effect::Deleted | Effect::Absent);
-        let versioned = outcome.key.as_ref().filter(|_| outcome.version > 0);
+        // Several were deleted: no version stands for all of them.
+        let is_single = outcome.version > 0 && outcome.also_deleted == 0;
+        let versioned = outcome.key.as_ref().filter(|_| is_single);
         let mut reply = Reply {
             status,
             etag: versioned.map(|_| etag(outcome.version)),
@@ -77,7 +79,7 @@ impl Reply {
                 }
                 let said = Issue {
                     severity: fhir_model::Severity::Information,
-                    ..Issue::error(fhir_model::IssueKind::Informational, said(outcome.effect))
+                    ..Issue::error(fhir_model::IssueKind::Informational, said(&outcome))
                 };
                 let issues: Vec<Issue> = outcome.issues.into_iter().chain([said]).collect();
                 reply.body = Some(operation_outcome(&issues).to_string());
@@ -169,13 +171,17 @@ pub fn etag(version: i32) -> String {
     format!("W/\"{version}\"")
 }
 
-fn said(effect: Effect) -> &'static str {
-    match effect {
+fn said(outcome: &Outcome) -> String {
+    if outcome.also_deleted > 0 {
+        return format!("{} resources deleted", outcome.also_deleted + 1);
+    }
+    let said = match outcome.effect {
         Effect::Created => "created",
         Effect::Updated => "updated",
         Effect::Unchanged => "the content is the same; no new version",
         Effect::Found => "one resource matches; nothing was created",
         Effect::Deleted => "deleted",
         Effect::Absent => "there was nothing to delete",
-    }
+    };
+    said.to_owned()
 }

@@ -33,6 +33,10 @@ pub struct Request {
     pub base: String,
     pub prefer: Return,
     pub handling: Handling,
+    /// Whether this process itself asks: policies for clients are not for it.
+    pub is_own: bool,
+    /// Whether what is there is changed only under `If-Match`.
+    pub requires_version: bool,
 }
 
 /// A body as it came.
@@ -165,6 +169,7 @@ impl Request {
             }
         };
         match (self.header(&header::IF_MATCH)?, absent) {
+            (None, false) if self.requires_version => Ok(VersionMatch::Required),
             (None, false) => Ok(VersionMatch::Any),
             (None, true) => Ok(VersionMatch::Absent),
             (Some(_), true) => Err(Failure::new(

@@ -1,14 +1,16 @@
 //! The whole URL space, as one table. What it does not hold is a 404 or a 405; what it holds stands in the CapabilityStatement.
 
 use crate::app::App;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::interaction::{
-    capabilities, create, delete, history, openapi, patch, read, search, update, vread,
+    capabilities, create, delete, delete_history, history, openapi, patch, read, search, update,
+    vread,
 };
 use crate::operation::{self, Level, Operation};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::{bundle, url};
+use crate::{bundle, policy, url};
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, is_id};
 use http::Method;
@@ -31,6 +33,8 @@ pub enum Interaction {
     HistoryInstance,
     HistoryType,
     HistorySystem,
+    DeleteHistory,
+    DeleteHistoryVersion,
     SearchType,
     SearchCompartment,
     SearchSystem,
@@ -46,7 +50,7 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 28] = [
+pub static ROUTES: [Route; 30] = [
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::GET, "openapi.json", Interaction::Openapi),
     route(Method::POST, "", Interaction::Bundle),
@@ -73,6 +77,16 @@ pub static ROUTES: [Route; 28] = [
         Method::GET,
         "{type}/{id}/_history/{version}",
         Interaction::Vread,
+    ),
+    route(
+        Method::DELETE,
+        "{type}/{id}/_history",
+        Interaction::DeleteHistory,
+    ),
+    route(
+        Method::DELETE,
+        "{type}/{id}/_history/{version}",
+        Interaction::DeleteHistoryVersion,
     ),
     route(
         Method::POST,
@@ -123,6 +137,9 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
         Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => {
             history::history(app, request).await
         }
+        Interaction::DeleteHistory | Interaction::DeleteHistoryVersion => {
+            delete_history::delete_history(app, request).await
+        }
         Interaction::SearchType | Interaction::SearchCompartment | Interaction::SearchSystem => {
             search::search(app, request).await
         }
@@ -152,6 +169,9 @@ impl Interaction {
             | Interaction::ConditionalUpdate
             | Interaction::ConditionalPatch
             | Interaction::ConditionalDelete
+            // R5 has no code for them yet.
+            | Interaction::DeleteHistory
+            | Interaction::DeleteHistoryVersion
             | Interaction::Operation => None,
         }
     }
@@ -175,6 +195,8 @@ impl Interaction {
             Interaction::ConditionalUpdate => "update-conditional",
             Interaction::ConditionalPatch => "patch-conditional",
             Interaction::ConditionalDelete => "delete-conditional",
+            Interaction::DeleteHistory => "delete-history",
+            Interaction::DeleteHistoryVersion => "delete-history-version",
             _ => self.code().unwrap_or("other"),
         }
     }
@@ -196,7 +218,12 @@ pub struct Found {
 ///
 /// # Errors
 /// Syntax for what cannot be decoded or is no id, UnknownType and UnknownEndpoint (404), MethodNotAllowed with what is allowed (405).
-pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Found, Failure> {
+pub fn find(
+    definitions: &Definitions,
+    config: &Config,
+    method: &Method,
+    path: &str,
+) -> Result<Found, Failure> {
     let segments = url::segments(path)?;
     let method = if method == Method::HEAD {
         &Method::GET
@@ -245,7 +272,10 @@ pub fn find(definitions: &Definitions, method: &Method, path: &str) -> Result<Fo
         }
         None => None,
     };
-    let is_allowed = |route: &&Route| operation.is_none_or(|it| it.allows(&route.method));
+    let is_allowed = |route: &&Route| {
+        policy::is_open(config, route.interaction)
+            && operation.is_none_or(|it| it.allows(&route.method))
+    };
     let here: Vec<&'static Route> = here.into_iter().filter(is_allowed).collect();
     match here.iter().find(|route| route.method == *method) {
         Some(route) => Ok(Found {

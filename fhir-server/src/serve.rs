@@ -6,7 +6,7 @@
 use crate::app::App;
 use crate::config::Config;
 use crate::data::{self, Data};
-use crate::{connections, embed, telemetry};
+use crate::{connections, embed, policy, telemetry};
 use fhir_definitions::DataError;
 use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
 use std::net::SocketAddr;
@@ -106,6 +106,7 @@ async fn open_at(
         search_connections: config.search_connections,
         statement_timeout_ms: config.statement_timeout_ms,
         base: Some(config.own_base()),
+        policies: policy::of_store(config),
     };
     let store = Store::open(settings, data.definitions.clone()).await?;
     Ok(Opened { store, database })

@@ -183,10 +183,13 @@ fn request(
         .map_err(|_| Failure::new(IssueKind::Syntax, "request.method is no HTTP method"))?;
     let relative = relative_url(url, &[&outer.base, &app.config.own_base()])?;
     let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
-    let found = router::find(&app.store.definitions(), &method, path)?;
+    let found = router::find(&app.store.definitions(), &app.config, &method, path)?;
     let is_apart = matches!(
         found.route.interaction,
-        Interaction::Bundle | Interaction::Openapi
+        Interaction::Bundle
+            | Interaction::Openapi
+            | Interaction::DeleteHistory
+            | Interaction::DeleteHistoryVersion
     );
     if is_apart || found.route.path.ends_with("_search") {
         return Err(Failure::new(
@@ -195,6 +198,7 @@ fn request(
         ));
     }
     Ok(Request {
+        requires_version: !outer.is_own && app.config.if_match_types.contain(&found.resource_type),
         route: found.route,
         resource_type: found.resource_type,
         id: found.id,
@@ -207,6 +211,7 @@ fn request(
         base: outer.base.clone(),
         prefer: outer.prefer,
         handling: outer.handling,
+        is_own: outer.is_own,
     })
 }
 

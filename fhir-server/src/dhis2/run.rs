@@ -242,6 +242,7 @@ pub async fn submit(
             None => Change::Delete {
                 target: Target::Id(ResourceKey::new("MeasureReport", report_id(plan, None))),
                 version: VersionMatch::Any,
+                at_most: 1,
             },
         };
         record(vec![left]).await?;
@@ -311,6 +312,7 @@ fn update(resource: Value) -> Change {
         target: Target::Id(ResourceKey::new(text("resourceType"), text("id"))),
         full_url: None,
         version: VersionMatch::Any,
+        may_create: true,
         resource,
     }
 }

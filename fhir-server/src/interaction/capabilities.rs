@@ -1,10 +1,12 @@
 //! `GET [base]/metadata` (<https://hl7.org/fhir/R5/http.html#capabilities>): generated from the router's table and the definitions, so it cannot lie.
 
 use crate::app::App;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::interaction::statements::Kind;
 use crate::operation::{Level, OPERATIONS, Operation};
 use crate::patch;
+use crate::policy::{self, ClientIds, ConditionalDelete, Integrity};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES};
@@ -49,7 +51,7 @@ const COMPARTMENTS: [&str; 5] = [
 ];
 
 /// The whole statement. Depends on nothing but its arguments and the table of routes.
-pub fn statement(definitions: &Definitions, base: &str) -> Value {
+pub fn statement(definitions: &Definitions, config: &Config, base: &str) -> Value {
     let pointing = pointing_at(definitions);
     let resources: Vec<Value> = definitions
         .resource_types()
@@ -58,6 +60,7 @@ pub fn statement(definitions: &Definitions, base: &str) -> Value {
             let none = Vec::new();
             resource(
                 definitions,
+                config,
                 base,
                 resource_type,
                 pointing.get(resource_type.as_str()).unwrap_or(&none),
@@ -76,6 +79,7 @@ pub fn statement(definitions: &Definitions, base: &str) -> Value {
         "patchFormat": patch::FORMATS,
         "rest": [{
             "mode": "server",
+            "documentation": documentation(config),
             "resource": resources,
             "interaction": system_interactions(),
             "searchParam": of_every_type(definitions),
@@ -83,6 +87,15 @@ pub fn statement(definitions: &Definitions, base: &str) -> Value {
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
     })
+}
+
+/// What R5 has no element for.
+fn documentation(config: &Config) -> String {
+    let mut text = "HL7 v2 messages come in over MLLP beside this API.".to_owned();
+    if policy::is_open(config, Interaction::DeleteHistory) {
+        text.push_str(" DELETE of [type]/[id]/_history and of [type]/[id]/_history/[vid] removes older versions for good.");
+    }
+    text
 }
 
 fn system_interactions() -> Vec<Value> {
@@ -100,6 +113,7 @@ fn system_interactions() -> Vec<Value> {
 
 fn resource(
     definitions: &Definitions,
+    config: &Config,
     base: &str,
     resource_type: &str,
     pointing: &[String],
@@ -134,13 +148,17 @@ fn resource(
         "interaction": interactions,
         "versioning": "versioned-update",
         "readHistory": has(Interaction::Vread),
-        "updateCreate": true,
+        "updateCreate": config.client_ids != ClientIds::None,
         "conditionalCreate": has(Interaction::Create),
         "conditionalRead": "full-support",
         "conditionalUpdate": has(Interaction::ConditionalUpdate),
         "conditionalPatch": has(Interaction::ConditionalPatch),
-        "conditionalDelete": if has(Interaction::ConditionalDelete) { "single" } else { "not-supported" },
-        "referencePolicy": ["literal", "local", "logical"],
+        "conditionalDelete": match config.conditional_delete {
+            ConditionalDelete::None => "not-supported",
+            ConditionalDelete::Single => "single",
+            ConditionalDelete::Multiple => "multiple",
+        },
+        "referencePolicy": reference_policy(config),
         "searchInclude": includes,
         "searchRevInclude": pointing,
         "searchParam": answered.map(|parameter| search_parameter(parameter)).collect::<Vec<_>>(),
@@ -207,6 +225,14 @@ fn profiles(definitions: &Definitions, resource_type: &str) -> Vec<Value> {
     })
     .map(|own| own["url"].clone())
     .collect()
+}
+
+fn reference_policy(config: &Config) -> Vec<&'static str> {
+    let mut codes = vec!["literal", "local", "logical"];
+    if config.reference_integrity == Integrity::Both {
+        codes.push("enforced");
+    }
+    codes
 }
 
 fn has(interaction: Interaction) -> bool {

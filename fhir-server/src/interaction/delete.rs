@@ -1,10 +1,10 @@
-//! `DELETE [base]/[type]/[id]` and `DELETE [base]/[type]?query` of a single match (<https://hl7.org/fhir/R5/http.html#delete>).
+//! `DELETE [base]/[type]/[id]` and `DELETE [base]/[type]?query`, of one match or of several as the site has it (<https://hl7.org/fhir/R5/http.html#delete>).
 
 use crate::app::App;
 use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::write;
+use crate::{policy, write};
 use fhir_storage::Change;
 
 pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
@@ -20,5 +20,9 @@ pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
 pub fn change(app: &App, request: &Request) -> Result<Change, Failure> {
     let version = request.version_match()?;
     let target = request.target(app, None)?;
-    Ok(Change::Delete { target, version })
+    Ok(Change::Delete {
+        target,
+        version,
+        at_most: policy::deletes_at_most(&app.config),
+    })
 }

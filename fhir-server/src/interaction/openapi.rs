@@ -2,10 +2,12 @@
 //! operations and the definitions. Resources are described by their type alone: FHIR's own definitions say the rest.
 
 use crate::app::App;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::interaction::statements::Kind;
 use crate::operation::{Level, OPERATIONS, Operation};
 use crate::patch;
+use crate::policy;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES, Route};
@@ -21,11 +23,12 @@ pub fn openapi(app: &App, request: &Request) -> Result<Reply, Failure> {
 }
 
 /// The whole document.
-pub fn document(definitions: &Definitions, base: &str) -> Value {
+pub fn document(definitions: &Definitions, config: &Config, base: &str) -> Value {
     let mut paths = Paths::default();
     for route in ROUTES
         .iter()
         .filter(|route| route.interaction != Interaction::Operation)
+        .filter(|route| policy::is_open(config, route.interaction))
     {
         // What is at a type has the type's own parameters.
         let types = match route.path {
@@ -143,7 +146,7 @@ fn of_route(definitions: &Definitions, route: &Route, resource_type: Option<&str
     let answers = match route.interaction {
         Create => vec![("201", Some(schema)), ("200", Some(schema))],
         Update | ConditionalUpdate => vec![("200", Some(schema)), ("201", Some(schema))],
-        Delete | ConditionalDelete => vec![("204", None)],
+        Delete | ConditionalDelete | DeleteHistory | DeleteHistoryVersion => vec![("204", None)],
         Openapi => vec![("200", None)],
         Capabilities => vec![("200", Some("Resource"))],
         interaction if interaction.is_search() => vec![("200", Some("Bundle"))],

@@ -45,7 +45,7 @@ impl Statements {
     /// # Errors
     /// Syntax (400) for an `If-None-Match` that cannot be read.
     pub fn reply(&self, app: &App, request: &Request, kind: Kind) -> Result<Reply, Failure> {
-        let statement = self.of(kind, app.store.definitions(), &request.base);
+        let statement = self.of(app, kind, &request.base);
         let text = statement.text.clone();
         let reply = Reply {
             etag: Some(statement.etag.clone()),
@@ -69,7 +69,8 @@ impl Statements {
         })
     }
 
-    fn of(&self, kind: Kind, definitions: Arc<Definitions>, base: &str) -> Arc<Statement> {
+    fn of(&self, app: &App, kind: Kind, base: &str) -> Arc<Statement> {
+        let definitions = app.store.definitions();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |made: &&Arc<Statement>| {
             made.kind == kind && made.base == base && Arc::ptr_eq(&made.definitions, &definitions)
@@ -78,9 +79,9 @@ impl Statements {
             return made.clone();
         }
         let statement = match kind {
-            Kind::Capabilities => capabilities::statement(&definitions, base),
+            Kind::Capabilities => capabilities::statement(&definitions, &app.config, base),
             Kind::Terminology => terminology::statement(&definitions, base),
-            Kind::Openapi => openapi::document(&definitions, base),
+            Kind::Openapi => openapi::document(&definitions, &app.config, base),
         };
         let text = statement.to_string();
         let hash = Sha256::digest(&text);

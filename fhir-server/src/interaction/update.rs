@@ -35,7 +35,9 @@ pub fn change(
             .at(format!("{}.id", request.resource_type))
             .into());
     }
+    let chosen = id.unwrap_or_default();
     Ok(Change::Update {
+        may_create: request.is_own || app.config.client_ids.allow(chosen),
         target,
         resource,
         full_url,

@@ -546,6 +546,7 @@ fn put(resource: Value) -> Change {
         target: Target::Id(ResourceKey::new(text("resourceType"), text("id"))),
         full_url: None,
         version: VersionMatch::Any,
+        may_create: true,
         resource,
     }
 }

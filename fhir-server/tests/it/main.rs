@@ -24,6 +24,7 @@ mod model;
 mod operations;
 mod overload;
 mod patches;
+mod policies;
 mod process;
 mod races;
 mod searching;

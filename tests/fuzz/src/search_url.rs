@@ -9,17 +9,23 @@ use fhir_search::document::STRING_MAX;
 use fhir_search::parse::Context;
 use fhir_search::string::normalise;
 use fhir_search::{Candidate, Handling, Query, parse};
+use fhir_server::config::Config;
 use fhir_server::{router, url};
 use http::Method;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::LazyLock;
+
+/// The defaults.
+static CONFIG: LazyLock<Config> =
+    LazyLock::new(|| Config::read(&HashMap::new()).expect("the defaults can be read"));
 
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
-    let found = router::find(&DEFINITIONS, &Method::GET, path);
+    let found = router::find(&DEFINITIONS, &CONFIG, &Method::GET, path);
     let resource_type = match &found {
         Ok(found) if !found.resource_type.is_empty() => found.resource_type.as_str(),
         _ => "Patient",

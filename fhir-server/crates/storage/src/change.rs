@@ -17,12 +17,13 @@ pub enum Change {
         resource: Value,
         full_url: Option<String>,
     },
-    /// `PUT Type/id` or `PUT Type?query`. Creates where nothing is there (update-as-create).
+    /// `PUT Type/id` or `PUT Type?query`. Creates where nothing is there (update-as-create), under the id given only where it `may_create`.
     Update {
         target: Target,
         resource: Value,
         full_url: Option<String>,
         version: VersionMatch,
+        may_create: bool,
     },
     /// `PATCH Type/id` or `PATCH Type?query` (a single match). What is not there is `NotFound`, what was deleted `Deleted`.
     Patch {
@@ -30,10 +31,11 @@ pub enum Change {
         program: Program,
         version: VersionMatch,
     },
-    /// `DELETE Type/id` or `DELETE Type?query` (a single match). Deleting what is not there is a success.
+    /// `DELETE Type/id` or `DELETE Type?query`, of at most so many matches. Deleting what is not there is a success.
     Delete {
         target: Target,
         version: VersionMatch,
+        at_most: usize,
     },
 }
 
@@ -114,6 +116,8 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionMatch {
     Any,
+    /// Nothing was said, and must be where there is a current version.
+    Required,
     /// `If-Match: W/"n"`: the current version must be this one.
     Is(i32),
     /// `If-Match: *`: there must be a current version.
@@ -131,6 +135,8 @@ pub struct Outcome {
     /// Milliseconds since 1970 UTC.
     pub last_updated_ms: i64,
     pub effect: Effect,
+    /// How many more a conditional delete has deleted beside this one.
+    pub also_deleted: usize,
     /// The resource as it now stands, JSON text with resourceType; `None` after a delete.
     pub body: Option<String>,
     /// Warnings.

@@ -1,6 +1,7 @@
 //! Opening the store: pools, migrations, the site's own row, and the definitions its rows are indexed by.
 
 use crate::error::Error;
+use crate::policy::Policies;
 use crate::read;
 use arc_swap::ArcSwap;
 use fhir_definitions::Definitions;
@@ -23,6 +24,7 @@ pub struct StoreSettings {
     pub statement_timeout_ms: u64,
     /// Base URL without trailing slash under which absolute references are local; `None`: only relative ones are.
     pub base: Option<String>,
+    pub policies: Policies,
 }
 
 /// The database, with the definitions it is indexed by. Cheap to clone.

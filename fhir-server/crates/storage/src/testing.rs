@@ -3,6 +3,7 @@
 //! Its directories stay in the system's temporary directory and are used again by later runs, which saves making a cluster each time.
 
 use crate::error::Error;
+use crate::policy::Policies;
 use crate::private_postgres::PrivatePostgres;
 use crate::store::{Store, StoreSettings};
 use fhir_definitions::{DataFile, Definitions};
@@ -54,6 +55,7 @@ pub fn settings(url: String) -> StoreSettings {
         search_connections: 4,
         statement_timeout_ms: 10_000,
         base: Some("http://localhost/fhir".into()),
+        policies: Policies::default(),
     }
 }
 

@@ -7,6 +7,7 @@
 mod apply;
 mod body;
 mod commit_new;
+mod integrity;
 mod keys;
 mod links;
 mod lookup;
@@ -22,6 +23,7 @@ pub(crate) use keys::Keys;
 use crate::change::{Answer, Change, Outcome, Read};
 use crate::error::{CommitError, Error};
 use crate::held::Held;
+use crate::policy::Rules;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
@@ -59,7 +61,7 @@ impl Store {
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
         let definitions = self.definitions();
-        let mut work = Work::new(&definitions, self.base(), changes)?;
+        let mut work = Work::new(&definitions, self.rules(), changes)?;
         let mut contended = 0;
         let mut lost = 0;
         loop {
@@ -148,26 +150,25 @@ impl Store {
         let resolved = self
             .resolved(&mut transaction, definitions, plan, &matches)
             .await?;
-        let ground = lookup::lock_rows(&mut transaction, definitions, resolved.rows(plan)).await?;
+        let rules = self.rules();
+        let shared = resolved.shared_rows(definitions, plan, rules.policies);
+        let rows = resolved.rows(plan);
+        let ground = lookup::lock_rows(&mut transaction, definitions, rows, shared).await?;
         self.check_epoch(&mut transaction, definitions, ground.epoch)
             .await?;
         let renewed = match patches.is_empty() {
             true => None,
-            false => patch::renewed(definitions, self.base(), plan, patches, &ground)?,
+            false => patch::renewed(definitions, rules, plan, patches, &ground)?,
         };
         let plan = renewed.as_ref().unwrap_or(plan);
-        let prepared = prepare::prepare(
-            definitions,
-            self.base(),
-            plan,
-            resolved,
-            ground,
-            targets,
-            fresh,
-        )?;
+        let prepared =
+            prepare::prepare(definitions, rules, plan, resolved, ground, targets, fresh)?;
         keys.give_back(prepared.unused_keys);
         if !prepared.writes.is_empty() {
             apply::apply(&mut transaction, prepared.writes).await?;
+        }
+        if rules.policies.targets_stay {
+            integrity::refuse_referenced(&mut transaction, definitions, &prepared.deleted).await?;
         }
         let answers = self
             .answers(&mut transaction, definitions, plan, reads)
@@ -183,6 +184,13 @@ impl Store {
 
     pub(crate) fn base(&self) -> Option<&str> {
         self.inner.settings.base.as_deref()
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules {
+            base: self.base(),
+            policies: self.inner.settings.policies,
+        }
     }
 
     /// Index rows may only be made by the definitions that the database is indexed by.
@@ -304,13 +312,13 @@ enum Work {
 impl Work {
     fn new(
         definitions: &Definitions,
-        base: Option<&str>,
+        rules: Rules<'_>,
         changes: Vec<Change>,
     ) -> Result<Work, CommitError> {
         let is_patch = |change: &Change| matches!(change, Change::Patch { .. });
         match changes.iter().any(is_patch) {
             true => Ok(Work::Patches(changes)),
-            false => Plan::new(definitions, base, changes, HashMap::new()).map(Work::Planned),
+            false => Plan::new(definitions, rules, changes, HashMap::new()).map(Work::Planned),
         }
     }
 }
@@ -406,6 +414,7 @@ mod tests {
         let update = Change::Update {
             target: Target::Id(fhir_model::ResourceKey::new("Basic", "1")),
             version: crate::change::VersionMatch::Any,
+            may_create: true,
             resource: json!({"resourceType": "Basic", "id": "1"}),
             full_url: None,
         };

@@ -25,7 +25,7 @@ impl Store {
         let epoch = self.inner.epoch.load(Ordering::SeqCst);
         let prepared = prepare::prepare(
             definitions,
-            self.base(),
+            self.rules(),
             plan,
             Resolved::new(plan),
             Ground::default(),
@@ -74,7 +74,7 @@ mod tests {
             create("Observation", "1.50".parse().unwrap()),
             create("Basic", "1e3".parse().unwrap()),
         ];
-        Plan::new(&store.definitions(), None, changes, HashMap::new()).unwrap()
+        Plan::new(&store.definitions(), store.rules(), changes, HashMap::new()).unwrap()
     }
 
     fn said(outcomes: &[Outcome]) -> Vec<(Effect, i32, i64, &str)> {

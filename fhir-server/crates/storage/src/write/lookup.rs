@@ -3,6 +3,7 @@
 use super::plan::{Action, Identity, Plan, Planned, at, duplicate, refuse};
 use super::written::{Written, distinct};
 use crate::error::{CommitError, Error};
+use crate::policy::Policies;
 use crate::read;
 use crate::search::{Matched, too_costly};
 use crate::store::Store;
@@ -13,8 +14,7 @@ use fhir_search::matching::Candidate;
 use sqlx::{Connection, PgConnection};
 use std::collections::{HashMap, HashSet};
 
-/// Matches looked at per condition: one decides, two are too many, one more may turn out to be none. Besides those that the commit itself
-/// takes away.
+/// Matches looked at of a patch's condition: one decides, two are too many, one more may turn out to be none.
 const FOUND_MAX: usize = 3;
 
 /// A row of `resource`, locked.
@@ -34,6 +34,8 @@ pub(super) struct Resolved {
     pub keys: Vec<Option<ResourceKey>>,
     /// The match of each change by condition that has one.
     pub matched: HashMap<usize, Matched>,
+    /// What a delete by condition matches beside that.
+    pub also: Vec<(usize, Matched)>,
     /// The conditional references, by their text.
     pub conditional: HashMap<String, Matched>,
 }
@@ -60,7 +62,7 @@ impl Store {
             Identity::New(_) | Identity::Id(_) => None,
         };
         let conditions = plan.changes.iter().enumerate().filter_map(by_condition);
-        let limit = FOUND_MAX + plan.replaced_max();
+        let limit = plan.found_max();
         self.of_conditions(connection, definitions, conditions.collect(), limit)
             .await
     }
@@ -227,9 +229,10 @@ impl Store {
         let mut resolved = Resolved {
             keys: Vec::with_capacity(plan.changes.len()),
             matched: HashMap::new(),
+            also: Vec::new(),
             conditional: HashMap::new(),
         };
-        let limit = FOUND_MAX + plan.replaced_max();
+        let limit = plan.found_max();
         let deleted = deleted(plan, matches);
         for (index, change) in plan.changes.iter().enumerate() {
             let mut found = matches.get(&index).cloned().unwrap_or_default();
@@ -246,7 +249,20 @@ impl Store {
                     resolved.matched.insert(index, one.clone());
                     Some(one.key.clone())
                 }
-                ([], Identity::Match { .. }, Action::Delete) => None,
+                ([], Identity::Match { .. }, Action::Delete { .. }) => None,
+                ([first, rest @ ..], _, Action::Delete { at_most }) if *at_most > 1 => {
+                    resolved.matched.insert(index, first.clone());
+                    resolved
+                        .also
+                        .extend(rest.iter().map(|one| (index, one.clone())));
+                    if found.len() > *at_most || resolved.also.len() >= *at_most {
+                        let text = format!(
+                            "the condition matches more than {at_most} resources, and no more may be deleted at once; nothing is deleted"
+                        );
+                        return Err(at(index)(refuse(IssueKind::TooCostly, &text)));
+                    }
+                    Some(first.key.clone())
+                }
                 ([], identity, _) => Some(change.key(identity.id())),
                 _ => {
                     let text = "the condition matches several resources";
@@ -297,6 +313,7 @@ impl Resolved {
                 .map(|change| Some(change.key(change.identity.id())))
                 .collect(),
             matched: HashMap::new(),
+            also: Vec::new(),
             conditional: HashMap::new(),
         }
     }
@@ -306,9 +323,37 @@ impl Resolved {
         let pairs = plan.changes.iter().zip(&self.keys);
         let may_be_there =
             |change: &Planned| plan.look_for_new || !matches!(change.identity, Identity::New(_));
+        let also = self
+            .also
+            .iter()
+            .map(|(index, matched)| (plan.changes[*index].type_number, matched.key.id.as_str()));
         pairs
             .filter(|(change, _)| may_be_there(change))
             .filter_map(|(change, key)| Some((change.type_number, key.as_ref()?.id.as_str())))
+            .chain(also)
+            .collect()
+    }
+
+    /// The rows that references lead to and that must stay, as (type number, id).
+    pub(super) fn shared_rows<'a>(
+        &'a self,
+        definitions: &Definitions,
+        plan: &'a Plan,
+        policies: Policies,
+    ) -> Vec<(i16, &'a str)> {
+        if !policies.targets_exist {
+            return Vec::new();
+        }
+        let literal = plan.must_exist.iter().map(|target| &target.key);
+        let conditional = self.conditional.values().map(|matched| &matched.key);
+        literal
+            .chain(conditional)
+            .filter_map(|key| {
+                Some((
+                    definitions.type_number(&key.resource_type)?,
+                    key.id.as_str(),
+                ))
+            })
             .collect()
     }
 
@@ -317,6 +362,11 @@ impl Resolved {
     fn refuse_overlap(&self, plan: &Plan, written: &Written) -> Result<(), CommitError> {
         let mut seen: HashMap<&ResourceKey, bool> = HashMap::new();
         let mut conditions = HashSet::new();
+        for (index, matched) in &self.also {
+            if seen.insert(&matched.key, false).is_some() {
+                return Err(at(*index)(duplicate()));
+            }
+        }
         for (index, key) in self.keys.iter().enumerate() {
             let Some(key) = key else { continue };
             let found = self.is_found(plan, index);
@@ -351,10 +401,10 @@ fn deleted(plan: &Plan, matches: &HashMap<usize, Vec<Matched>>) -> HashSet<Resou
     let mut deleted = HashSet::new();
     for (index, change) in plan.changes.iter().enumerate() {
         match (&change.action, &change.identity) {
-            (Action::Delete, Identity::Id(id)) => {
+            (Action::Delete { .. }, Identity::Id(id)) => {
                 deleted.insert(change.key(id));
             }
-            (Action::Delete, Identity::Match { .. }) => {
+            (Action::Delete { .. }, Identity::Match { .. }) => {
                 let found = matches.get(&index).into_iter().flatten();
                 deleted.extend(found.map(|found| found.key.clone()));
             }
@@ -387,29 +437,32 @@ type Row = (
     i64,
 );
 
-/// Locks the rows of `keys` in the order of type and id, as everyone does.
+/// Locks the rows of `keys` in the order of type and id, as everyone does; those of `shared` only against being changed.
 pub(super) async fn lock_rows(
     connection: &mut PgConnection,
     definitions: &Definitions,
-    mut keys: Vec<(i16, &str)>,
+    keys: Vec<(i16, &str)>,
+    shared: Vec<(i16, &str)>,
 ) -> Result<Ground, sqlx::Error> {
+    let statement = match shared.is_empty() {
+        true => LOCK,
+        false => LOCK_SHARED,
+    };
+    let own = keys.into_iter().map(|key| (key, false));
+    let mut keys: Vec<_> = own
+        .chain(shared.into_iter().map(|key| (key, true)))
+        .collect();
+    // Of one that is in both the stronger lock comes first, and stays.
     keys.sort_unstable();
-    keys.dedup();
-    let types: Vec<i16> = keys.iter().map(|key| key.0).collect();
-    let ids: Vec<&str> = keys.iter().map(|key| key.1).collect();
-    // One row after the other in the order given: nothing is left to the planner. The clock is read as each row leaves the inner part, so after the last lock in the last row.
-    let rows: Vec<Row> = sqlx::query_as(
-        "WITH l AS MATERIALIZED (SELECT l.* \
-           FROM (SELECT * FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) ORDER BY place) k \
-           CROSS JOIN LATERAL (SELECT r.* FROM resource r WHERE r.type = k.type AND r.id = k.id FOR UPDATE) l) \
-         SELECT l.type, l.id, l.pk, l.version, (extract(epoch FROM l.last_updated) * 1000)::bigint, \
-           coalesce(l.source, l.content::text), s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint \
-         FROM site s LEFT JOIN l ON true",
-    )
-    .bind(types)
-    .bind(ids)
-    .fetch_all(connection)
-    .await?;
+    keys.dedup_by_key(|(key, _)| *key);
+    let types: Vec<i16> = keys.iter().map(|(key, _)| key.0).collect();
+    let ids: Vec<&str> = keys.iter().map(|(key, _)| key.1).collect();
+    let is_shared: Vec<bool> = keys.iter().map(|(_, shared)| *shared).collect();
+    let mut query = sqlx::query_as(statement).bind(types).bind(ids);
+    if statement == LOCK_SHARED {
+        query = query.bind(is_shared);
+    }
+    let rows: Vec<Row> = query.fetch_all(connection).await?;
     let mut ground = Ground {
         rows: HashMap::with_capacity(keys.len()),
         epoch: 0,
@@ -438,3 +491,34 @@ pub(super) async fn lock_rows(
     }
     Ok(ground)
 }
+
+// One row after the other in the order given: nothing is left to the planner. The clock is read as each row leaves the inner part, so after
+// the last lock in the last row.
+macro_rules! lock {
+    ($keys:literal, $rows:literal) => {
+        concat!(
+            "WITH l AS MATERIALIZED (SELECT l.* FROM (SELECT * FROM ",
+            $keys,
+            " ORDER BY place) k ",
+            $rows,
+            ") SELECT l.type, l.id, l.pk, l.version, (extract(epoch FROM l.last_updated) * 1000)::bigint, ",
+            "coalesce(l.source, l.content::text), s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint ",
+            "FROM site s LEFT JOIN l ON true"
+        )
+    };
+}
+
+const LOCK: &str = lock!(
+    "unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place)",
+    "CROSS JOIN LATERAL (SELECT r.* FROM resource r WHERE r.type = k.type AND r.id = k.id FOR UPDATE) l"
+);
+
+/// With each key whether its row is only to stay as it is. Of the two joins one gives the row.
+const LOCK_SHARED: &str = lock!(
+    "unnest($1::smallint[], $2::text[], $3::bool[]) WITH ORDINALITY AS k(type, id, shared, place)",
+    "LEFT JOIN LATERAL (SELECT r.* FROM resource r WHERE NOT k.shared AND r.type = k.type AND r.id = k.id FOR UPDATE) a ON true \
+     LEFT JOIN LATERAL (SELECT r.* FROM resource r WHERE k.shared AND r.type = k.type AND r.id = k.id FOR SHARE) b ON true \
+     CROSS JOIN LATERAL (SELECT coalesce(a.type, b.type) AS type, coalesce(a.id, b.id) AS id, coalesce(a.pk, b.pk) AS pk, \
+       coalesce(a.version, b.version) AS version, coalesce(a.last_updated, b.last_updated) AS last_updated, \
+       coalesce(a.content, b.content) AS content, coalesce(a.source, b.source) AS source) l"
+);

@@ -4,8 +4,10 @@
 use super::Stop;
 use super::lookup::Ground;
 use super::plan::{Plan, at, refuse};
+use super::prepare;
 use crate::change::{Change, Target, VersionMatch};
 use crate::error::Error;
+use crate::policy::Rules;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
@@ -63,7 +65,7 @@ impl Store {
                 currents.insert(index, current);
             }
         }
-        let plan = Plan::new(definitions, self.base(), changes.to_vec(), currents)?;
+        let plan = Plan::new(definitions, self.rules(), changes.to_vec(), currents)?;
         Ok(plan)
     }
 
@@ -118,6 +120,7 @@ fn check_there(current: Option<i32>, wanted: VersionMatch) -> Result<(), Error> 
             IssueKind::VersionConflict,
             "the current version is not the one that If-Match names",
         )),
+        (VersionMatch::Required, Some(_)) => Err(prepare::version_required()),
         _ => Ok(()),
     }
 }
@@ -126,7 +129,7 @@ fn check_there(current: Option<i32>, wanted: VersionMatch) -> Result<(), Error> 
 /// patch one resource would get past each other by luck only.
 pub(super) fn renewed(
     definitions: &Definitions,
-    base: Option<&str>,
+    rules: Rules<'_>,
     plan: &Plan,
     changes: &[Change],
     ground: &Ground,
@@ -153,12 +156,16 @@ pub(super) fn renewed(
         let key = key.clone();
         currents.insert(index, Current { key, version, text });
     }
-    let renewed = Plan::new(definitions, base, changes.to_vec(), currents)?;
+    let renewed = Plan::new(definitions, rules, changes.to_vec(), currents)?;
     let enough = renewed.is_by_ids()
         && renewed
             .locks
             .iter()
             .all(|lock| plan.locks.binary_search(lock).is_ok())
+        && renewed
+            .must_exist
+            .iter()
+            .all(|target| ground.rows.contains_key(&target.key))
         && renewed
             .targets
             .iter()

@@ -1,9 +1,11 @@
 //! The pure part of a commit, made before any connection is held: ids, checks, references within the commit, search documents, locks.
 
+use super::integrity;
 use super::patch::Current;
 use super::references::{self, Rewriting};
 use crate::change::{Change, Method, Target, VersionMatch};
 use crate::error::{CommitError, Error};
+use crate::policy::Rules;
 use fhir_definitions::Definitions;
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::document::identity_atoms;
@@ -22,6 +24,8 @@ pub(super) struct Plan {
     pub locks: Vec<i64>,
     /// Targets of references outside of the commit, with their type numbers.
     pub targets: Vec<(i16, ResourceKey)>,
+    /// References that must lead to something that is there, where the site wants that.
+    pub must_exist: Vec<integrity::Target>,
     /// Conditional references: the change they are in, their text, what it asks for.
     pub conditional: Vec<(usize, String, Query)>,
     /// Whether ids that nobody else knows may be in the database all the same, from an attempt whose end is not known.
@@ -36,6 +40,8 @@ pub(super) struct Planned {
     pub method: Method,
     pub identity: Identity,
     pub version: VersionMatch,
+    /// Whether an id that a client chose may become a resource.
+    pub may_create: bool,
     pub full_url: Option<String>,
     /// The version that it was made from, where it was a patch.
     pub patched: Option<(ResourceKey, i32)>,
@@ -52,7 +58,8 @@ pub(super) enum Action {
         /// Some reference asks for the version that this commit makes of its target.
         versioned: bool,
     },
-    Delete,
+    /// Of so many matches at most.
+    Delete { at_most: usize },
 }
 
 pub(super) enum Identity {
@@ -71,10 +78,11 @@ impl Plan {
     /// `currents`: of each patch what it is applied to.
     pub(super) fn new(
         definitions: &Definitions,
-        base: Option<&str>,
+        rules: Rules<'_>,
         changes: Vec<Change>,
         mut currents: HashMap<usize, Current>,
     ) -> Result<Plan, CommitError> {
+        let Rules { base, policies } = rules;
         let mut planned = Vec::with_capacity(changes.len());
         for (index, change) in changes.into_iter().enumerate() {
             let current = currents.remove(&index);
@@ -86,6 +94,7 @@ impl Plan {
             changes: planned,
             locks: Vec::new(),
             targets: Vec::new(),
+            must_exist: Vec::new(),
             conditional: Vec::new(),
             look_for_new: false,
         };
@@ -99,9 +108,17 @@ impl Plan {
                 ..
             } = &mut change.action
             {
+                if policies.unversioned_references {
+                    references::strip_versions(resource, base);
+                }
                 let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
                 *late = rewriting.known(definitions, resource);
                 *versioned = references::ask_for_versions(resource);
+                if policies.targets_exist {
+                    let targets = integrity::targets(resource, base, index).into_iter();
+                    let elsewhere = targets.filter(|target| !rewriting.leads_here(&target.key));
+                    plan.must_exist.extend(elsewhere);
+                }
                 for (text, resource_type, query) in rewriting.conditional(resource) {
                     let query = condition(definitions, base, &resource_type, &query);
                     let query = query.map_err(at(index))?;
@@ -141,7 +158,10 @@ impl Plan {
     /// Whether all changes are of ids that nobody knows yet, and nothing in them must be looked up.
     pub(super) fn is_new(&self) -> bool {
         let is_new = |change: &Planned| matches!(change.identity, Identity::New(_));
-        !self.look_for_new && self.conditional.is_empty() && self.changes.iter().all(is_new)
+        !self.look_for_new
+            && self.conditional.is_empty()
+            && self.must_exist.is_empty()
+            && self.changes.iter().all(is_new)
     }
 
     /// Whether who is written depends on nothing that the database says.
@@ -160,17 +180,30 @@ impl Plan {
     fn leave_out_own_targets(&mut self) {
         self.targets.sort();
         self.targets.dedup();
-        let own: HashSet<(i16, &str)> = self
+        let own: HashSet<(&str, &str)> = self
             .changes
             .iter()
             .filter(|change| matches!(change.action, Action::Write { .. }))
             .filter_map(|change| match &change.identity {
-                Identity::New(id) | Identity::Id(id) => Some((change.type_number, id.as_str())),
+                Identity::New(id) | Identity::Id(id) => {
+                    Some((change.resource_type.as_str(), id.as_str()))
+                }
                 Identity::Match { .. } => None,
             })
             .collect();
-        self.targets
-            .retain(|(number, key)| !own.contains(&(*number, key.id.as_str())));
+        let is_own = |key: &ResourceKey| own.contains(&(key.resource_type.as_str(), &*key.id));
+        self.targets.retain(|(_, key)| !is_own(key));
+        self.must_exist.retain(|target| !is_own(&target.key));
+    }
+
+    /// How many matches of a condition are looked at: one decides, two are too many, one more may turn out to be none. Besides those that
+    /// the commit itself takes away.
+    pub(super) fn found_max(&self) -> usize {
+        let at_most = self.changes.iter().map(|change| match change.action {
+            Action::Delete { at_most } => at_most,
+            Action::Write { .. } => 1,
+        });
+        2 + at_most.max().unwrap_or(1) + self.replaced_max()
     }
 }
 
@@ -183,6 +216,8 @@ impl Planned {
         let patched = current
             .as_ref()
             .map(|current| (current.key.clone(), current.version));
+        let mut may_create = true;
+        let mut at_most = 1;
         let (target, resource, method, version, full_url) = match change {
             Change::Create {
                 target,
@@ -200,7 +235,11 @@ impl Planned {
                 resource,
                 full_url,
                 version,
-            } => (target, Some(resource), Method::Put, version, full_url),
+                may_create: may,
+            } => {
+                may_create = may;
+                (target, Some(resource), Method::Put, version, full_url)
+            }
             Change::Patch {
                 target,
                 program,
@@ -212,7 +251,14 @@ impl Planned {
                 let resource = program.apply(current.resource()?).map_err(Error::Refused)?;
                 (target, Some(resource), Method::Patch, version, None)
             }
-            Change::Delete { target, version } => (target, None, Method::Delete, version, None),
+            Change::Delete {
+                target,
+                version,
+                at_most: most,
+            } => {
+                at_most = most;
+                (target, None, Method::Delete, version, None)
+            }
         };
         let create = method == Method::Post;
         let (resource_type, identity) = match target {
@@ -255,7 +301,7 @@ impl Planned {
             ));
         }
         let action = match resource {
-            None => Action::Delete,
+            None => Action::Delete { at_most },
             Some(resource) => Action::Write {
                 create,
                 resource: checked(resource, &resource_type, id)?,
@@ -271,6 +317,7 @@ impl Planned {
             method,
             identity,
             version,
+            may_create,
             full_url,
             patched,
         })

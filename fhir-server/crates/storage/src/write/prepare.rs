@@ -5,27 +5,30 @@ use super::body::{self, Stamp};
 use super::lookup::{Ground, Locked, Resolved};
 use super::plan::{Action, Identity, Plan, Planned, at, refuse};
 use super::references::Rewriting;
-use super::{Stop, references};
+use super::{Stop, integrity, references};
 use crate::change::{Effect, Outcome, VersionMatch};
 use crate::error::Error;
+use crate::policy::Rules;
 use crate::read;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::{SearchDocument, search_document};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) struct Prepared {
     pub outcomes: Vec<Outcome>,
     pub writes: Vec<Write>,
     pub unused_keys: Vec<i64>,
+    /// What is deleted: by which change, and its row's key.
+    pub deleted: Vec<(usize, ResourceKey, i64)>,
 }
 
 /// `targets`: the keys of reference targets outside of the commit. `fresh`: keys for new rows, one per change, the least last.
 pub(super) fn prepare(
     definitions: &Definitions,
-    base: Option<&str>,
+    rules: Rules<'_>,
     plan: &Plan,
     resolved: Resolved,
     ground: Ground,
@@ -33,7 +36,8 @@ pub(super) fn prepare(
     mut fresh: Vec<i64>,
 ) -> Result<Prepared, Stop> {
     // A matched resource that changed before it was locked may not match any more: look again.
-    for matched in resolved.matched.values() {
+    let also = resolved.also.iter().map(|(_, matched)| matched);
+    for matched in resolved.matched.values().chain(also) {
         let locked = ground.rows.get(&matched.key);
         if locked.is_none_or(|row| row.version != matched.version) {
             return Err(Stop::Contended);
@@ -69,7 +73,7 @@ pub(super) fn prepare(
     }
     let mut preparing = Preparing {
         definitions,
-        base,
+        rules,
         urls: references::full_urls(&plan.changes),
         resolved: &resolved,
         ground: &ground,
@@ -101,7 +105,21 @@ pub(super) fn prepare(
         outcomes[index] = Some(outcome);
         writes.extend(write);
     }
+    for (index, matched) in &resolved.also {
+        let (change, row) = (&plan.changes[*index], ground.rows.get(&matched.key));
+        check_version(change.version, row.map(|row| row.version)).map_err(at(*index))?;
+        let (_, write) = preparing.deletion(change, &matched.key, row);
+        if let (Some(write), Some(outcome)) = (write, &mut outcomes[*index]) {
+            outcome.also_deleted += 1;
+            writes.push(write);
+        }
+    }
+    let deleted = deleted(plan, &resolved, &writes);
+    if !plan.must_exist.is_empty() {
+        check_targets(plan, &resolved, &ground, &deleted)?;
+    }
     Ok(Prepared {
+        deleted,
         outcomes: outcomes.into_iter().flatten().collect(),
         writes,
         unused_keys: fresh,
@@ -110,7 +128,7 @@ pub(super) fn prepare(
 
 struct Preparing<'a> {
     definitions: &'a Definitions,
-    base: Option<&'a str>,
+    rules: Rules<'a>,
     urls: HashMap<String, references::Place>,
     resolved: &'a Resolved,
     ground: &'a Ground,
@@ -163,9 +181,21 @@ impl Preparing<'_> {
             false => (Cow::Borrowed(resource), document.clone()),
         };
         if let Some((row, text)) = current
+            && !self.rules.policies.no_op_makes_version
             && serde_json::from_str(text).is_ok_and(|old| body::same(&old, &resource))
         {
             return Ok((unwritten(key, row, text, Effect::Unchanged), None));
+        }
+        let is_chosen = matches!(
+            change.identity,
+            Identity::Id(_) | Identity::Match { given: true, .. }
+        );
+        let never_was = row.is_none_or(|row| row.version == 0);
+        if never_was && is_chosen && !change.may_create {
+            return Err(refuse(
+                IssueKind::MethodNotAllowed,
+                "there is no such resource, and clients may not choose this id here",
+            ));
         }
         let (version, last_updated_ms) = self.next(row);
         let stamp = Stamp {
@@ -242,15 +272,15 @@ impl Preparing<'_> {
     ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
         let mut resource = resource.clone();
         resource.insert("id".into(), key.id.as_str().into());
-        Rewriting::new(&self.urls, change.full_url.as_deref(), self.base).rest(
+        Rewriting::new(&self.urls, change.full_url.as_deref(), self.rules.base).rest(
             self.definitions,
             &mut resource,
             &self.resolved.keys,
             &self.resolved.conditional,
         );
-        references::set_versions(&mut resource, self.base, &self.versions);
+        references::set_versions(&mut resource, self.rules.base, &self.versions);
         let whole = Value::Object(resource);
-        let document = search_document(self.definitions, &whole, self.base);
+        let document = search_document(self.definitions, &whole, self.rules.base);
         let Value::Object(resource) = whole else {
             unreachable!("it was made an object above");
         };
@@ -264,6 +294,7 @@ fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error
             IssueKind::VersionConflict,
             "the current version is not the one that If-Match names",
         )),
+        (VersionMatch::Required, Some(_)) => Err(version_required()),
         (VersionMatch::Present, None) => Err(refuse(
             IssueKind::VersionConflict,
             "there is no current version, and If-Match asks for one",
@@ -274,6 +305,60 @@ fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error
         )),
         _ => Ok(()),
     }
+}
+
+pub(super) fn version_required() -> Error {
+    refuse(
+        IssueKind::PreconditionRequired,
+        "resources of this type are changed only with If-Match and the version that is meant",
+    )
+}
+
+/// The deletions among the writes.
+fn deleted(plan: &Plan, resolved: &Resolved, writes: &[Write]) -> Vec<(usize, ResourceKey, i64)> {
+    let of_changes = plan.changes.iter().zip(&resolved.keys).enumerate();
+    let of_changes = of_changes.filter_map(|(index, (change, key))| match change.action {
+        Action::Delete { .. } => Some((index, key.clone()?)),
+        Action::Write { .. } => None,
+    });
+    let also = resolved.also.iter();
+    let also = also.map(|(index, matched)| (*index, matched.key.clone()));
+    let pks: HashMap<(i16, &str), i64> = writes
+        .iter()
+        .filter(|write| write.text.is_none())
+        .map(|write| ((write.type_number, write.id.as_str()), write.pk))
+        .collect();
+    of_changes
+        .chain(also)
+        .filter_map(|(index, key)| {
+            let number = plan.changes[index].type_number;
+            let pk = *pks.get(&(number, key.id.as_str()))?;
+            Some((index, key, pk))
+        })
+        .collect()
+}
+
+/// References must lead to what is there, or is written here, and not to what is deleted here.
+fn check_targets(
+    plan: &Plan,
+    resolved: &Resolved,
+    ground: &Ground,
+    deleted: &[(usize, ResourceKey, i64)],
+) -> Result<(), Stop> {
+    let pairs = plan.changes.iter().zip(&resolved.keys);
+    let written: HashSet<&ResourceKey> = pairs
+        .filter(|(change, _)| matches!(change.action, Action::Write { .. }))
+        .filter_map(|(_, key)| key.as_ref())
+        .collect();
+    let gone: HashSet<&ResourceKey> = deleted.iter().map(|(_, key, _)| key).collect();
+    for target in &plan.must_exist {
+        let row = ground.rows.get(&target.key);
+        let is_there = row.is_some_and(|row| row.text.is_some()) && !gone.contains(&target.key);
+        if !is_there && !written.contains(&target.key) {
+            return Err(at(target.change)(integrity::missing(target)).into());
+        }
+    }
+    Ok(())
 }
 
 fn before(row: Option<&Locked>) -> Before {
@@ -322,6 +407,7 @@ fn outcome(
         version,
         last_updated_ms,
         effect,
+        also_deleted: 0,
         body,
         issues: Vec::new(),
     }

@@ -123,6 +123,11 @@ impl<'a> Rewriting<'a> {
         found
     }
 
+    /// Whether a reference to this key is one to another change of the commit, whose key is known only later.
+    pub(super) fn leads_here(&self, key: &ResourceKey) -> bool {
+        matches!(self.place(&key.to_string()), Some((Place::Change(_), _)))
+    }
+
     /// Rewrites the links that are no references. They are whole URLs: nothing is relative to the entry, and nothing a condition.
     fn links(
         &self,
@@ -212,6 +217,35 @@ pub(super) fn ask_for_versions(resource: &Map<String, Value>) -> bool {
         Value::Object(map) => ask_for_versions(map),
         _ => false,
     })
+}
+
+/// Takes the versions out of the references to this server, but for those that say that they mean the version.
+pub(super) fn strip_versions(resource: &mut Map<String, Value>, base: Option<&str>) {
+    let extensions = resource.get("extension").and_then(Value::as_array);
+    let is_meant = extensions.is_some_and(|all| all.iter().any(is_version_specific));
+    if let Some(Value::String(text)) = resource.get_mut("reference")
+        && !is_meant
+        && matches!(
+            Reference::parse(text, base),
+            Reference::Local {
+                version: Some(_),
+                ..
+            }
+        )
+        && let Some(at) = text.find("/_history/")
+    {
+        text.truncate(at);
+    }
+    for value in resource.values_mut() {
+        match value {
+            Value::Object(map) => strip_versions(map, base),
+            Value::Array(items) => {
+                let objects = items.iter_mut().filter_map(Value::as_object_mut);
+                objects.for_each(|map| strip_versions(map, base));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Sets these references to the versions given and takes the extension away. One to a resource that is not among them stays as it is.

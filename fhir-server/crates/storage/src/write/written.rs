@@ -32,6 +32,8 @@ impl Written {
             keys: HashSet::new(),
             having: tokens.map(|token| (token, Vec::new())).collect(),
         };
+        let also = resolved.also.iter().map(|(_, matched)| matched.key.clone());
+        written.keys.extend(also);
         for (index, (change, key)) in plan.changes.iter().zip(&resolved.keys).enumerate() {
             let Some(key) = key.as_ref().filter(|_| !resolved.is_found(plan, index)) else {
                 continue;

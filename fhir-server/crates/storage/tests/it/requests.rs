@@ -64,6 +64,7 @@ pub fn put(at: &str, version: VersionMatch, body: &str) -> Change {
         resource: json(body),
         full_url: None,
         version,
+        may_create: true,
     }
 }
 
@@ -80,6 +81,7 @@ pub fn put_matching(store: &Store, condition: &str, id: Option<&str>, body: &str
         resource,
         full_url: None,
         version: VersionMatch::Any,
+        may_create: true,
     }
 }
 
@@ -88,6 +90,7 @@ pub fn delete(at: &str, version: VersionMatch) -> Change {
     Change::Delete {
         target: Target::Id(key(at)),
         version,
+        at_most: 1,
     }
 }
 
@@ -96,6 +99,7 @@ pub fn delete_matching(store: &Store, resource_type: &str, condition: &str) -> C
     Change::Delete {
         target: matching(store, resource_type, condition, None),
         version: VersionMatch::Any,
+        at_most: 1,
     }
 }
 

@@ -123,6 +123,7 @@ async fn writes_are_seen_at_once() {
     let (target, full_url) = (Target::Id(key_of(&patient)), None);
     let resource = patient.clone();
     let change = Change::Update {
+        may_create: true,
         target: target.clone(),
         resource,
         full_url,
@@ -145,7 +146,11 @@ async fn writes_are_seen_at_once() {
         assert_eq!(found(url).await, expect, "{url}");
     }
     store
-        .commit(vec![Change::Delete { target, version }])
+        .commit(vec![Change::Delete {
+            target,
+            version,
+            at_most: 1,
+        }])
         .await
         .unwrap();
     for (url, expect) in [
@@ -223,6 +228,7 @@ async fn store() -> Store {
         resource: resource.clone(),
         full_url: None,
         version: VersionMatch::Any,
+        may_create: true,
     });
     store.commit(changes.collect()).await.unwrap();
     let ids: Vec<String> = resources.iter().map(|r| key_of(r).id).collect();
