@@ -6,6 +6,7 @@
 
 mod answer;
 mod generator;
+mod patch;
 mod request;
 mod semantics;
 
@@ -30,12 +31,21 @@ const EACH: u64 = 50;
 async fn sequences_do_what_the_model_does() {
     let (first, operations) = (seed(), operations(2_000));
     let site = site::with_settings(&[]);
+    let open = site::with_settings(&[
+        ("conditional_delete", "multiple"),
+        ("history_deletion", "true"),
+    ]);
     let mut running = JoinSet::new();
     for number in 0..operations.div_ceil(LENGTH) {
         if running.len() == ABREAST {
             checked(running.join_next().await);
         }
-        running.spawn(sequence(site.clone(), first.wrapping_add(number)));
+        let seed = first.wrapping_add(number);
+        let (site, is_open) = match seed % 2 {
+            0 => (site.clone(), false),
+            _ => (open.clone(), true),
+        };
+        running.spawn(sequence(site, seed, is_open));
     }
     while !running.is_empty() {
         checked(running.join_next().await);
@@ -79,9 +89,12 @@ fn checked(ended: Option<Result<Result<(), String>, tokio::task::JoinError>>) {
     }
 }
 
-async fn sequence(site: Site, seed: u64) -> Result<(), String> {
+async fn sequence(site: Site, seed: u64, is_open: bool) -> Result<(), String> {
     let mut generator = Generator::new(seed, seed);
-    let mut world = World::default();
+    let mut world = World {
+        is_open,
+        ..World::default()
+    };
     let repeat = format!("MODEL_SEED={seed} MODEL_OPERATIONS={LENGTH}");
     let mut log = String::new();
     for _ in 0..LENGTH {
@@ -240,6 +253,7 @@ fn acknowledged(request: &Request, seen: &Seen, plain: bool) -> Option<Written> 
         "DELETE" => Some(None),
         // What was found is not what was sent.
         "POST" if seen.status == 200 => None,
+        "PATCH" => None,
         _ if !plain => None,
         _ => Some(request.body.as_ref().map(|body| stored(body, &key.1))),
     };

@@ -1,5 +1,6 @@
 //! Random operations over a few types, ids, identifiers and tags, so that they collide. The same seed and answers give the same ones.
 
+use super::patch::{Edit, Kind, Patch};
 use super::request::{Criteria, Operation, Request, Target};
 use super::semantics::World;
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ impl Generator {
 
     pub fn operation(&mut self, world: &World) -> Operation {
         match self.below(10) {
+            _ if world.is_open && self.below(12) == 0 => {
+                Operation::One(self.history_deletion(world))
+            }
             0 => Operation::Batch(self.batch(world)),
             1 | 2 => Operation::Transaction(self.transaction(world)),
             _ => {
@@ -125,7 +129,8 @@ impl Generator {
     }
 
     fn request(&mut self, world: &World, kind: &'static str) -> Request {
-        match self.below(20) {
+        match self.below(24) {
+            20..=23 => self.patch(world, kind),
             0..=2 => {
                 let mut request = Request::new("POST", kind, Target::Type);
                 request.body = Some(self.body(kind, None));
@@ -184,6 +189,40 @@ impl Generator {
         }
     }
 
+    fn patch(&mut self, world: &World, kind: &'static str) -> Request {
+        let target = match self.below(3) {
+            0 => Target::Match(self.condition()),
+            _ => Target::Id(self.id(world, kind)),
+        };
+        let mut request = Request::new("PATCH", kind, target);
+        let syntax = [Kind::Json, Kind::Xml, Kind::Fhirpath][self.below(3) as usize];
+        let edit = match self.below(4) {
+            0 => Edit::Language(None),
+            1 => Edit::Language(Some("en")),
+            2 => Edit::Language(Some("sw")),
+            _ => {
+                let system = format!("urn:model:{}", self.place);
+                Edit::Identifier(system, self.below(FEW).to_string())
+            }
+        };
+        request.patch = Some(Box::new(Patch { kind: syntax, edit }));
+        if matches!(request.target, Target::Id(_)) && self.below(4) == 0 {
+            request.if_match = Some(self.version(world, &request));
+        }
+        request
+    }
+
+    /// Of all older versions, or of one.
+    fn history_deletion(&mut self, world: &World) -> Request {
+        let kind = self.kind();
+        let id = self.id(world, kind);
+        let target = match self.below(3) {
+            0 => Target::History(id),
+            _ => Target::Version(id, 1 + self.below(5)),
+        };
+        Request::new("DELETE", kind, target)
+    }
+
     fn conditional_create(&mut self, kind: &'static str) -> Request {
         let mut request = Request::new("POST", kind, Target::Type);
         request.body = Some(self.body(kind, None));
@@ -231,6 +270,9 @@ impl Generator {
         if self.below(8) == 0 {
             // Not for the client to say.
             body["meta"]["versionId"] = "99".into();
+        }
+        if self.below(3) == 0 {
+            body["language"] = "en".into();
         }
         if self.below(3) == 0 {
             let decimal = DECIMALS[self.below(DECIMALS.len() as u64) as usize];

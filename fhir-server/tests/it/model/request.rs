@@ -1,5 +1,6 @@
 //! What a client can ask: one interaction, alone or as an entry of a bundle.
 
+use super::patch::Patch;
 use serde_json::{Value, json};
 
 /// What a search or a condition asks for: all of these parameters.
@@ -12,7 +13,7 @@ pub enum Target {
     Id(String),
     Version(String, u64),
     History(String),
-    /// A conditional update or delete.
+    /// A conditional update, patch or delete.
     Match(Criteria),
     Search {
         criteria: Criteria,
@@ -26,6 +27,7 @@ pub struct Request {
     pub kind: &'static str,
     pub target: Target,
     pub body: Option<Value>,
+    pub patch: Option<Box<Patch>>,
     pub if_match: Option<u64>,
     pub if_none_match: bool,
     pub if_none_exist: Option<Criteria>,
@@ -45,6 +47,7 @@ impl Request {
             kind,
             target,
             body: None,
+            patch: None,
             if_match: None,
             if_none_match: false,
             if_none_exist: None,
@@ -64,11 +67,17 @@ impl Request {
         if let Some(criteria) = &self.if_none_exist {
             head += &format!("\nIf-None-Exist: {}", text(criteria));
         }
+        if let Some(patch) = &self.patch {
+            head += &format!("\nContent-Type: {}", patch.content_type());
+        }
         head
     }
 
     pub fn content(&self) -> String {
-        self.body.as_ref().map(Value::to_string).unwrap_or_default()
+        match &self.patch {
+            Some(patch) => patch.content(self.kind),
+            None => self.body.as_ref().map(Value::to_string).unwrap_or_default(),
+        }
     }
 
     fn entry(&self) -> Value {
@@ -86,6 +95,9 @@ impl Request {
         if let Some(body) = &self.body {
             entry["resource"] = body.clone();
         }
+        if let Some(patch) = &self.patch {
+            entry["resource"] = patch.resource(self.kind);
+        }
         if let Some(url) = &self.full_url {
             entry["fullUrl"] = url.as_str().into();
         }
@@ -98,6 +110,7 @@ impl Request {
             Target::Type => kind.to_string(),
             Target::Id(id) => format!("{kind}/{id}"),
             Target::Version(id, version) => format!("{kind}/{id}/_history/{version}"),
+            Target::History(id) if self.method == "DELETE" => format!("{kind}/{id}/_history"),
             Target::History(id) => format!("{kind}/{id}/_history?_count=1000"),
             Target::Match(criteria) => format!("{kind}?{}", text(criteria)),
             Target::Search { criteria, count } => {

@@ -1,5 +1,7 @@
 //! What the interactions mean (<https://hl7.org/fhir/R5/http.html>), over lists of versions in memory. Shares nothing with the server.
 //!
+//! A server may delete several by condition and older versions for good (`is_open`), or neither.
+//!
 //! Where the specification leaves a choice, this is the server's: an update that changes nothing keeps the version; `If-Match` fails where
 //! there is no current version; in a transaction a condition is judged by what was there before it, save that a conditional create
 //! does not see what the transaction deletes, and a condition that matches nothing but would match what another entry writes is refused.
@@ -17,6 +19,9 @@ pub struct World {
     pub versions: BTreeMap<Key, Vec<Option<Value>>>,
     /// In the order of their creation, so that a run does not depend on ids that the server gave.
     pub keys: Vec<Key>,
+    /// Older versions that are gone for good.
+    pub removed: BTreeSet<(Key, u64)>,
+    pub is_open: bool,
 }
 
 /// What must come back.
@@ -46,7 +51,11 @@ enum Plan {
     Create(Option<String>),
     Found(Key),
     Put(Key),
-    Delete(Option<Key>),
+    /// With what the patch makes of it.
+    Patch(Key, Value),
+    Delete(Vec<Key>),
+    /// Of all older versions, or of one.
+    DeleteHistory(Key, Option<u64>),
 }
 
 impl World {
@@ -88,8 +97,8 @@ impl World {
         for (index, request, plan) in &plans {
             let id = match plan {
                 Plan::Create(given) => given.as_deref().or(assigned[*index]),
-                Plan::Found(key) | Plan::Put(key) => Some(key.1.as_str()),
-                Plan::Delete(_) => None,
+                Plan::Found(key) | Plan::Put(key) | Plan::Patch(key, _) => Some(key.1.as_str()),
+                Plan::Delete(_) | Plan::DeleteHistory(..) => None,
             };
             if let (Some(url), Some(id)) = (request.full_url.as_deref(), id) {
                 places.insert(url, format!("{}/{id}", request.kind));
@@ -168,16 +177,51 @@ impl World {
                 }
                 _ => return several(refused),
             },
-            ("DELETE", Target::Id(id)) => Plan::Delete(Some((kind, id.clone()))),
-            ("DELETE", Target::Match(criteria)) => match &self.matches(kind, criteria)[..] {
-                [] => Plan::Delete(None),
-                [one] => Plan::Delete(Some(one.clone())),
-                _ => return several(refused),
-            },
+            ("PATCH", target) => {
+                let key = match target {
+                    Target::Id(id) => (kind, id.clone()),
+                    Target::Match(criteria) => match &self.matches(kind, criteria)[..] {
+                        [] => return nothing(refused, 404),
+                        [one] => one.clone(),
+                        _ => return several(refused),
+                    },
+                    _ => unreachable!("the generator makes no such request"),
+                };
+                match (self.versions.contains_key(&key), self.current(&key)) {
+                    (false, _) => return nothing(refused, 404),
+                    (true, None) => return nothing(refused, 410),
+                    (true, Some((_, body))) => {
+                        match request.patch.as_ref().and_then(|patch| patch.apply(body)) {
+                            Some(patched) => Plan::Patch(key, patched),
+                            None => {
+                                refused.insert(422);
+                                Plan::Put(key)
+                            }
+                        }
+                    }
+                }
+            }
+            ("DELETE", Target::Id(id)) => Plan::Delete(vec![(kind, id.clone())]),
+            ("DELETE", Target::Match(criteria)) => {
+                let found = self.matches(kind, criteria);
+                match found.len() > 1 && !self.is_open {
+                    true => return several(refused),
+                    false => Plan::Delete(found),
+                }
+            }
+            ("DELETE", Target::History(id)) => Plan::DeleteHistory((kind, id.clone()), None),
+            ("DELETE", Target::Version(id, version)) => {
+                let key = (kind, id.clone());
+                if self.versions.get(&key).map(Vec::len) == Some(*version as usize) {
+                    refused.insert(409);
+                }
+                Plan::DeleteHistory(key, Some(*version))
+            }
             _ => unreachable!("the generator makes no such request"),
         };
         let current = match &plan {
-            Plan::Put(key) | Plan::Delete(Some(key)) => self.current(key),
+            Plan::Put(key) | Plan::Patch(key, _) => self.current(key),
+            Plan::Delete(keys) => keys.first().and_then(|key| self.current(key)),
             _ => None,
         };
         let current = current.map(|(version, _)| version);
@@ -205,13 +249,27 @@ impl World {
                 self.put(key, body)
             }
             Plan::Put(key) => self.put(key, body),
-            Plan::Delete(key) => {
-                let Some(key) = key.filter(|key| self.current(key).is_some()) else {
-                    return Expect::Deleted(None);
+            Plan::Patch(key, patched) => self.put(key, &Some(patched)),
+            Plan::Delete(mut keys) => {
+                keys.retain(|key| self.current(key).is_some());
+                let mut told = None;
+                for key in &keys {
+                    let versions = self.versions.get_mut(key).unwrap();
+                    versions.push(None);
+                    told = Some(versions.len() as u64);
+                }
+                Expect::Deleted(told.filter(|_| keys.len() == 1))
+            }
+            Plan::DeleteHistory(key, version) => {
+                let current = self.versions.get(&key).map_or(0, Vec::len) as u64;
+                let gone = match version {
+                    Some(version) => version..version + 1,
+                    None => 1..current,
                 };
-                let versions = self.versions.get_mut(&key).unwrap();
-                versions.push(None);
-                Expect::Deleted(Some(versions.len() as u64))
+                let gone = gone.filter(|version| *version < current);
+                self.removed
+                    .extend(gone.map(|version| (key.clone(), version)));
+                Expect::Deleted(None)
             }
         }
     }
@@ -255,6 +313,7 @@ impl World {
             Target::Version(id, version) => {
                 let versions = self.versions.get(&key(id));
                 match versions.and_then(|all| all.get(*version as usize - 1)) {
+                    _ if self.removed.contains(&(key(id), *version)) => refused(404),
                     None => refused(404),
                     Some(None) => refused(410),
                     Some(Some(body)) => Expect::Resource {
@@ -267,7 +326,10 @@ impl World {
             }
             Target::History(id) => match self.versions.get(&key(id)) {
                 None => refused(404),
-                Some(versions) => Expect::History(history(versions)),
+                Some(versions) => {
+                    let is_left = |version| !self.removed.contains(&(key(id), version));
+                    Expect::History(history(versions, is_left))
+                }
             },
             Target::Search { criteria, count } => {
                 let found = self.matches(request.kind, criteria);
@@ -311,17 +373,23 @@ pub fn stored(body: &Value, id: &str) -> Value {
     body
 }
 
-fn history(versions: &[Option<Value>]) -> Vec<(u64, u16, Option<Value>)> {
+/// What is left of the versions. One that followed a deletion that is gone is told as an update.
+fn history(
+    versions: &[Option<Value>],
+    is_left: impl Fn(u64) -> bool,
+) -> Vec<(u64, u16, Option<Value>)> {
     let mut entries = Vec::new();
-    let mut before = None;
-    for (index, body) in versions.iter().enumerate() {
-        let status = match (before, body) {
-            (_, None) => 204,
-            (None, Some(_)) => 201,
-            (Some(_), Some(_)) => 200,
+    for (version, body) in (1..).zip(versions) {
+        let after_deletion =
+            version > 1 && versions[version as usize - 2].is_none() && is_left(version - 1);
+        let status = match body {
+            None => 204,
+            Some(_) if version == 1 || after_deletion => 201,
+            Some(_) => 200,
         };
-        entries.push((index as u64 + 1, status, body.clone()));
-        before = body.as_ref();
+        if is_left(version) {
+            entries.push((version, status, body.clone()));
+        }
     }
     entries.reverse();
     entries
@@ -341,13 +409,16 @@ fn overlap(requests: &[Request], plans: &[(usize, &Request, Plan)]) -> bool {
         }
     }
     for (index, request, plan) in plans {
-        let key = match plan {
-            Plan::Put(key) | Plan::Delete(Some(key)) => Some(key.clone()),
-            Plan::Create(Some(id)) => Some((request.kind, id.clone())),
-            _ => None,
+        let keys = match plan {
+            Plan::Put(key) | Plan::Patch(key, _) => vec![key.clone()],
+            Plan::Delete(keys) => keys.clone(),
+            Plan::Create(Some(id)) => vec![(request.kind, id.clone())],
+            _ => Vec::new(),
         };
-        if key.is_some_and(|key| !written.insert(key)) {
-            return true;
+        for key in keys {
+            if !written.insert(key) {
+                return true;
+            }
         }
         if let Plan::Found(key) = plan {
             found.insert(key.clone());
@@ -360,13 +431,16 @@ fn overlap(requests: &[Request], plans: &[(usize, &Request, Plan)]) -> bool {
         if !unmatched.insert((request.kind, condition.clone())) {
             return true;
         }
-        let others = plans.iter().filter(|(other, written, plan)| {
-            other != index
-                && written.kind == request.kind
-                && matches!(plan, Plan::Create(_) | Plan::Put(_))
-        });
-        for (_, other, _) in others {
-            if holds(other.body.as_ref().unwrap(), condition) {
+        let others = plans
+            .iter()
+            .filter(|(other, written, _)| other != index && written.kind == request.kind);
+        for (_, other, plan) in others {
+            let becomes = match plan {
+                Plan::Create(_) | Plan::Put(_) => other.body.as_ref(),
+                Plan::Patch(_, patched) => Some(patched),
+                _ => None,
+            };
+            if becomes.is_some_and(|body| holds(body, condition)) {
                 return true;
             }
         }
@@ -411,6 +485,12 @@ fn linked(body: &Value, places: &BTreeMap<&str, String>) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// Nothing to patch.
+fn nothing(refused: &mut BTreeSet<u16>, status: u16) -> Option<Plan> {
+    refused.insert(status);
+    None
 }
 
 /// A condition that matches several resources.
