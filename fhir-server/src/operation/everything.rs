@@ -2,7 +2,8 @@
 //! those of its patients, and what the resources in it refer to. Page by page, each read from one state of the database.
 //!
 //! `start` and `end` are about the date of care; what has none stays in. `_type` and `_since` choose from all of it, so a page may hold little.
-//! A resource of the compartment comes once, what it refers to on each page that does; the members of a group that a patient is in are not followed. Refuses `_count` below 1 and types that there are not.
+//! A resource of the compartment comes once, what it refers to on each page that does; the members of a group that a patient is in are not
+//! followed. Refuses `_count` below 1 and types that there are not.
 
 use crate::app::App;
 use crate::bundle::searchset;
@@ -28,7 +29,9 @@ const COUNT_DEFAULT: usize = 100;
 const REFERENCED_MAX: usize = 1_000;
 /// Most patients of a group.
 const MEMBERS_MAX: usize = 1_000;
-/// Most times that the next resources are read for a page that would hold none.
+/// Patients whose compartments are searched together: of more the search would compare too many references.
+const OWNERS_AT_ONCE: usize = 25;
+/// Most searches for a page that still has room.
 const ROUNDS_MAX: usize = 10;
 
 /// When care was given or planned, by the codes of search parameters; of a type the first that it has.
@@ -54,67 +57,93 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
     let asked = Asked::read(app, &definitions, &call)?;
     let mut snapshot = app.store.snapshot().await?;
     let key = call.request.key();
-    let focus = present(&key, snapshot.read(&key).await?)?
-        .body
-        .unwrap_or_default();
-    let owners = owners(&call, &key, &focus)?;
-    let mut query = asked.query(&definitions, &owners);
+    let focus = present(&key, snapshot.read(&key).await?)?;
+    let owners = owners(&call, &key, &focus.body.unwrap_or_default())?;
+    let parts: Vec<&[ResourceKey]> = owners.chunks(OWNERS_AT_ONCE).collect();
     let mut page = SearchPage {
         matches: Vec::new(),
         includes: Vec::new(),
         total: None,
         next: None,
     };
+    let mut place = Place::read(&call);
     if call.page.is_none() {
-        // It is the first of all, and counts as one.
+        // It is the first of all.
         let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
-        asked
-            .take(&mut snapshot, &query, &call, focus, &mut page)
-            .await?;
-        query.count -= page.matches.len();
+        let query = asked.query(&definitions, parts.first().copied().unwrap_or_default());
+        let referenced = references(&mut snapshot, &query, &call, &focus).await?;
+        asked.take(focus, referenced, &mut page);
     }
-    let mut at = match &call.page {
-        Some(asked) if !asked.keyset.is_empty() => Page::After(asked.keyset.clone()),
-        _ => Page::First,
-    };
     for _ in 0..ROUNDS_MAX {
-        if query.count == 0 || owners.is_empty() {
-            // The rest begins on the next page.
-            page.next = (!owners.is_empty()).then(Vec::new);
+        let room = asked.count.saturating_sub(page.matches.len());
+        if room == 0 || page.includes.len() >= REFERENCED_MAX || place.part >= parts.len() {
             break;
         }
-        let mut found = snapshot.search(&query, at).await?;
-        found.matches.retain(|stored| stored.key != key);
-        asked
-            .take(&mut snapshot, &query, &call, found.matches, &mut page)
-            .await?;
-        page.next = found.next;
-        match &page.next {
-            Some(next) if page.matches.is_empty() && page.includes.is_empty() => {
-                at = Page::After(next.clone());
-            }
-            _ => break,
-        }
+        let mut query = asked.query(&definitions, parts[place.part]);
+        query.count = room;
+        let found = snapshot.search(&query, place.at()).await?;
+        let mut members = found.matches;
+        members.retain(|stored| stored.key != key);
+        let before = &owners[..place.part * OWNERS_AT_ONCE];
+        forget_told(
+            &mut snapshot,
+            &definitions,
+            &asked,
+            &call,
+            before,
+            &mut members,
+        )
+        .await?;
+        let referenced = references(&mut snapshot, &query, &call, &members).await?;
+        asked.take(members, referenced, &mut page);
+        place = match found.next {
+            Some(keyset) => Place { keyset, ..place },
+            None => Place {
+                part: place.part + 1,
+                keyset: Vec::new(),
+            },
+        };
     }
     snapshot.close().await?;
-    if page.includes.len() > REFERENCED_MAX {
-        return Err(too_many(REFERENCED_MAX));
-    }
+    page.next = (place.part < parts.len()).then(|| place.to_bytes());
+    let base = &call.request.base;
     let token = call.page.as_ref().map(|page| page.token.as_str());
-    let links = paging::links(
-        app,
-        &call.request.base,
-        &call.path(),
-        &call.in_url(),
-        token,
-        page.next.clone(),
-    );
+    let next = page.next.clone();
+    let links = paging::links(app, base, &call.path(), &call.in_url(), token, next);
+    let query = asked.query(&definitions, &[]);
     Ok(Answer::Bundle(searchset::write(
-        &call.request.base,
-        &links,
-        &query,
-        &page,
+        base, &links, &query, &page,
     )))
+}
+
+/// Where a page goes on: in the compartments of which owners, and after which resource of them.
+struct Place {
+    part: usize,
+    /// Empty: from the first.
+    keyset: Vec<u8>,
+}
+
+impl Place {
+    fn read(call: &Call) -> Place {
+        let bytes = call.page.as_ref().map_or(&[][..], |page| &page.keyset);
+        let (part, keyset) = bytes.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        Place {
+            part: u32::from_be_bytes(*part) as usize,
+            keyset: keyset.to_vec(),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let part = (self.part as u32).to_be_bytes();
+        [&part[..], &self.keyset].concat()
+    }
+
+    fn at(&self) -> Page {
+        match self.keyset.is_empty() {
+            true => Page::First,
+            false => Page::After(self.keyset.clone()),
+        }
+    }
 }
 
 /// The parameters, understood.
@@ -163,23 +192,19 @@ impl Asked {
     }
 
     /// Puts members of the compartment on the page, and what they refer to, so far as they are wanted.
-    async fn take(
+    fn take(
         &self,
-        snapshot: &mut Snapshot,
-        query: &Query,
-        call: &Call,
         members: Vec<StoredResource>,
+        referenced: Vec<StoredResource>,
         page: &mut SearchPage,
-    ) -> Result<(), Failure> {
-        let referenced = references(snapshot, query, call, &members).await?;
+    ) {
         for stored in referenced.into_iter().filter(|stored| self.wants(stored)) {
             if !page.includes.iter().any(|there| there.key == stored.key) {
                 page.includes.push(stored);
             }
         }
-        page.matches
-            .extend(members.into_iter().filter(|stored| self.wants(stored)));
-        Ok(())
+        let wanted = members.into_iter().filter(|stored| self.wants(stored));
+        page.matches.extend(wanted);
     }
 
     fn wants(&self, stored: &StoredResource) -> bool {
@@ -301,6 +326,70 @@ fn owners(call: &Call, key: &ResourceKey, focus: &str) -> Result<Vec<ResourceKey
     }
 }
 
+/// Takes out what is in the compartment of an owner `before`: it came with that one.
+async fn forget_told(
+    snapshot: &mut Snapshot,
+    definitions: &Definitions,
+    asked: &Asked,
+    call: &Call,
+    before: &[ResourceKey],
+    members: &mut Vec<StoredResource>,
+) -> Result<(), Failure> {
+    if before.is_empty() {
+        return Ok(());
+    }
+    let mut owners = BTreeSet::new();
+    let mut suspects = BTreeSet::new();
+    for stored in members.iter() {
+        let mut keys = BTreeSet::new();
+        referenced(&stored.body, &call.request.base, &mut keys);
+        keys.retain(|key| before.binary_search(key).is_ok());
+        if !keys.is_empty() {
+            owners.append(&mut keys);
+            suspects.insert(stored.key.clone());
+        }
+    }
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let owners: Vec<ResourceKey> = owners.into_iter().collect();
+    let query = asked.query(definitions, &owners);
+    let told = among(snapshot, &query, &suspects).await?;
+    members.retain(|stored| !told.contains(&stored.key));
+    Ok(())
+}
+
+/// Those of `keys` that the query finds.
+async fn among(
+    snapshot: &mut Snapshot,
+    query: &Query,
+    keys: &BTreeSet<ResourceKey>,
+) -> Result<BTreeSet<ResourceKey>, Failure> {
+    let mut by_type: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for key in keys
+        .iter()
+        .filter(|key| query.types.contains(&key.resource_type))
+    {
+        let ids = by_type.entry(&key.resource_type).or_default();
+        ids.push(key.id.clone());
+    }
+    if by_type.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut query = Query {
+        types: by_type.keys().map(|name| (*name).to_string()).collect(),
+        count: keys.len(),
+        ..query.clone()
+    };
+    let ids = by_type.into_iter();
+    let ids = ids.map(|(name, ids)| (name.to_string(), Clause::Id(ids)));
+    query.filter.push(Clause::ByType(ChainedClause {
+        by_type: ids.collect(),
+    }));
+    let found = snapshot.search(&query, Page::First).await?;
+    Ok(found.matches.into_iter().map(|stored| stored.key).collect())
+}
+
 /// What `members` refer to that does not come by itself.
 async fn references(
     snapshot: &mut Snapshot,
@@ -324,28 +413,7 @@ async fn references(
     if keys.len() > REFERENCED_MAX * 2 {
         return Err(too_many(REFERENCED_MAX * 2));
     }
-    let mut by_type: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for key in &keys {
-        if query.types.contains(&key.resource_type) {
-            by_type
-                .entry(&key.resource_type)
-                .or_default()
-                .push(key.id.clone());
-        }
-    }
-    let mut themselves = BTreeSet::new();
-    if !by_type.is_empty() {
-        let ids = |(name, ids): (&str, Vec<String>)| (name.to_string(), Clause::Id(ids));
-        let mut query = Query {
-            count: REFERENCED_MAX * 2,
-            ..query.clone()
-        };
-        query.types = by_type.keys().map(|name| (*name).to_string()).collect();
-        let by_type = by_type.into_iter().map(ids).collect();
-        query.filter.push(Clause::ByType(ChainedClause { by_type }));
-        let found = snapshot.search(&query, Page::First).await?;
-        themselves.extend(found.matches.into_iter().map(|stored| stored.key));
-    }
+    let themselves = among(snapshot, query, &keys).await?;
     let others: Vec<ResourceKey> = keys
         .into_iter()
         .filter(|key| !themselves.contains(key))

@@ -608,6 +608,72 @@ async fn everything() {
     .await;
 }
 
+/// More patients than are searched for together, one resource of several of them, and pages that end within and between.
+#[tokio::test]
+async fn everything_of_a_large_group() {
+    let site = shared();
+    let put = |resource: serde_json::Value| {
+        let key = format!(
+            "{}/{}",
+            resource["resourceType"].as_str().unwrap(),
+            resource["id"].as_str().unwrap()
+        );
+        json!({"resource": resource, "request": {"method": "PUT", "url": key}})
+    };
+    let patients: Vec<String> = (10..70).map(|n| format!("lg-{n}")).collect();
+    let reference = |id: &String| json!({"reference": format!("Patient/{id}")});
+    let mut entries: Vec<_> = patients
+        .iter()
+        .flat_map(|id| {
+            [
+                put(json!({"resourceType": "Patient", "id": id})),
+                put(json!({"resourceType": "Flag", "id": id, "status": "active", "code": {"text": "x"}, "subject": reference(id), "author": {"reference": "Practitioner/lg-doctor"}})),
+            ]
+        })
+        .collect();
+    let participants = ["lg-11", "lg-40", "lg-69"]
+        .map(|id| json!({"actor": reference(&id.to_string()), "status": "accepted"}));
+    entries.push(put(json!({"resourceType": "Appointment", "id": "lg-meeting", "status": "booked", "participant": participants})));
+    entries.push(put(
+        json!({"resourceType": "Practitioner", "id": "lg-doctor"}),
+    ));
+    let members: Vec<_> = patients
+        .iter()
+        .map(|id| json!({"entity": reference(id)}))
+        .collect();
+    entries.push(put(json!({"resourceType": "Group", "id": "lg-group", "type": "person", "membership": "enumerated", "member": members})));
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    site.check("POST ", &bundle.to_string(), "200").await;
+    for count in [7, 50, 122, 1000] {
+        let mut request = format!("GET Group/lg-group/$everything?_count={count}");
+        let mut seen = Vec::new();
+        let mut pages = 0;
+        loop {
+            let page = site.check(&request, "", "200").await.json();
+            let (_, matches): (Vec<String>, Vec<String>) = self::entries(&page)
+                .into_iter()
+                .partition(|entry| entry.starts_with('+'));
+            assert!(matches.len() <= count);
+            seen.extend(matches);
+            pages += 1;
+            let mut links = page["link"].as_array().unwrap().iter();
+            match links.find(|link| link["relation"] == "next") {
+                Some(next) => request = format!("GET {}", next["url"].as_str().unwrap()),
+                None => break,
+            }
+        }
+        assert!(
+            pages <= 122_usize.div_ceil(count) + 1,
+            "{pages} pages of {count}"
+        );
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!((all, seen.len()), (122, 122), "_count={count}");
+        assert!(seen.contains(&"Appointment/lg-meeting".to_string()));
+    }
+}
+
 #[tokio::test]
 async fn graph() {
     let site = shared();
