@@ -42,6 +42,32 @@ async fn from_mllp_to_a_figure() {
     running.child.wait().unwrap();
 }
 
+/// The policies are for clients; what the listener writes keeps to those that are for everybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_every_policy() {
+    let (_kept, data_dir) = directory();
+    let mut arguments = mappings();
+    for (flag, value) in [
+        ("--client-ids", "none"),
+        ("--if-match-types", "*"),
+        ("--reference-integrity", "both"),
+        ("--versioned-references", "strip"),
+    ] {
+        arguments.extend([flag.to_owned(), value.to_owned()]);
+    }
+    let mut running = serve(&data_dir, &arguments);
+    let mut sender = Sender::connect(&running.mllp_addr).await.unwrap();
+    for message in &messages() {
+        accepted(&mut sender, message).await;
+    }
+    running.site.table(END_STATE).await;
+    let patient = r#"{"resourceType":"Patient","id":"chosen"}"#;
+    let refused = running.site.check("PUT Patient/chosen", patient, "405");
+    refused.await;
+    terminate(&running.child);
+    running.child.wait().unwrap();
+}
+
 async fn accepted(sender: &mut Sender, message: &str) {
     let acknowledgement = sender.send(message).await.unwrap();
     let control_id = message.split('|').nth(9).unwrap();

@@ -475,7 +475,7 @@ async fn references_in_a_commit() {
                     r#"{"resourceType":"Patient","identifier":[{"system":"http://n","value":"1"}]}"#,
                 ),
             ],
-            Some(0),
+            Some(1),
             IssueKind::Duplicate,
         ),
     ] {
