@@ -155,6 +155,45 @@ async fn fifty_updates_are_fifty_versions() {
     }
 }
 
+/// Each adds an identifier, and with it a lock that the others could not know of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patches_of_one_resource_are_all_done() {
+    const CLIENTS: usize = 24;
+    const EACH: usize = 6;
+    let site = site::shared();
+    let value = uuid::Uuid::new_v4().to_string();
+    let id = id_of(&site.check("POST Patient", &patient(&value), "201").await);
+    let by_id = format!("PATCH Patient/{id}");
+    let by_condition = format!("PATCH Patient?identifier={SYSTEM}|{value}");
+    for (name, request) in [("i", by_id), ("c", by_condition)] {
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let request = format!("{request}\nContent-Type: application/json-patch+json");
+            let site = site.clone();
+            clients.spawn(async move {
+                for number in 0..EACH {
+                    let patch = format!(
+                        r#"[{{"op":"add","path":"/identifier/-","value":{{"value":"{name}{client}-{number}"}}}}]"#
+                    );
+                    site.check(&request, &patch, "200").await;
+                }
+            });
+        }
+        clients.join_all().await;
+    }
+    let all = 2 * CLIENTS * EACH;
+    let expect = format!("200 ; /meta/versionId = {}", 1 + all);
+    let left = site.check(&format!("GET Patient/{id}"), "", &expect).await;
+    let left = left.json();
+    let words: HashSet<&str> = left["identifier"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|identifier| identifier["value"].as_str().unwrap())
+        .collect();
+    assert_eq!(words.len(), 1 + all);
+}
+
 /// Commits in any order: short ones, and transactions whose time is taken long before they are committed.
 async fn write(site: Site, writer: usize) -> Vec<(String, String)> {
     let mut written = Vec::new();

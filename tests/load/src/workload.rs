@@ -15,15 +15,16 @@ pub enum Workload {
     CodeDateSort,
     ChainInclude,
     Transaction,
+    Crud,
+    Oru,
+    /// A hundred entries of every kind.
     Mixed,
     /// 5,000 entries that refer to each other.
     Large,
-    /// 5,000 entries of 500 conditional creates and what refers to them.
+    /// 5,000 entries: 500 conditional creates and what refers to them.
     LargeConditional,
-    /// 5,000 entries, 4,500 of them with a conditional reference.
+    /// 5,000 entries, most of them with a conditional reference.
     LargeReferring,
-    Crud,
-    Oru,
 }
 
 /// Records in a large transaction.

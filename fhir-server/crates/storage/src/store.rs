@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     /// The epoch of `definitions`; a write that finds another one in the database must not use them.
     pub(crate) epoch: AtomicI64,
     pub(crate) keys: crate::write::Keys,
+    pub(crate) turns: crate::write::Turns,
     pub(crate) statistics: crate::search::StatisticsCache,
 }
 
@@ -131,6 +132,7 @@ impl Store {
                 site_secret,
                 epoch: AtomicI64::new(0),
                 keys: crate::write::Keys::default(),
+                turns: crate::write::Turns::default(),
                 statistics: crate::search::StatisticsCache::default(),
             }),
         };

@@ -16,9 +16,11 @@ mod plan;
 mod prepare;
 mod references;
 mod reindex;
+mod turns;
 mod written;
 
 pub(crate) use keys::Keys;
+pub(crate) use turns::Turns;
 
 use crate::change::{Answer, Change, Outcome, Read};
 use crate::error::{CommitError, Error};
@@ -62,6 +64,10 @@ impl Store {
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
         let definitions = self.definitions();
         let mut work = Work::new(&definitions, self.rules(), changes)?;
+        let _turns = match &work {
+            Work::Patches(changes) => self.inner.turns.of(changes).await,
+            Work::Planned(_) => Vec::new(),
+        };
         let mut contended = 0;
         let mut lost = 0;
         loop {
