@@ -9,6 +9,7 @@ use super::dimension::Dimension;
 use super::indicator::Indicator;
 use super::target::Target;
 use fhir_definitions::{DataError, DataFile, Definitions};
+use hl7_mllp_listener::mapping::yaml;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, Spanned};
 use std::collections::BTreeMap;
@@ -99,6 +100,13 @@ impl<'a> Source<'a> {
     /// # Errors
     /// One, with its line.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Vec<DataError>> {
+        yaml::check_line_ends(self.bytes).map_err(|fault| {
+            vec![DataError {
+                file: self.path.to_string(),
+                place: format!("line {}", fault.line),
+                reason: fault.reason,
+            }]
+        })?;
         serde_saphyr::from_slice(self.bytes).map_err(|error| {
             let reason = error.without_snippet().to_string();
             vec![self.error(error.location(), reason)]
@@ -188,6 +196,12 @@ pub(crate) mod tests {
                 "attemptsMax",
                 "attempts",
                 "attempts",
+            ),
+            (
+                "targets/national.yaml",
+                "attemptsMax",
+                "\rattemptsMax",
+                "line 9: a carriage return",
             ),
             (
                 "targets/national.yaml",

@@ -56,14 +56,9 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     if bytes.len() > FILE_MAX_BYTES {
         return Err(Fault::new(1, format!("longer than {FILE_MAX_BYTES} bytes")));
     }
-    let line_at = |at: usize| 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+    check_line_ends(bytes)?;
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::new(line_at(error.valid_up_to()), "not UTF-8"))?;
-    let mut returns = text.match_indices('\r').map(|(at, _)| at);
-    if let Some(at) = returns.find(|at| bytes.get(at + 1) != Some(&b'\n')) {
-        let reason = "a carriage return without a line feed; lines end with LF or CRLF";
-        return Err(Fault::new(line_at(at), reason));
-    }
+        .map_err(|error| Fault::new(line_at(bytes, error.valid_up_to()), "not UTF-8"))?;
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| Fault::new(e.marker().line(), e.info()))?;
@@ -72,6 +67,28 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     builder
         .root
         .ok_or_else(|| Fault::new(1, "the file is empty"))
+}
+
+/// Refuses a carriage return without a line feed.
+///
+/// # Errors
+/// The first one.
+pub fn check_line_ends(bytes: &[u8]) -> Result<(), Fault> {
+    let ends_well = |at: usize| bytes[at] != b'\r' || bytes.get(at + 1) == Some(&b'\n');
+    match (0..bytes.len()).find(|at| !ends_well(*at)) {
+        None => Ok(()),
+        Some(at) => Err(Fault::new(
+            line_at(bytes, at),
+            "a carriage return without a line feed; lines end with LF or CRLF",
+        )),
+    }
+}
+
+fn line_at(bytes: &[u8], offset: usize) -> usize {
+    1 + bytes[..offset]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
 }
 
 enum Open {
