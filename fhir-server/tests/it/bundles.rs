@@ -505,3 +505,83 @@ async fn a_reference_can_ask_for_the_version_made() {
     site.check("GET Provenance?target=Basic/pinned", "", "200 ; /total = 1")
         .await;
 }
+
+/// What names a version of the source's goes on naming one, ours, and never one of another resource that has the source's id here.
+#[tokio::test]
+async fn a_reference_to_a_version_follows_its_target() {
+    let site = shared();
+    site.check("PUT Basic/lab7", &basic("lab7").to_string(), "201")
+        .await;
+    let lab = "http://lab.example.org/fhir";
+    let named = |id: &str, references: &[&str]| {
+        let targets: Vec<Value> = references
+            .iter()
+            .map(|it| json!({ "reference": it }))
+            .collect();
+        json!({ "resourceType": "Provenance", "id": id, "agent": [{ "who": { "display": "x" } }], "target": targets })
+    };
+    let absolute = format!("{lab}/Basic/lab7/_history/3");
+    let own = format!("{}/Basic/own7", site.base());
+    let mut created = basic("lab7");
+    created["identifier"] = json!([{ "value": "lab7" }]);
+    let once = with(
+        entry("POST", "Basic", created),
+        "ifNoneExist",
+        "identifier=lab7-absent",
+    );
+    let entries = [
+        at(
+            entry(
+                "PUT",
+                "Provenance/follows",
+                named(
+                    "follows",
+                    &[
+                        "Basic/lab7/_history/3",
+                        "Basic/lab8/_history/3",
+                        "Basic/other/_history/3",
+                    ],
+                ),
+            ),
+            &format!("{lab}/Provenance/follows"),
+        ),
+        entry(
+            "PUT",
+            "Provenance/follows-2",
+            named(
+                "follows-2",
+                &[&absolute, "Basic/lab7/_history/1", "Basic/own7/_history/1"],
+            ),
+        ),
+        at(
+            entry("POST", "Basic", basic("lab7")),
+            &format!("{lab}/Basic/lab7"),
+        ),
+        at(once, &format!("{lab}/Basic/lab8")),
+        at(entry("PUT", "Basic/own7", basic("own7")), &own),
+    ];
+    let answer = transact(&site, &entries, "200").await.json();
+    let place = |index: usize| answer["entry"][index]["response"]["location"].clone();
+    for (id, expect) in [
+        (
+            "follows",
+            [place(2), place(3), json!("Basic/other/_history/3")],
+        ),
+        (
+            "follows-2",
+            [
+                place(2),
+                json!("Basic/lab7/_history/1"),
+                json!("Basic/own7/_history/1"),
+            ],
+        ),
+    ] {
+        let left = site
+            .check(&format!("GET Provenance/{id}"), "", "200")
+            .await
+            .json();
+        let targets = left["target"].as_array().unwrap().iter();
+        let references: Vec<Value> = targets.map(|it| it["reference"].clone()).collect();
+        assert_eq!(references, expect, "{id}");
+    }
+}

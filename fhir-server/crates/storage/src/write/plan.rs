@@ -113,7 +113,8 @@ impl Plan {
                 }
                 let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
                 *late = rewriting.known(definitions, resource);
-                *versioned = references::ask_for_versions(resource);
+                *versioned =
+                    references::ask_for_versions(resource) || rewriting.names_versions(resource);
                 if policies.targets_exist {
                     let targets = integrity::targets(resource, base, index).into_iter();
                     let elsewhere = targets.filter(|target| !rewriting.leads_here(&target.key));

@@ -272,12 +272,14 @@ impl Preparing<'_> {
     ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
         let mut resource = resource.clone();
         resource.insert("id".into(), key.id.as_str().into());
-        Rewriting::new(&self.urls, change.full_url.as_deref(), self.rules.base).rest(
+        let rewriting = Rewriting::new(&self.urls, change.full_url.as_deref(), self.rules.base);
+        rewriting.rest(
             self.definitions,
             &mut resource,
             &self.resolved.keys,
             &self.resolved.conditional,
         );
+        rewriting.rename_versions(&mut resource, &self.resolved.keys, &self.versions);
         references::set_versions(&mut resource, self.rules.base, &self.versions);
         let whole = Value::Object(resource);
         let document = search_document(self.definitions, &whole, self.rules.base);

@@ -123,6 +123,45 @@ impl<'a> Rewriting<'a> {
         found
     }
 
+    /// Whether some reference names a version of another change's resource, which is another one here.
+    pub(super) fn names_versions(&self, resource: &Map<String, Value>) -> bool {
+        let mut found = false;
+        walk(resource.iter(), &mut |text| {
+            found |= self.version_of(text).is_some();
+        });
+        found
+    }
+
+    /// Rewrites these: a reference that names a version goes on naming one, that of the same content. Of a target whose version is not
+    /// known yet, as the two name each other, it names the resource.
+    pub(super) fn rename_versions(
+        &self,
+        resource: &mut Map<String, Value>,
+        changes: &[Option<ResourceKey>],
+        versions: &HashMap<ResourceKey, i32>,
+    ) {
+        visit(resource, &mut |text| {
+            let key = match self.version_of(text)? {
+                Place::Known(key) => key,
+                Place::Change(index) => changes[*index].as_ref()?,
+            };
+            Some(match versions.get(key) {
+                Some(version) => format!("{key}/_history/{version}"),
+                None => key.to_string(),
+            })
+        });
+    }
+
+    /// The change of which the reference names a version. An update of the resource that it names makes another version of it, and is none.
+    fn version_of(&self, text: &str) -> Option<&'a Place> {
+        let (url, _) = text.rsplit_once("/_history/")?;
+        let (place, _) = self.place(url)?;
+        match (place, Reference::parse(url, self.base)) {
+            (Place::Known(key), Reference::Local { key: named, .. }) if *key == named => None,
+            _ => Some(place),
+        }
+    }
+
     /// Whether a reference to this key is one to another change of the commit, whose key is known only later.
     pub(super) fn leads_here(&self, key: &ResourceKey) -> bool {
         matches!(self.place(&key.to_string()), Some((Place::Change(_), _)))
