@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::interaction::statements::Statements;
+use crate::job::Jobs;
 use crate::page_token::PageTokens;
 use fhir_storage::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ pub struct App {
     pub tokens: PageTokens,
     pub gate: Gate,
     pub statements: Statements,
+    pub jobs: Jobs,
     listening: AtomicBool,
 }
 
@@ -25,6 +27,7 @@ impl App {
             tokens: PageTokens::new(secret, config.page_lifetime_seconds),
             gate: Gate::new(&config),
             statements: Statements::default(),
+            jobs: Jobs::default(),
             listening: AtomicBool::new(false),
             store,
             config,

@@ -2,7 +2,7 @@
 
 mod batch;
 mod entry;
-mod response;
+pub mod response;
 pub mod searchset;
 mod transaction;
 

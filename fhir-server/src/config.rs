@@ -88,6 +88,11 @@ settings! {
     requests_waiting_max: usize = "256", "FHIR_REQUESTS_WAITING_MAX", "requests", "Requests that wait; more is a 429.";
     requests_wait_ms: u64 = "2000", "FHIR_REQUESTS_WAIT_MS", "ms", "How long a request waits for its turn; longer is a 503.";
     shutdown_timeout_ms: u64 = "20000", "FHIR_SHUTDOWN_TIMEOUT_MS", "ms", "How long running requests may finish after SIGTERM or SIGINT.";
+    jobs_max: usize = "100", "FHIR_JOBS_MAX", "jobs", "Requests with `Prefer: respond-async` that are kept, done or not; more is a 429.";
+    jobs_running_max: Option<usize> = "2", "FHIR_JOBS_RUNNING_MAX", "jobs", "Such requests that this server works on at one time; further ones wait. `off`: it leaves them to other servers of the database.";
+    job_timeout_seconds: u64 = "3600", "FHIR_JOB_TIMEOUT_SECONDS", "s", "How long such a request may work.";
+    job_result_max_bytes: usize = "33554432", "FHIR_JOB_RESULT_MAX_BYTES", "bytes", "Longest result of such a request; a longer one is a `too-costly`.";
+    job_lifetime_seconds: u32 = "3600", "FHIR_JOB_LIFETIME_SECONDS", "s", "How long the result of such a request is kept.";
     count_default: usize = "20", "FHIR_COUNT_DEFAULT", "matches", "Matches on a page without `_count`.";
     count_max: usize = "1000", "FHIR_COUNT_MAX", "matches", "Most matches on a page; a larger `_count` gets this many.";
     page_lifetime_seconds: u64 = "86400", "FHIR_PAGE_LIFETIME_SECONDS", "s", "How long a `next` link is served; later is a 410.";

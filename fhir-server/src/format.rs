@@ -52,6 +52,26 @@ impl Format {
         }
     }
 
+    /// In one line, for [`Format::read`].
+    pub fn written(self) -> String {
+        let pretty = if self.pretty { "pretty " } else { "" };
+        format!("{pretty}{}", self.content_type)
+    }
+
+    /// What [`Format::written`] has written; FHIR's JSON for all else.
+    pub fn read(text: &str) -> Format {
+        let (pretty, name) = match text.strip_prefix("pretty ") {
+            Some(name) => (true, name),
+            None => (false, text),
+        };
+        let all = [FHIR_JSON, PLAIN_JSON, FHIR_XML, PLAIN_XML, TEXT_XML];
+        let content_type = all.into_iter().find(|known| *known == name);
+        Format {
+            content_type: content_type.unwrap_or(FHIR_JSON),
+            pretty,
+        }
+    }
+
     fn syntax(self) -> Syntax {
         match self.content_type {
             FHIR_XML | PLAIN_XML | TEXT_XML => Syntax::Xml,
@@ -267,7 +287,7 @@ impl MediaRange {
     }
 
     /// The Content-Type that it stands for.
-    fn names(&self) -> Option<&'static str> {
+    pub fn names(&self) -> Option<&'static str> {
         Some(match self.essence.as_str() {
             "json" | "application/fhir+json" => FHIR_JSON,
             "application/json" | "text/json" => PLAIN_JSON,

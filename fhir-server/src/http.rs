@@ -8,11 +8,11 @@ use crate::binary::{Accepts, Content};
 use crate::failure::Failure;
 use crate::format::{self, Format, Syntax};
 use crate::gate::{Held, kept};
-use crate::reply::Reply;
+use crate::reply::{Reply, http_date};
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, binary, cors, health, patch, telemetry};
+use crate::{base, binary, cors, health, job, patch, telemetry};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
@@ -97,6 +97,7 @@ pub struct InProcess(pub Value);
 
 const BASE_PATH: &str = "/fhir";
 const FORM: &str = "application/x-www-form-urlencoded";
+const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
@@ -242,6 +243,10 @@ async fn interact(
         None => found.route.interaction.label(),
     };
     seen.base = base::of(app, &headers)?;
+    let ranges = || format::accepted_ranges(&headers);
+    let names_format = is_named
+        || found.route.interaction != Interaction::JobStatus
+        || ranges().iter().any(|range| range.names().is_some());
     let content = (binary::gives_content(&found) && !is_named).then(|| Accepts::of(&headers));
     let format = match content {
         // Only a Binary itself says whether its resource is asked for at all.
@@ -277,7 +282,17 @@ async fn interact(
     seen.format = format.as_ref().copied().unwrap_or_default();
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
-    let reply = as_asked(dispatch(app, request).await?, format, content)?;
+    let reply = match job::is_asked(&request) {
+        true => job::accept(app, request, path, seen.format).await?,
+        false => dispatch(app, request).await?,
+    };
+    // What a job has kept is written as its request asked, unless this one names something else.
+    let format = match reply.told.format.filter(|_| !names_format) {
+        Some(kept) => Ok(kept),
+        None => format,
+    };
+    seen.format = format.as_ref().copied().unwrap_or_default();
+    let reply = as_asked(reply, format, content)?;
     seen.held = match held {
         // What was written is never told as refused: its answer takes the place of the request's body.
         Some(held) => Some(held),
@@ -338,7 +353,8 @@ fn as_asked(
     }
 }
 
-fn request(
+/// A request that is to be dispatched; the preferences are those of its headers, or the defaults.
+pub fn request(
     app: &App,
     found: Found,
     parameters: Parameters,
@@ -526,6 +542,8 @@ fn response(mut reply: Reply, mut seen: Seen) -> Response {
             content_location.map(|at| format!("{}/{at}", seen.base)),
         ),
         (header::LAST_MODIFIED, reply.last_modified()),
+        (header::EXPIRES, reply.told.expires_ms.and_then(http_date)),
+        (X_PROGRESS, reply.told.progress.clone()),
         (
             header::LOCATION,
             location.map(|at| format!("{}/{at}", seen.base)),

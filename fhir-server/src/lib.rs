@@ -20,6 +20,7 @@ pub mod gate;
 pub mod health;
 pub mod http;
 pub mod interaction;
+pub mod job;
 pub mod mapping_check;
 pub mod operation;
 pub mod page_token;

@@ -1,6 +1,7 @@
 //! What an interaction answers, before it is HTTP or an entry of a bundle (<https://hl7.org/fhir/R5/http.html#versioning>).
 
 use crate::binary::Content;
+use crate::job::Told;
 use crate::request::{Request, Return, version_of};
 use crate::subset::Subset;
 use fhir_model::date::instant_text;
@@ -33,6 +34,8 @@ pub struct Reply {
     /// The part of the resources in the body that is asked for; they are whole until [`Reply::cut`].
     pub subset: Option<Subset>,
     pub retry_after_seconds: Option<u64>,
+    /// What is said of a job.
+    pub told: Told,
 }
 
 impl Reply {
@@ -130,6 +133,9 @@ impl Reply {
 
     /// Where the resource that the answer is, or that a 304 is about, stays as it is (RFC 9110, section 8.7); relative to the base.
     pub fn content_location(&self) -> Option<String> {
+        if let Some(location) = &self.told.location {
+            return Some(location.clone());
+        }
         let is_shown = (self.body.is_some() || self.content.is_some()) && !self.is_outcome
             || self.status == StatusCode::NOT_MODIFIED;
         let version = version_of(self.etag.as_ref()?)?;
@@ -156,14 +162,19 @@ impl Reply {
 
     /// `Last-Modified`; HTTP dates are to the second.
     pub fn last_modified(&self) -> Option<String> {
-        let since = Duration::from_millis(u64::try_from(self.last_updated_ms?).ok()?);
-        Some(httpdate::fmt_http_date(UNIX_EPOCH + since))
+        self.last_updated_ms.and_then(http_date)
     }
 
     /// `Bundle.entry.response.lastModified`.
     pub fn instant(&self) -> Option<String> {
         self.last_updated_ms.map(instant_text)
     }
+}
+
+/// A time as headers say it, to the second.
+pub fn http_date(ms: i64) -> Option<String> {
+    let since = Duration::from_millis(u64::try_from(ms).ok()?);
+    Some(httpdate::fmt_http_date(UNIX_EPOCH + since))
 }
 
 /// The weak ETag of a version.

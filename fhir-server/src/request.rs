@@ -280,6 +280,13 @@ pub fn preferences(headers: &HeaderMap) -> (Option<Return>, Option<Handling>) {
     (answer, handling)
 }
 
+/// Whether one of the Prefer headers names this, without a value.
+pub fn prefers(headers: &HeaderMap, name: &str) -> bool {
+    let values = headers.get_all(PREFER).iter();
+    let mut parts = values.flat_map(|value| value.to_str().unwrap_or("").split([',', ';']));
+    parts.any(|part| part.trim().eq_ignore_ascii_case(name))
+}
+
 fn condition_parameters(text: &str, resource_type: &str) -> Result<Parameters, Failure> {
     let query = match text.split_once('?') {
         Some((before, query)) if before.is_empty() || before.ends_with(resource_type) => query,

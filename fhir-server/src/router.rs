@@ -10,7 +10,7 @@ use crate::interaction::{
 use crate::operation::{self, Level, Operation};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::{bundle, policy, url};
+use crate::{bundle, job, policy, url};
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, is_id};
 use http::Method;
@@ -39,6 +39,8 @@ pub enum Interaction {
     SearchCompartment,
     SearchSystem,
     Operation,
+    JobStatus,
+    JobCancel,
 }
 
 /// A method and a path below the base; `{type}`, `{id}`, `{version}`, `{member}` and `{operation}` stand for themselves.
@@ -50,7 +52,7 @@ pub struct Route {
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
-pub static ROUTES: [Route; 30] = [
+pub static ROUTES: &[Route] = &[
     route(Method::GET, "metadata", Interaction::Capabilities),
     route(Method::GET, "openapi.json", Interaction::Openapi),
     route(Method::POST, "", Interaction::Bundle),
@@ -103,6 +105,8 @@ pub static ROUTES: [Route; 30] = [
         "{type}/{id}/{member}/_search",
         Interaction::SearchCompartment,
     ),
+    route(Method::GET, "_job/{id}", Interaction::JobStatus),
+    route(Method::DELETE, "_job/{id}", Interaction::JobCancel),
     route(Method::GET, "{operation}", Interaction::Operation),
     route(Method::POST, "{operation}", Interaction::Operation),
     route(Method::GET, "{type}/{operation}", Interaction::Operation),
@@ -144,6 +148,8 @@ pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
             search::search(app, request).await
         }
         Interaction::Operation => operation::operation(app, request).await,
+        Interaction::JobStatus => job::status(app, &request).await,
+        Interaction::JobCancel => job::cancel(app, &request).await,
     }
 }
 
@@ -172,7 +178,9 @@ impl Interaction {
             // R5 has no code for them yet.
             | Interaction::DeleteHistory
             | Interaction::DeleteHistoryVersion
-            | Interaction::Operation => None,
+            | Interaction::Operation
+            | Interaction::JobStatus
+            | Interaction::JobCancel => None,
         }
     }
 
@@ -192,6 +200,8 @@ impl Interaction {
             Interaction::SearchCompartment => "search-compartment",
             Interaction::Bundle => "batch-transaction",
             Interaction::Operation => "operation",
+            Interaction::JobStatus => "job-status",
+            Interaction::JobCancel => "job-cancel",
             Interaction::ConditionalUpdate => "update-conditional",
             Interaction::ConditionalPatch => "patch-conditional",
             Interaction::ConditionalDelete => "delete-conditional",

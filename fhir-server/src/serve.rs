@@ -159,6 +159,7 @@ impl Server {
         let refusal = crate::http::refusal(app.clone());
         let work = connections::serve(http, service, refusal, app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
+        tasks.push(tokio::spawn(crate::job::work(app.clone(), stop.clone())));
         tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
         app.set_listening(true);
         let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());
@@ -198,6 +199,9 @@ async fn maintain(app: Arc<App>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(MAINTENANCE_SECONDS)) => {}
+        }
+        if let Err(error) = app.store.expire_jobs(app.config.job_lifetime_seconds).await {
+            tracing::warn!(%error, "old results of jobs were not removed");
         }
         match app.store.maintain(outbox_seen).await {
             Ok(end) => outbox_seen = end,

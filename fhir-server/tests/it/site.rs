@@ -4,16 +4,23 @@ use crate::process::ROOT;
 use fhir_server::config::{Config, SETTINGS};
 use fhir_server::serve::Server;
 use fhir_server::setting;
+use fhir_storage::Store;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use tokio::sync::oneshot;
 
 /// A server and a client of it.
 #[derive(Clone)]
 pub struct Site {
     pub origin: String,
     pub client: reqwest::Client,
+    /// Ends a server of its own with the last that knows it: all of them have one Postgres, which gives a hundred connections.
+    _running: Option<Arc<Running>>,
 }
+
+/// A server runs as long as this is there.
+type Running = oneshot::Sender<()>;
 
 /// A response, read.
 #[derive(Debug)]
@@ -24,24 +31,29 @@ pub struct Answer {
 }
 
 /// The server that tests share. It has a runtime of its own: each test's ends with the test.
-static SHARED: LazyLock<String> = LazyLock::new(|| on_own_runtime(&[]));
+static SHARED: LazyLock<(String, Running)> = LazyLock::new(|| on_own_runtime(&[]));
 
 /// A new client of the shared server.
 pub fn shared() -> Site {
-    Site::new(&SHARED)
+    Site::new(&SHARED.0)
 }
 
 /// A server with settings of its own, on a database of its own.
 pub fn with_settings(settings: &[(&'static str, &str)]) -> Site {
-    Site::new(&on_own_runtime(settings))
+    let (origin, running) = on_own_runtime(settings);
+    Site {
+        _running: Some(Arc::new(running)),
+        ..Site::new(&origin)
+    }
 }
 
-fn on_own_runtime(settings: &[(&'static str, &str)]) -> String {
+fn on_own_runtime(settings: &[(&'static str, &str)]) -> (String, Running) {
     let settings: HashMap<&'static str, String> = settings
         .iter()
         .map(|(key, value)| (*key, value.to_string()))
         .collect();
     let (tell, told) = std::sync::mpsc::channel();
+    let (running, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -51,12 +63,11 @@ fn on_own_runtime(settings: &[(&'static str, &str)]) -> String {
         runtime.block_on(async {
             let server = Server::start(config(settings).await).await.unwrap();
             tell.send(format!("http://{}", server.http_addr)).unwrap();
-            // The process ends before the server does.
-            std::future::pending::<()>().await;
+            let _ = ended.await;
             server.stop().await;
         });
     });
-    told.recv().expect("the server starts")
+    (told.recv().expect("the server starts"), running)
 }
 
 async fn config(settings: HashMap<&'static str, String>) -> Config {
@@ -79,6 +90,19 @@ async fn config(settings: HashMap<&'static str, String>) -> Config {
     Config::read(&texts).unwrap()
 }
 
+/// The store of a database that a server with these settings uses; opening it changes nothing.
+pub async fn store(settings: &[(&'static str, &str)]) -> Store {
+    let settings = settings
+        .iter()
+        .map(|(key, value)| (*key, value.to_string()));
+    let config = config(settings.collect()).await;
+    let data = fhir_server::data::load(&config).unwrap();
+    let url = config.database_url.unwrap();
+    Store::open(fhir_storage::testing::settings(url), data.definitions)
+        .await
+        .unwrap()
+}
+
 impl Site {
     pub fn new(origin: &str) -> Site {
         Site {
@@ -87,6 +111,7 @@ impl Site {
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
                 .unwrap(),
+            _running: None,
         }
     }
 
@@ -193,7 +218,7 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    fn holds(&self, part: &str) -> bool {
+    pub fn holds(&self, part: &str) -> bool {
         if part == "empty" {
             return self.text.is_empty();
         }

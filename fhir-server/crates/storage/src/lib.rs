@@ -9,6 +9,7 @@ mod held;
 pub mod history;
 mod history_deletion;
 mod horizon;
+pub mod jobs;
 mod labels;
 mod maintenance;
 mod policy;

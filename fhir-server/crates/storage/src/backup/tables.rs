@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgCopyIn};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
-/// Every table of the migrations; a database may hold the tables of others too.
+/// Every table of the migrations but `job`: a job that was restored would be done a second time. A database may hold the tables of others too.
 pub(crate) const TABLES: [&str; 8] = [
     "site",
     "resource",

@@ -78,7 +78,8 @@ async fn the_list_of_tables_is_that_of_the_migrations() {
          WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> '_sqlx_migrations'",
     )
     .await;
-    let mut expected = TABLES;
+    // A job that was restored would be done a second time.
+    let mut expected = [&TABLES[..], &["job"]].concat();
     expected.sort();
     assert_eq!(tables, expected.join(" "));
     let (_folder, path) = file();
