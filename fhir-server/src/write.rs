@@ -25,6 +25,22 @@ pub async fn transact(
     mut changes: Vec<Change>,
     reads: &[Read],
 ) -> Result<(Vec<Outcome>, Vec<Answer>), Refused> {
+    check(app, &mut changes)?;
+    Ok(app.store.transact(changes, reads).await?)
+}
+
+/// What [`commit_one`] would say now; nothing of it is done.
+///
+/// # Errors
+/// As [`commit`].
+pub async fn rehearse(app: &App, change: Change) -> Result<Outcome, Failure> {
+    let mut changes = vec![change];
+    check(app, &mut changes)?;
+    let outcomes = app.store.rehearse(changes).await.map_err(Refused::from)?;
+    only(outcomes)
+}
+
+fn check(app: &App, changes: &mut [Change]) -> Result<(), Refused> {
     let definitions = app.store.definitions();
     for (index, change) in changes.iter_mut().enumerate() {
         if let Change::Patch { program, .. } = change {
@@ -41,7 +57,7 @@ pub async fn transact(
             });
         }
     }
-    Ok(app.store.transact(changes, reads).await?)
+    Ok(())
 }
 
 /// A patch whose result is checked like any resource that is written; only the commit knows it.
@@ -62,7 +78,10 @@ fn checked(program: Program, definitions: Arc<Definitions>) -> Program {
 /// # Errors
 /// As [`commit`].
 pub async fn commit_one(app: &App, change: Change) -> Result<Outcome, Failure> {
-    let outcomes = commit(app, vec![change]).await?;
+    only(commit(app, vec![change]).await?)
+}
+
+fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failure> {
     outcomes
         .into_iter()
         .next()

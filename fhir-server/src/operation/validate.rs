@@ -1,17 +1,19 @@
 //! `$validate` (<https://hl7.org/fhir/R5/resource-operation-validate.html>): whether a resource is valid, and would be accepted by a create,
 //! an update or a delete. The answer is always 200 with an OperationOutcome, once it could be run.
 //!
-//! Base structure is checked. A profile that is asked for and cannot be checked is an error in the outcome, one that a resource claims a
+//! Base structure is checked, and what the modes `create`, `update` and `delete` are about is tried in a transaction that is rolled back: the
+//! site's policies and `If-Match` count. A profile that is asked for and cannot be checked is an error in the outcome, one that a resource claims a
 //! warning: never a silent pass. Refuses modes that do not fit what they are asked of (400).
 
 use crate::app::App;
 use crate::failure::Failure;
 use crate::interaction::read::present;
 use crate::operation::{Answer, Call, Level};
-use crate::subset;
+use crate::{subset, write};
 use fhir_definitions::Definitions;
 use fhir_model::issue::operation_outcome;
 use fhir_model::{Issue, IssueKind, Severity, json};
+use fhir_storage::{Change, Effect, Target};
 use fhirpath::TypeModel;
 use serde_json::Value;
 
@@ -45,12 +47,12 @@ pub async fn validate(app: &App, call: Call) -> Result<Answer, Failure> {
             issues.extend(profiles(&call, &definitions, resource));
             issues
         }
-        None => deleted(app, &call).await?,
+        None => Vec::new(),
     };
-    if matches!(mode, Mode::Create | Mode::Update)
-        && let Some(resource) = resource
+    if !issues.iter().any(Issue::is_error)
+        && let Some(change) = change(app, &call, mode, resource, &mut issues)?
     {
-        issues.extend(as_write(&call, mode, resource));
+        issues.extend(rehearsed(app, change).await?);
     }
     if issues.is_empty() {
         issues.push(Issue {
@@ -153,41 +155,61 @@ fn profiles(call: &Call, definitions: &Definitions, resource: &Value) -> Vec<Iss
     issues
 }
 
-/// What a create or an update would refuse besides.
-fn as_write(call: &Call, mode: Mode, resource: &Value) -> Vec<Issue> {
-    if mode == Mode::Create {
-        return Vec::new();
-    }
-    let mut issues = subset::refuse_part(resource)
-        .err()
-        .map_or_else(Vec::new, |failure| failure.issues);
-    if resource.get("id").and_then(Value::as_str) != Some(&call.request.id) {
-        let place = format!("{}.id", call.request.resource_type);
-        issues.push(
-            Issue::error(
-                IssueKind::Syntax,
-                "the body must have the id that the URL has",
-            )
-            .at(place),
-        );
-    }
-    issues
+/// The write that the mode is about, if it is about one. What speaks against it before that is added to the issues.
+fn change(
+    app: &App,
+    call: &Call,
+    mode: Mode,
+    resource: Option<&Value>,
+    issues: &mut Vec<Issue>,
+) -> Result<Option<Change>, Failure> {
+    let request = &call.request;
+    let target = Target::Id(request.key());
+    Ok(match (mode, resource) {
+        (Mode::Create, Some(resource)) => Some(Change::Create {
+            target: Target::New {
+                resource_type: request.resource_type.clone(),
+            },
+            resource: resource.clone(),
+            full_url: None,
+        }),
+        (Mode::Update, Some(resource)) => {
+            if let Err(failure) = subset::refuse_part(resource) {
+                issues.extend(failure.issues);
+            }
+            if resource.get("id").and_then(Value::as_str) != Some(&request.id) {
+                let place = format!("{}.id", request.resource_type);
+                let reason = "the body must have the id that the URL has";
+                issues.push(Issue::error(IssueKind::Syntax, reason).at(place));
+            }
+            (!issues.iter().any(Issue::is_error)).then_some(Change::Update {
+                target,
+                resource: resource.clone(),
+                full_url: None,
+                version: request.version_match()?,
+                may_create: app.config.client_ids.allow(&request.id),
+            })
+        }
+        (Mode::Delete, _) => Some(Change::Delete {
+            target,
+            version: request.version_match()?,
+            at_most: 1,
+        }),
+        _ => None,
+    })
 }
 
-/// What a delete would say. One of what is not there is a success, which the caller may not expect.
-async fn deleted(app: &App, call: &Call) -> Result<Vec<Issue>, Failure> {
-    let key = call.request.key();
-    Ok(match present(&key, app.store.read(&key).await?) {
-        Ok(_) => Vec::new(),
-        Err(failure) => failure
-            .issues
-            .into_iter()
-            .map(|issue| Issue {
-                severity: Severity::Warning,
-                ..issue
-            })
-            .collect(),
-    })
+/// What the commit would say now. A delete of what is not there is a success, which the caller may not expect.
+async fn rehearsed(app: &App, change: Change) -> Result<Vec<Issue>, Failure> {
+    match write::rehearse(app, change).await {
+        Ok(outcome) if outcome.effect == Effect::Absent => {
+            let reason = "there is nothing to delete";
+            Ok(vec![Issue::warning(IssueKind::NotFound, reason)])
+        }
+        Ok(_) => Ok(Vec::new()),
+        Err(failure) if failure.status().is_server_error() => Err(failure),
+        Err(failure) => Ok(failure.issues),
+    }
 }
 
 fn refuse(reason: &str) -> Failure {

@@ -1,6 +1,6 @@
 //! Operations: where they are, what a call may carry, what comes back, alone and in bundles.
 
-use crate::site::shared;
+use crate::site::{id_of, shared, with_settings};
 use serde_json::json;
 
 fn patient(id: &str) -> String {
@@ -775,6 +775,87 @@ async fn graph() {
             "GET Patient/gr-1/$graph?graph=http://op/gr-nowhere",
             "",
             "422",
+        ),
+    ])
+    .await;
+}
+
+/// `$validate` says what the site's policies will, and leaves nothing behind.
+#[tokio::test]
+async fn validate_by_policies() {
+    let site = with_settings(&[
+        ("reference_integrity", "both"),
+        ("if_match_types", "Basic"),
+        ("client_ids", "none"),
+    ]);
+    let observation = |subject: &str| {
+        json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": {"reference": subject}}).to_string()
+    };
+    let basic =
+        |id: &str| format!(r#"{{"resourceType":"Basic","id":"{id}","code":{{"text":"x"}}}}"#);
+    let patient = site
+        .check("POST Patient", r#"{"resourceType":"Patient"}"#, "201")
+        .await;
+    let patient = format!("Patient/{}", id_of(&patient));
+    let stored = site
+        .check(
+            "POST Basic",
+            r#"{"resourceType":"Basic","code":{"text":"x"}}"#,
+            "201",
+        )
+        .await;
+    let stored = id_of(&stored);
+    let fine = "200 ; /issue/0/severity = information";
+    let wrong = |code: &str| format!("200 ; /issue/0/severity = error ; /issue/0/code = {code}");
+    let create = "POST Observation/$validate?mode=create";
+    let update = format!("POST Basic/{stored}/$validate?mode=update");
+    site.table(&[
+        (create, &observation(&patient), fine),
+        (
+            create,
+            &observation("Patient/nobody"),
+            &format!("{} ; ~Observation.subject", wrong("business-rule")),
+        ),
+        (
+            "POST Observation/$validate",
+            &observation("Patient/nobody"),
+            fine,
+        ),
+        (&format!("POST {patient}/$validate?mode=delete"), "", fine),
+        ("POST Observation", &observation(&patient), "201"),
+        (
+            &format!("POST {patient}/$validate?mode=delete"),
+            "",
+            &wrong("conflict"),
+        ),
+        (&update, &basic(&stored), &wrong("required")),
+        (
+            &format!("{update}\nIf-Match: W/\"9\""),
+            &basic(&stored),
+            &wrong("conflict"),
+        ),
+        (
+            &format!("{update}\nIf-Match: W/\"1\""),
+            &basic(&stored),
+            fine,
+        ),
+        (
+            "POST Patient/chosen/$validate?mode=update",
+            r#"{"resourceType":"Patient","id":"chosen"}"#,
+            "200 ; /issue/0/severity = error",
+        ),
+        // It was all talk.
+        (
+            &format!("GET {patient}"),
+            "",
+            "200 ; /meta/versionId = \"1\"",
+        ),
+        ("GET Observation?_summary=count", "", "200 ; /total = 1"),
+        ("GET _history?_summary=false", "", "200 ; /entry/3 absent"),
+        (
+            "POST Observation/$validate?mode=create",
+            &observation(&patient),
+            fine,
         ),
     ])
     .await;

@@ -62,6 +62,23 @@ impl Store {
         changes: Vec<Change>,
         reads: &[Read],
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
+        self.run(changes, reads, End::Committed).await
+    }
+
+    /// What [`Store::commit`] would say of these changes now. Nothing of them stays.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn rehearse(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, CommitError> {
+        Ok(self.run(changes, &[], End::RolledBack).await?.0)
+    }
+
+    async fn run(
+        &self,
+        changes: Vec<Change>,
+        reads: &[Read],
+        end: End,
+    ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
         let definitions = self.definitions();
         let mut work = Work::new(&definitions, self.rules(), changes)?;
         let _turns = match &work {
@@ -71,7 +88,7 @@ impl Store {
         let mut contended = 0;
         let mut lost = 0;
         loop {
-            let attempt = self.attempt(&definitions, &work, reads).await;
+            let attempt = self.attempt(&definitions, &work, reads, end).await;
             // Another one finds out whether this one was committed after all, or what is in the way.
             if let Work::Planned(plan) = &mut work {
                 plan.look_for_new = true;
@@ -108,22 +125,23 @@ impl Store {
         definitions: &Definitions,
         work: &Work,
         reads: &[Read],
+        end: End,
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
         let mut connection = Held::of(&self.inner.write_pool).await?;
         connection.work();
         let done = match work {
-            Work::Planned(plan) if reads.is_empty() && plan.is_new() => {
+            Work::Planned(plan) if reads.is_empty() && plan.is_new() && end == End::Committed => {
                 let outcomes = self.commit_new(&mut connection, definitions, plan).await;
                 outcomes.map(|outcomes| (outcomes, Vec::new()))
             }
             Work::Planned(plan) => {
-                self.attempt_on(&mut connection, definitions, plan, &[], reads)
+                self.attempt_on(&mut connection, definitions, plan, &[], reads, end)
                     .await
             }
             Work::Patches(changes) => {
                 match self.planned(&mut connection, definitions, changes).await {
                     Ok(plan) => {
-                        self.attempt_on(&mut connection, definitions, &plan, changes, reads)
+                        self.attempt_on(&mut connection, definitions, &plan, changes, reads, end)
                             .await
                     }
                     Err(stop) => Err(stop),
@@ -145,6 +163,7 @@ impl Store {
         plan: &Plan,
         patches: &[Change],
         reads: &[Read],
+        end: End,
     ) -> Result<(Vec<Outcome>, Vec<Answer>), Stop> {
         let keys = &self.inner.keys;
         let targets = keys.targets(connection, &plan.targets).await?;
@@ -179,7 +198,11 @@ impl Store {
         let answers = self
             .answers(&mut transaction, definitions, plan, reads)
             .await?;
-        match transaction.commit().await {
+        let ended = match end {
+            End::Committed => transaction.commit().await,
+            End::RolledBack => transaction.rollback().await,
+        };
+        match ended {
             Ok(()) => Ok((prepared.outcomes, answers)),
             Err(error) if read::connection_lost(&error) => {
                 Err(Stop::Final(whole(Error::Unavailable(error))))
@@ -306,6 +329,13 @@ fn begin(plan: &Plan, statement_timeout_ms: u64) -> String {
 fn pause(attempt: u32) -> Duration {
     let spread = u64::from(uuid::Uuid::now_v7().as_u128() as u8);
     Duration::from_millis(u64::from(attempt) * (5 + spread / 16))
+}
+
+/// How the transaction ends, when nothing was in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Committed,
+    RolledBack,
 }
 
 /// What is to be committed, thought through as far as that goes.

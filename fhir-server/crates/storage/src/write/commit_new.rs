@@ -56,8 +56,8 @@ mod tests {
     use crate::store::Store;
     use crate::testing;
     use crate::write::Stop;
-    use crate::write::Work;
     use crate::write::plan::Plan;
+    use crate::write::{End, Work};
     use serde_json::json;
     use std::collections::HashMap;
     use std::sync::atomic::Ordering;
@@ -94,7 +94,12 @@ mod tests {
         let plan = plan(&store);
         assert!(plan.is_new());
         let Ok((outcomes, _)) = store
-            .attempt(&store.definitions(), &Work::Planned(plan), &[])
+            .attempt(
+                &store.definitions(),
+                &Work::Planned(plan),
+                &[],
+                End::Committed,
+            )
             .await
         else {
             panic!("nothing is in the way");
@@ -118,13 +123,19 @@ mod tests {
         let store = testing::store().await;
         let mut work = Work::Planned(plan(&store));
         let definitions = store.definitions();
-        let Ok((first, _)) = store.attempt(&definitions, &work, &[]).await else {
+        let Ok((first, _)) = store
+            .attempt(&definitions, &work, &[], End::Committed)
+            .await
+        else {
             panic!("nothing is in the way");
         };
         if let Work::Planned(plan) = &mut work {
             plan.look_for_new = true;
         }
-        let Ok((again, _)) = store.attempt(&definitions, &work, &[]).await else {
+        let Ok((again, _)) = store
+            .attempt(&definitions, &work, &[], End::Committed)
+            .await
+        else {
             panic!("it is there");
         };
         let parsed = |outcomes: &[Outcome]| -> Vec<_> {
@@ -149,7 +160,12 @@ mod tests {
         let plan = plan(&store);
         store.inner.epoch.fetch_add(1, Ordering::SeqCst);
         let stopped = store
-            .attempt(&store.definitions(), &Work::Planned(plan), &[])
+            .attempt(
+                &store.definitions(),
+                &Work::Planned(plan),
+                &[],
+                End::Committed,
+            )
             .await;
         assert!(matches!(stopped, Err(Stop::Contended)));
         let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM resource")

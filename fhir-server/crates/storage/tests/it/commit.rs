@@ -37,6 +37,42 @@ async fn body(store: &Store, at: &str) -> Value {
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","active":true}"#;
 
+/// What is rehearsed gets the answer of the commit, and is not there.
+#[tokio::test]
+async fn rehearsals() {
+    let store = testing::store().await;
+    let s = &store;
+    let said = async |change: Change| match s.rehearse(vec![change]).await {
+        Ok(mut outcomes) => {
+            let outcome = outcomes.remove(0);
+            Ok((outcome.effect, outcome.version))
+        }
+        Err(error) => Err(refusal(error).1),
+    };
+    let other = r#"{"resourceType":"Patient","id":"p","active":false}"#;
+    let new = put("Patient/p", Any, PATIENT);
+    assert_eq!(said(new.clone()).await, Ok((Effect::Created, 1)));
+    assert!(s.read(&key("Patient/p")).await.unwrap().is_none());
+    assert_eq!(one(s, new).await.unwrap().version, 1);
+    for (change, expect) in [
+        (put("Patient/p", Any, PATIENT), Ok((Effect::Unchanged, 1))),
+        (put("Patient/p", Any, other), Ok((Effect::Updated, 2))),
+        (
+            put("Patient/p", Is(7), other),
+            Err(IssueKind::VersionConflict),
+        ),
+        (delete("Patient/p", Any), Ok((Effect::Deleted, 2))),
+        (put("Patient/p", Any, other), Ok((Effect::Updated, 2))),
+    ] {
+        assert_eq!(said(change.clone()).await, expect, "{change:?}");
+    }
+    assert_eq!(body(s, "Patient/p").await["active"], true);
+    assert_eq!(
+        one(s, put("Patient/p", Any, other)).await.unwrap().version,
+        2
+    );
+}
+
 #[tokio::test]
 async fn patches() {
     let store = testing::store().await;
