@@ -245,7 +245,7 @@ fn acknowledged(request: &Request, seen: &Seen, plain: bool) -> Option<Written> 
         return None;
     }
     let named = match &request.target {
-        Target::Id(id) => Some(id.as_str()),
+        Target::Id(id) | Target::Labels(id, _) => Some(id.as_str()),
         _ => seen.place().map(|(id, _)| id),
     };
     let key = (request.kind, named?.to_string());

@@ -56,7 +56,9 @@ impl Seen {
             Expect::Refused(_) => 0,
             Expect::Resource { status, .. } => *status,
             Expect::Deleted(_) => 204,
-            Expect::Count(_) | Expect::Matches(_) | Expect::History(_) => 200,
+            Expect::Labels { .. } | Expect::Count(_) | Expect::Matches(_) | Expect::History(_) => {
+                200
+            }
         };
         let right = status == self.status
             && match expect {
@@ -68,6 +70,12 @@ impl Seen {
                     version,
                     body,
                 } => self.is_resource(*status, key, *version, body),
+                Expect::Labels { version, tags } => {
+                    let meta = &self.resource["parameter"][0]["valueMeta"];
+                    self.version() == Some(*version)
+                        && meta["versionId"] == version.to_string().as_str()
+                        && meta["tag"] == *tags
+                }
                 Expect::Count(count) => {
                     self.resource["total"] == *count && self.resource.get("entry").is_none()
                 }

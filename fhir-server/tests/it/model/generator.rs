@@ -129,8 +129,9 @@ impl Generator {
     }
 
     fn request(&mut self, world: &World, kind: &'static str) -> Request {
-        match self.below(24) {
+        match self.below(26) {
             20..=23 => self.patch(world, kind),
+            24 | 25 => self.labels(world, kind),
             0..=2 => {
                 let mut request = Request::new("POST", kind, Target::Type);
                 request.body = Some(self.body(kind, None));
@@ -187,6 +188,19 @@ impl Generator {
                 Request::new("GET", kind, Target::Search { criteria, count })
             }
         }
+    }
+
+    fn labels(&mut self, world: &World, kind: &'static str) -> Request {
+        let operation = ["meta-add", "meta-delete"][self.below(2) as usize];
+        let target = Target::Labels(self.id(world, kind), operation);
+        let mut request = Request::new("POST", kind, target);
+        let tag = self.one_of(self.tags());
+        let (system, code) = tag.split_once('|').unwrap();
+        request.tag = Some((system.to_string(), code.to_string()));
+        if self.below(4) == 0 {
+            request.if_match = Some(self.version(world, &request));
+        }
+        request
     }
 
     fn patch(&mut self, world: &World, kind: &'static str) -> Request {
@@ -306,7 +320,7 @@ impl Generator {
 
     /// The current one, mostly.
     fn version(&mut self, world: &World, request: &Request) -> u64 {
-        let Target::Id(id) = &request.target else {
+        let (Target::Id(id) | Target::Labels(id, _)) = &request.target else {
             unreachable!("only of a resource that is named");
         };
         let versions = world.versions.get(&(request.kind, id.clone()));

@@ -13,6 +13,8 @@ pub enum Target {
     Id(String),
     Version(String, u64),
     History(String),
+    /// `$meta-add` or `$meta-delete` of an instance.
+    Labels(String, &'static str),
     /// A conditional update, patch or delete.
     Match(Criteria),
     Search {
@@ -28,6 +30,8 @@ pub struct Request {
     pub target: Target,
     pub body: Option<Value>,
     pub patch: Option<Box<Patch>>,
+    /// Of `Labels`: system and code.
+    pub tag: Option<(String, String)>,
     pub if_match: Option<u64>,
     pub if_none_match: bool,
     pub if_none_exist: Option<Criteria>,
@@ -48,6 +52,7 @@ impl Request {
             target,
             body: None,
             patch: None,
+            tag: None,
             if_match: None,
             if_none_match: false,
             if_none_exist: None,
@@ -74,10 +79,20 @@ impl Request {
     }
 
     pub fn content(&self) -> String {
-        match &self.patch {
-            Some(patch) => patch.content(self.kind),
-            None => self.body.as_ref().map(Value::to_string).unwrap_or_default(),
+        match (&self.patch, self.labels()) {
+            (Some(patch), _) => patch.content(self.kind),
+            (None, Some(parameters)) => parameters.to_string(),
+            (None, None) => self.body.as_ref().map(Value::to_string).unwrap_or_default(),
         }
+    }
+
+    fn labels(&self) -> Option<Value> {
+        let (system, code) = self.tag.as_ref()?;
+        let meta = json!({ "tag": [{ "system": system, "code": code }] });
+        Some(json!({
+            "resourceType": "Parameters",
+            "parameter": [{ "name": "meta", "valueMeta": meta }],
+        }))
     }
 
     fn entry(&self) -> Value {
@@ -98,6 +113,9 @@ impl Request {
         if let Some(patch) = &self.patch {
             entry["resource"] = patch.resource(self.kind);
         }
+        if let Some(parameters) = self.labels() {
+            entry["resource"] = parameters;
+        }
         if let Some(url) = &self.full_url {
             entry["fullUrl"] = url.as_str().into();
         }
@@ -112,6 +130,7 @@ impl Request {
             Target::Version(id, version) => format!("{kind}/{id}/_history/{version}"),
             Target::History(id) if self.method == "DELETE" => format!("{kind}/{id}/_history"),
             Target::History(id) => format!("{kind}/{id}/_history?_count=1000"),
+            Target::Labels(id, operation) => format!("{kind}/{id}/${operation}"),
             Target::Match(criteria) => format!("{kind}?{}", text(criteria)),
             Target::Search { criteria, count } => {
                 let rest = if *count {

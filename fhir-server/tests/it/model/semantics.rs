@@ -36,6 +36,11 @@ pub enum Expect {
         version: u64,
         body: Value,
     },
+    /// The version, and the tags in its Meta; null where there are none.
+    Labels {
+        version: u64,
+        tags: Value,
+    },
     /// The version of the deletion, where there was something to delete.
     Deleted(Option<u64>),
     Count(usize),
@@ -177,6 +182,17 @@ impl World {
                 }
                 _ => return several(refused),
             },
+            ("POST", Target::Labels(id, operation)) => {
+                let key = (kind, id.clone());
+                match (self.versions.contains_key(&key), self.current(&key)) {
+                    (false, _) => return nothing(refused, 404),
+                    (true, None) => return nothing(refused, 410),
+                    (true, Some((_, body))) => {
+                        let labelled = labelled(body, request.tag.as_ref()?, operation);
+                        Plan::Patch(key, labelled)
+                    }
+                }
+            }
             ("PATCH", target) => {
                 let key = match target {
                     Target::Id(id) => (kind, id.clone()),
@@ -249,7 +265,13 @@ impl World {
                 self.put(key, body)
             }
             Plan::Put(key) => self.put(key, body),
-            Plan::Patch(key, patched) => self.put(key, &Some(patched)),
+            Plan::Patch(key, patched) => match (self.put(key, &Some(patched)), &request.target) {
+                (Expect::Resource { version, body, .. }, Target::Labels(..)) => Expect::Labels {
+                    version,
+                    tags: body["meta"]["tag"].clone(),
+                },
+                (expect, _) => expect,
+            },
             Plan::Delete(mut keys) => {
                 keys.retain(|key| self.current(key).is_some());
                 let mut told = None;
@@ -342,7 +364,7 @@ impl World {
                 });
                 Expect::Matches(bodies.collect())
             }
-            Target::Type | Target::Match(_) => unreachable!("not a read"),
+            Target::Type | Target::Match(_) | Target::Labels(..) => unreachable!("not a read"),
         }
     }
 
@@ -368,6 +390,27 @@ pub fn stored(body: &Value, id: &str) -> Value {
         meta.remove("lastUpdated");
         if meta.is_empty() {
             body.as_object_mut().unwrap().remove("meta");
+        }
+    }
+    body
+}
+
+/// The resource with a tag more or less.
+fn labelled(body: &Value, (system, code): &(String, String), operation: &str) -> Value {
+    let mut body = body.clone();
+    let tag = json!({ "system": system, "code": code });
+    let mut tags: Vec<Value> = list(&body["meta"]["tag"]).cloned().collect();
+    match operation {
+        "meta-add" if tags.contains(&tag) => {}
+        "meta-add" => tags.push(tag),
+        _ => tags.retain(|there| *there != tag),
+    }
+    match tags.is_empty() {
+        false => body["meta"]["tag"] = tags.into(),
+        true => {
+            if let Some(meta) = body.get_mut("meta").and_then(Value::as_object_mut) {
+                meta.remove("tag");
+            }
         }
     }
     body
