@@ -196,7 +196,7 @@ impl Generator {
         let mut request = Request::new("POST", kind, target);
         let tag = self.one_of(self.tags());
         let (system, code) = tag.split_once('|').unwrap();
-        request.tag = Some((system.to_string(), code.to_string()));
+        request.tag = Some(Box::new((system.to_string(), code.to_string())));
         if self.below(4) == 0 {
             request.if_match = Some(self.version(world, &request));
         }

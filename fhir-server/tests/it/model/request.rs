@@ -31,7 +31,7 @@ pub struct Request {
     pub body: Option<Value>,
     pub patch: Option<Box<Patch>>,
     /// Of `Labels`: system and code.
-    pub tag: Option<(String, String)>,
+    pub tag: Option<Box<(String, String)>>,
     pub if_match: Option<u64>,
     pub if_none_match: bool,
     pub if_none_exist: Option<Criteria>,
@@ -87,7 +87,7 @@ impl Request {
     }
 
     fn labels(&self) -> Option<Value> {
-        let (system, code) = self.tag.as_ref()?;
+        let (system, code) = self.tag.as_deref()?;
         let meta = json!({ "tag": [{ "system": system, "code": code }] });
         Some(json!({
             "resourceType": "Parameters",
