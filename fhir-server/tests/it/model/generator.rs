@@ -29,13 +29,13 @@ impl Generator {
     pub fn operation(&mut self, world: &World) -> Operation {
         match self.below(10) {
             _ if world.is_open && self.below(12) == 0 => {
-                Operation::One(self.history_deletion(world))
+                Operation::One(Box::new(self.history_deletion(world)))
             }
             0 => Operation::Batch(self.batch(world)),
             1 | 2 => Operation::Transaction(self.transaction(world)),
             _ => {
                 let kind = self.kind();
-                Operation::One(self.request(world, kind))
+                Operation::One(Box::new(self.request(world, kind)))
             }
         }
     }
@@ -63,7 +63,7 @@ impl Generator {
         }
         match self.below(3) {
             0 => Operation::Transaction(vec![request]),
-            _ => Operation::One(request),
+            _ => Operation::One(Box::new(request)),
         }
     }
 
@@ -196,7 +196,7 @@ impl Generator {
         let mut request = Request::new("POST", kind, target);
         let tag = self.one_of(self.tags());
         let (system, code) = tag.split_once('|').unwrap();
-        request.tag = Some(Box::new((system.to_string(), code.to_string())));
+        request.tag = Some((system.to_string(), code.to_string()));
         if self.below(4) == 0 {
             request.if_match = Some(self.version(world, &request));
         }

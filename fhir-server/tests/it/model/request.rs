@@ -31,7 +31,7 @@ pub struct Request {
     pub body: Option<Value>,
     pub patch: Option<Box<Patch>>,
     /// Of `Labels`: system and code.
-    pub tag: Option<Box<(String, String)>>,
+    pub tag: Option<(String, String)>,
     pub if_match: Option<u64>,
     pub if_none_match: bool,
     pub if_none_exist: Option<Criteria>,
@@ -39,7 +39,7 @@ pub struct Request {
 }
 
 pub enum Operation {
-    One(Request),
+    One(Box<Request>),
     Batch(Vec<Request>),
     Transaction(Vec<Request>),
 }
@@ -87,7 +87,7 @@ impl Request {
     }
 
     fn labels(&self) -> Option<Value> {
-        let (system, code) = self.tag.as_deref()?;
+        let (system, code) = self.tag.as_ref()?;
         let meta = json!({ "tag": [{ "system": system, "code": code }] });
         Some(json!({
             "resourceType": "Parameters",

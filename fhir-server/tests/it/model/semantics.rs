@@ -188,7 +188,7 @@ impl World {
                     (false, _) => return nothing(refused, 404),
                     (true, None) => return nothing(refused, 410),
                     (true, Some((_, body))) => {
-                        let labelled = labelled(body, request.tag.as_deref()?, operation);
+                        let labelled = labelled(body, request.tag.as_ref()?, operation);
                         Plan::Patch(key, labelled)
                     }
                 }
