@@ -4,7 +4,7 @@
 //! and nesting beyond [`json::DEPTH_MAX`]. Comments and processing instructions mean nothing. What a value may be is left to the
 //! validation that every write has.
 
-use super::narrative::is_well_formed;
+use super::narrative::{is_well_formed, is_xml};
 use super::{FHIR, XHTML};
 use fhir_definitions::structure::Kind;
 use fhir_definitions::{Element, Structure, Structures};
@@ -23,6 +23,10 @@ pub fn read(bytes: &[u8]) -> Result<Value, Issue> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Issue::error(IssueKind::Syntax, "the body is not UTF-8"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.chars().all(is_xml) {
+        let reason = "the body has a character that XML has not";
+        return Err(Issue::error(IssueKind::Syntax, reason));
+    }
     let mut walk = Walk {
         text,
         reader: NsReader::from_str(text),
@@ -192,6 +196,10 @@ impl<'a> Walk<'a> {
             // White space that stands as such is a space (XML 1.0, section 3.3.3); what is meant as more is a reference.
             let normal = raw.replace("\r\n", " ").replace(['\n', '\t', '\r'], " ");
             let value = unescape(&normal).map_err(|_| self.syntax())?.into_owned();
+            if !value.chars().all(is_xml) {
+                let reason = "a reference to a character that XML has not";
+                return Err(self.refuse(IssueKind::Syntax, reason));
+            }
             match attribute.key.as_ref() {
                 b"value" => tag.value = Some(value),
                 b"id" => tag.id = Some(value),
@@ -533,6 +541,8 @@ mod tests {
                 "structure Patient.id",
             ),
             (r#"<nosuch value="1"/>"#, "structure Patient.nosuch"),
+            (r#"<language value="a&#x11;"/>"#, "invalid Patient"),
+            ("<language value=\"a\u{11}\"/>", "invalid"),
             (
                 r#"<active value="true"/><active value="true"/>"#,
                 "structure Patient.active",
