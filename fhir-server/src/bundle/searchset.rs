@@ -25,9 +25,11 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
     if !query.issues.is_empty() {
         let outcome = operation_outcome(&query.issues);
         bundle.next_entry();
+        // It is nowhere, but every entry has a fullUrl (bdl-15).
+        let full_url = uuid::Uuid::new_v4().urn();
         let _ = write!(
             bundle.text,
-            r#""resource":{outcome},"search":{{"mode":"outcome"}}}}"#
+            r#""fullUrl":"{full_url}","resource":{outcome},"search":{{"mode":"outcome"}}}}"#
         );
     }
     bundle.end()

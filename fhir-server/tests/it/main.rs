@@ -15,6 +15,7 @@ mod crud;
 mod dhis2;
 mod headers;
 mod identities;
+mod invariants;
 mod jobs;
 mod large_bundles;
 mod limits;
