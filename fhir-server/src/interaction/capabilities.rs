@@ -67,7 +67,7 @@ pub fn statement(definitions: &Definitions, config: &Config, base: &str) -> Valu
             )
         })
         .collect();
-    json!({
+    let mut statement = json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
         "date": DATE,
@@ -79,24 +79,21 @@ pub fn statement(definitions: &Definitions, config: &Config, base: &str) -> Valu
         "patchFormat": patch::FORMATS,
         "rest": [{
             "mode": "server",
-            "documentation": documentation(config),
             "resource": resources,
             "interaction": system_interactions(),
             "searchParam": of_every_type(definitions),
             "operation": operations(base, |operation| operation.is_offered(Level::System, "")),
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
-    })
+    });
+    if policy::is_open(config, Interaction::DeleteHistory) {
+        statement["rest"][0]["documentation"] = DELETES_HISTORY.into();
+    }
+    statement
 }
 
-/// What R5 has no element for.
-fn documentation(config: &Config) -> String {
-    let mut text = "HL7 v2 messages come in over MLLP beside this API.".to_owned();
-    if policy::is_open(config, Interaction::DeleteHistory) {
-        text.push_str(" DELETE of [type]/[id]/_history and of [type]/[id]/_history/[vid] removes older versions for good.");
-    }
-    text
-}
+/// What R5 has no code for.
+const DELETES_HISTORY: &str = "DELETE of [type]/[id]/_history and of [type]/[id]/_history/[vid] removes older versions for good.";
 
 fn system_interactions() -> Vec<Value> {
     let bundles = has(Interaction::Bundle).then_some(["transaction", "batch"]);

@@ -109,7 +109,14 @@ impl XmlPatch {
                     .unwrap_or_else(|| Issue::error(kind, "the resource cannot be written in XML"))
             }
         })?;
-        let text = self.apply_to(&text)?;
+        // What was sent was understood: what cannot be read is this resource.
+        let text = self.apply_to(&text).map_err(|issue| Issue {
+            kind: match issue.kind {
+                IssueKind::Syntax => IssueKind::BusinessRule,
+                kind => kind,
+            },
+            ..issue
+        })?;
         *resource = xml::read(text.as_bytes()).map_err(|issue| Issue {
             kind: match issue.kind {
                 IssueKind::Syntax => IssueKind::Structure,

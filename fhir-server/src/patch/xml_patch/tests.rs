@@ -297,6 +297,16 @@ fn limits() {
     let mut patient = json::parse(PATIENT.as_bytes()).unwrap();
     assert!(read(&nested(900)).unwrap().apply(&mut patient).is_err());
     assert_eq!(read(&nested(100_000)).unwrap_err(), IssueKind::Syntax);
+    let deep = format!(
+        r#"{{"resourceType":"Patient","text":{{"status":"empty","div":"<div>{}{}</div>"}},"active":true}}"#,
+        "<b>".repeat(2000),
+        "</b>".repeat(2000)
+    );
+    let mut deep = json::parse(deep.as_bytes()).unwrap();
+    let refused = read("<diff><remove sel='f:Patient/f:active'/></diff>")
+        .unwrap()
+        .apply(&mut deep);
+    assert_eq!(refused.unwrap_err().kind, IssueKind::BusinessRule);
     // What is looked through is counted.
     let names: Vec<Value> = (0..20_000)
         .map(|n| serde_json::json!({"family": n.to_string()}))
