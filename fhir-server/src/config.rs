@@ -4,7 +4,9 @@
 //! values stop the start. Every limit of the server stands here with its unit.
 
 use crate::cors::Origins;
-use crate::policy::{ClientIds, ConditionalDelete, Integrity, NoOp, Types, VersionedReferences};
+use crate::policy::{
+    ClientIds, ConditionalDelete, Integrity, MetaOnUpdate, NoOp, Types, VersionedReferences,
+};
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
 use hl7_mllp_listener::settings::ConnectionSettings;
@@ -67,6 +69,7 @@ settings! {
     client_ids: ClientIds = "any", "FHIR_CLIENT_IDS", "", "Which ids clients may give resources that they create by PUT: `any`, `alphanumeric` those that are not digits only, `none`; others are a 405.";
     if_match_types: Types = "none", "FHIR_IF_MATCH_TYPES", "types", "Resource types, comma separated, that clients change and delete only with `If-Match`, else it is a 428; `*` all, `none` none.";
     no_op_update: NoOp = "keep", "FHIR_NO_OP_UPDATE", "", "What an update is that changes nothing: `keep` no new version, `version` one.";
+    meta_on_update: MetaOnUpdate = "replace", "FHIR_META_ON_UPDATE", "", "Tags, security labels and profiles that are there when an update comes: `replace` them by those sent, `merge` them with those ($meta-delete and patches take them away).";
     reference_integrity: Integrity = "none", "FHIR_REFERENCE_INTEGRITY", "", "`write`: references to this server must lead to a resource that is there (422); `delete`: what a search finds as referred to is not deleted (409); `both`, `none`.";
     versioned_references: VersionedReferences = "keep", "FHIR_VERSIONED_REFERENCES", "", "References with a version (`Patient/1/_history/2`): `keep` as they are sent, `strip` the version but where the extension resolve-as-version-specific stands.";
     conditional_delete: ConditionalDelete = "single", "FHIR_CONDITIONAL_DELETE", "", "What `DELETE Type?criteria` may delete: `none` nothing (405), `single` one match (412 where there are more), `multiple` all.";

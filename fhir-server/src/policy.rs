@@ -31,6 +31,13 @@ pub enum NoOp {
     MakesVersion,
 }
 
+/// What becomes of the tags, security labels and profiles that are there, when an update has others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaOnUpdate {
+    Replace,
+    Merge,
+}
+
 /// Where references are held to lead somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integrity {
@@ -88,6 +95,7 @@ impl Integrity {
 pub fn of_store(config: &Config) -> Policies {
     Policies {
         no_op_makes_version: config.no_op_update == NoOp::MakesVersion,
+        updates_merge_meta: config.meta_on_update == MetaOnUpdate::Merge,
         targets_exist: config.reference_integrity.on_write(),
         targets_stay: config.reference_integrity.on_delete(),
         unversioned_references: config.versioned_references == VersionedReferences::Strip,
@@ -133,6 +141,10 @@ words! { ClientIds, "any, alphanumeric or none",
 words! { NoOp, "keep or version",
     "keep" => NoOp::KeepsVersion,
     "version" => NoOp::MakesVersion,
+}
+words! { MetaOnUpdate, "replace or merge",
+    "replace" => MetaOnUpdate::Replace,
+    "merge" => MetaOnUpdate::Merge,
 }
 words! { Integrity, "none, write, delete or both",
     "none" => Integrity::None,

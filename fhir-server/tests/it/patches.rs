@@ -214,6 +214,40 @@ async fn other_kinds() {
     .await;
 }
 
+/// JSON Patch, FHIRPath Patch and XML Patch leave the numbers that they do not touch as they were written, exponents too.
+#[tokio::test]
+async fn numbers_keep_their_text() {
+    let site = shared();
+    let numbers = ["1.50", "1E3", "1.20e-3", "-0.0", "100"];
+    let extensions: Vec<String> = numbers
+        .iter()
+        .map(|number| format!(r#"{{"url":"http://x","valueDecimal":{number}}}"#))
+        .collect();
+    let patient = format!(
+        r#"{{"resourceType":"Patient","id":"patch-6","active":true,"extension":[{}]}}"#,
+        extensions.join(",")
+    );
+    site.check("PUT Patient/patch-6", &patient, "201").await;
+    site.check("PUT Patient/patch-6", &patient, "200 ; ETag: W/\"1\"")
+        .await;
+    let operation = r#"{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"replace"},{"name":"path","valueString":"active"},{"name":"value","valueBoolean":true}]}]}"#;
+    let diff = r#"<diff><replace sel="f:Patient/f:active/@value">false</replace></diff>"#;
+    for (content_type, patch) in [
+        ("application/json-patch+json", INACTIVE),
+        ("application/fhir+json", operation),
+        ("application/xml-patch+xml", diff),
+    ] {
+        let request = format!("PATCH Patient/patch-6\nContent-Type: {content_type}");
+        site.check(&request, patch, "200").await;
+        let found = site.check("GET Patient/patch-6", "", "200").await;
+        for number in numbers {
+            let written = format!("\"valueDecimal\":{number}}}");
+            let text = found.text.replace(' ', "");
+            assert!(text.contains(&written), "{content_type}: {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn by_condition() {
     let site = shared();

@@ -148,6 +148,53 @@ async fn an_update_that_changes_nothing() {
 }
 
 #[tokio::test]
+async fn tags_of_an_update() {
+    let tagged = |codes: &[&str]| {
+        let tags: Vec<Value> = codes
+            .iter()
+            .map(|code| json!({"system": "urn:t", "code": code}))
+            .collect();
+        json!({"resourceType": "Patient", "id": "a", "meta": {"tag": tags, "profile": ["http://example.org/p"]}}).to_string()
+    };
+    let patch = "PATCH Patient/a\nContent-Type: application/json-patch+json";
+    let site = serving(&[("meta_on_update", "merge")]);
+    site.table(&[
+        ("PUT Patient/a", &tagged(&["x"]), "201"),
+        (
+            "PUT Patient/a",
+            &tagged(&["y"]),
+            "200 ; /meta/tag/0/code = y ; /meta/tag/1/code = x ; /meta/profile/1 absent",
+        ),
+        (
+            "PUT Patient/a",
+            &tagged(&["x", "y"]),
+            "200 ; ETag: W/\"3\" ; /meta/tag/2 absent",
+        ),
+        (
+            "PUT Patient/a",
+            r#"{"resourceType":"Patient","id":"a"}"#,
+            "200 ; /meta/tag/1/code = y",
+        ),
+        (
+            "GET Patient?_tag=urn:t|x&_summary=count",
+            "",
+            "200 ; /total = 1",
+        ),
+        (
+            patch,
+            r#"[{"op":"remove","path":"/meta/tag/0"}]"#,
+            "200 ; /meta/tag/0/code = y ; /meta/tag/1 absent",
+        ),
+        (
+            "GET Patient?_tag=urn:t|x&_summary=count",
+            "",
+            "200 ; /total = 0",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn references_must_lead_somewhere() {
     let site = serving(&[("reference_integrity", "write")]);
     let base = site.base();

@@ -5,6 +5,8 @@
 pub struct Policies {
     /// An update that changes nothing makes a new version all the same.
     pub no_op_makes_version: bool,
+    /// An update keeps the tags, security labels and profiles that are there, beside its own.
+    pub updates_merge_meta: bool,
     /// References to this server must lead to a resource that is there.
     pub targets_exist: bool,
     /// What another resource refers to is not deleted.

@@ -11,6 +11,7 @@ mod integrity;
 mod keys;
 mod links;
 mod lookup;
+mod meta;
 mod patch;
 mod plan;
 mod prepare;

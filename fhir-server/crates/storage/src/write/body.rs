@@ -86,6 +86,19 @@ pub(super) fn same(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     ) && equal(old_meta.iter().copied(), meta(new), get_meta)
 }
 
+/// Whether some number is written with an exponent.
+pub(super) fn has_exponents(resource: &Map<String, Value>) -> bool {
+    fn below(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => number.as_str().contains(['e', 'E']),
+            Value::Array(items) => items.iter().any(below),
+            Value::Object(members) => members.values().any(below),
+            _ => false,
+        }
+    }
+    resource.values().any(below)
+}
+
 /// JSONB prints a numeric: exponents are written out and a negative zero loses its sign. All else, trailing zeros too, it keeps.
 fn jsonb_rewrites(value: &Value) -> bool {
     match value {

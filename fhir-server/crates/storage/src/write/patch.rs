@@ -11,7 +11,7 @@ use crate::policy::Rules;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
-use fhir_model::{IssueKind, ResourceKey};
+use fhir_model::{IssueKind, ResourceKey, json};
 use serde_json::Value;
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -27,7 +27,8 @@ pub(super) struct Current {
 
 impl Current {
     pub(super) fn resource(&self) -> Result<Value, Error> {
-        serde_json::from_str(&read::whole(&self.key.resource_type, &self.text)).map_err(|_| {
+        // As bodies are read: numbers keep their text.
+        json::parse(read::whole(&self.key.resource_type, &self.text).as_bytes()).map_err(|_| {
             refuse(
                 IssueKind::Exception,
                 "the stored resource cannot be read, so it cannot be patched",

@@ -5,13 +5,13 @@ use super::body::{self, Stamp};
 use super::lookup::{Ground, Locked, Resolved};
 use super::plan::{Action, Identity, Plan, Planned, at, refuse};
 use super::references::Rewriting;
-use super::{Stop, integrity, references};
-use crate::change::{Effect, Outcome, VersionMatch};
+use super::{Stop, integrity, meta, references};
+use crate::change::{Effect, Method, Outcome, VersionMatch};
 use crate::error::Error;
 use crate::policy::Rules;
 use crate::read;
 use fhir_definitions::Definitions;
-use fhir_model::{IssueKind, ResourceKey};
+use fhir_model::{IssueKind, ResourceKey, json};
 use fhir_search::{SearchDocument, search_document};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -180,9 +180,13 @@ impl Preparing<'_> {
             true => self.rewritten(change, key, resource),
             false => (Cow::Borrowed(resource), document.clone()),
         };
+        let (resource, document) = match current {
+            Some((_, text)) if self.merges_meta(change) => self.merged(text, resource, document),
+            _ => (resource, document),
+        };
         if let Some((row, text)) = current
             && !self.rules.policies.no_op_makes_version
-            && serde_json::from_str(text).is_ok_and(|old| body::same(&old, &resource))
+            && says_the_same(text, &resource)
         {
             return Ok((unwritten(key, row, text, Effect::Unchanged), None));
         }
@@ -223,6 +227,31 @@ impl Preparing<'_> {
         };
         let outcome = outcome(Some(key), version, last_updated_ms, effect, Some(body));
         Ok((outcome, Some(write)))
+    }
+
+    fn merges_meta(&self, change: &Planned) -> bool {
+        self.rules.policies.updates_merge_meta && change.method == Method::Put
+    }
+
+    /// The resource with what is in the meta of the current version beside its own, and what it is found by then.
+    fn merged<'m>(
+        &self,
+        current: &str,
+        resource: Cow<'m, Map<String, Value>>,
+        document: SearchDocument,
+    ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
+        let old = serde_json::from_str(current).ok();
+        match old.and_then(|old| meta::merged(&resource, &old)) {
+            None => (resource, document),
+            Some(merged) => {
+                let whole = Value::Object(merged);
+                let document = search_document(self.definitions, &whole, self.rules.base);
+                let Value::Object(merged) = whole else {
+                    unreachable!("it was made an object above");
+                };
+                (Cow::Owned(merged), document)
+            }
+        }
     }
 
     fn deletion(
@@ -288,6 +317,16 @@ impl Preparing<'_> {
         };
         (Cow::Owned(resource), document)
     }
+}
+
+/// Whether the stored text says what the resource does.
+fn says_the_same(text: &str, resource: &Map<String, Value>) -> bool {
+    if serde_json::from_str(text).is_ok_and(|old| body::same(&old, resource)) {
+        return true;
+    }
+    // That reader writes an exponent in another way than it stands there; the other one, which does not, takes longer.
+    body::has_exponents(resource)
+        && matches!(json::parse(text.as_bytes()), Ok(Value::Object(old)) if body::same(&old, resource))
 }
 
 fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error> {
