@@ -282,9 +282,10 @@ impl Reader<'_> {
             .into_iter()
             .find(|(key, _)| key.starts_with("value"));
         let expect = member(parameter);
-        // A client may call a text by another of its types: what it must be is checked by the one of the definition.
+        // A client may call a primitive value by another of its types: what it must be is checked by the one of the definition.
+        let is_primitive = self.kind(parameter) == Some(Kind::Primitive);
         let given = match value {
-            Some((key, value)) if key == expect || value.is_string() => {
+            Some((key, value)) if key == expect || is_primitive && !value.is_object() => {
                 json!({ "name": name, expect: value })
             }
             _ => return Err(wrong(&format!("a {expect}"))),

@@ -64,69 +64,29 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send
 
 use Level::{Instance, System, Type};
 
+/// One that looks.
+macro_rules! read {
+    ($run:path) => {
+        Run::Read(|app, call| Box::pin($run(app, call)))
+    };
+}
+
 /// Every operation: its definition, where it is offered, what does it.
+#[rustfmt::skip] // a row, a line
 pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
     vec![
-        standard(
-            "Resource-meta",
-            &[System, Type, Instance],
-            Run::Read(|app, call| Box::pin(meta::meta(app, call))),
-        ),
-        standard(
-            "Resource-meta-add",
-            &[Instance],
-            Run::Write(meta::add, meta::of_outcome),
-        ),
-        standard(
-            "Resource-meta-delete",
-            &[Instance],
-            Run::Write(meta::delete, meta::of_outcome),
-        ),
-        standard(
-            "Resource-validate",
-            &[Type, Instance],
-            Run::Read(|app, call| Box::pin(validate::validate(app, call))),
-        ),
-        standard(
-            "Resource-convert",
-            &[System],
-            Run::Read(|app, call| Box::pin(convert::convert(app, call))),
-        ),
-        standard(
-            "Patient-everything",
-            &[Instance],
-            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
-        ),
-        standard(
-            "Encounter-everything",
-            &[Instance],
-            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
-        ),
-        standard(
-            "Group-everything",
-            &[Instance],
-            Run::Read(|app, call| Box::pin(everything::everything(app, call))),
-        ),
-        standard(
-            "Resource-graph",
-            &[Instance],
-            Run::Read(|app, call| Box::pin(graph::graph(app, call))),
-        ),
-        own(
-            "fhirpath",
-            &[System],
-            Run::Read(|app, call| Box::pin(fhirpath::fhirpath(app, call))),
-        ),
-        own(
-            "diff",
-            &[System],
-            Run::Read(|app, call| Box::pin(diff::of_resources(app, call))),
-        ),
-        own(
-            "diff-versions",
-            &[Instance],
-            Run::Read(|app, call| Box::pin(diff::of_versions(app, call))),
-        ),
+        standard("Resource-meta", &[System, Type, Instance], read!(meta::meta)),
+        standard("Resource-meta-add", &[Instance], Run::Write(meta::add, meta::of_outcome)),
+        standard("Resource-meta-delete", &[Instance], Run::Write(meta::delete, meta::of_outcome)),
+        standard("Resource-validate", &[Type, Instance], read!(validate::validate)),
+        standard("Resource-convert", &[System], read!(convert::convert)),
+        standard("Patient-everything", &[Instance], read!(everything::everything)),
+        standard("Encounter-everything", &[Instance], read!(everything::everything)),
+        standard("Group-everything", &[Instance], read!(everything::everything)),
+        standard("Resource-graph", &[Instance], read!(graph::graph)),
+        own("fhirpath", &[System], read!(fhirpath::fhirpath)),
+        own("diff", &[System], read!(diff::of_resources)),
+        own("diff-versions", &[Instance], read!(diff::of_versions)),
     ]
 });
 

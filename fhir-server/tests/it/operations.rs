@@ -574,8 +574,9 @@ async fn everything() {
             .collect();
         assert_eq!(seen, expect, "_count={count}");
     }
-    let by_post =
-        parameters(r#"{"name":"_type","valueCode":"Patient"},{"name":"_count","valueInteger":5}"#);
+    let by_post = parameters(
+        r#"{"name":"_type","valueString":"Patient"},{"name":"_count","valuePositiveInt":5}"#,
+    );
     site.table(&[
         (
             "POST Patient/ev-1/$everything",
