@@ -220,3 +220,27 @@ async fn parts_of_resources() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn numbers_keep_their_text() {
+    let site = shared();
+    let numbers = r#""extension":[{"url":"u","valueDecimal":1E-17},{"url":"u","valueDecimal":1.0e5},{"url":"u","valueDecimal":-0.0}]"#;
+    let body = |text: &str| {
+        format!(r#"{{"resourceType":"Basic","id":"nt","code":{{"text":"{text}"}},{numbers}}}"#)
+    };
+    let patch = "PATCH Basic/nt\nContent-Type: application/json-patch+json";
+    let kept = format!("200 ; ~{numbers}");
+    let same = format!("{kept} ; etag: W/\"1\"");
+    site.table(&[
+        ("PUT Basic/nt", &body("a"), "201"),
+        // What is the same is no new version, in XML neither.
+        ("PUT Basic/nt", &body("a"), &same),
+        ("GET Basic/nt", "", &same),
+        ("PUT Basic/nt\nContent-Type: application/fhir+xml", r#"<Basic xmlns="http://hl7.org/fhir"><id value="nt"/><extension url="u"><valueDecimal value="1E-17"/></extension><extension url="u"><valueDecimal value="1.0e5"/></extension><extension url="u"><valueDecimal value="-0.0"/></extension><code><text value="a"/></code></Basic>"#, &same),
+        // A patch leaves alone what it does not name.
+        (patch, r#"[{"op":"replace","path":"/code/text","value":"b"}]"#, &kept),
+        ("GET Basic/nt", "", &kept),
+        ("GET Basic/nt/_history/1", "", &kept),
+    ])
+    .await;
+}

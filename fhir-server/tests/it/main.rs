@@ -13,6 +13,7 @@ mod content;
 mod crash;
 mod crud;
 mod dhis2;
+mod examples;
 mod headers;
 mod identities;
 mod invariants;
