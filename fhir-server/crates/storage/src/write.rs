@@ -7,6 +7,7 @@
 mod apply;
 mod body;
 mod commit_new;
+mod ground;
 mod integrity;
 mod keys;
 mod links;
@@ -179,7 +180,7 @@ impl Store {
         let rules = self.rules();
         let shared = resolved.shared_rows(definitions, plan, rules.policies);
         let rows = resolved.rows(plan);
-        let ground = lookup::lock_rows(&mut transaction, definitions, rows, shared).await?;
+        let ground = ground::lock_rows(&mut transaction, definitions, rows, shared).await?;
         self.check_epoch(&mut transaction, definitions, ground.epoch)
             .await?;
         let renewed = match patches.is_empty() {

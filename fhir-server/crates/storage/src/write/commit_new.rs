@@ -1,7 +1,8 @@
 //! The short road, for resources under ids that nobody knows yet: nothing is there to be looked up, so one statement takes the locks,
 //! writes and commits. Where it meets others or loses its connection, the long road goes on from there.
 
-use super::lookup::{Ground, Resolved};
+use super::ground::Ground;
+use super::lookup::Resolved;
 use super::plan::Plan;
 use super::{Stop, apply, body, prepare};
 use crate::change::Outcome;

@@ -2,7 +2,7 @@
 //! under the locks it must still be an update of the version that it was made from, and else is made anew.
 
 use super::Stop;
-use super::lookup::Ground;
+use super::ground::Ground;
 use super::plan::{Plan, at, refuse};
 use super::prepare;
 use crate::change::{Change, Target, VersionMatch};

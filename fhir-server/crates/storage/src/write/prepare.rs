@@ -2,7 +2,8 @@
 
 use super::apply::{Before, Index, Write};
 use super::body::{self, Stamp};
-use super::lookup::{Ground, Locked, Resolved};
+use super::ground::{Ground, Locked};
+use super::lookup::Resolved;
 use super::plan::{Action, Identity, Plan, Planned, at, refuse};
 use super::references::Rewriting;
 use super::{Stop, integrity, meta, references};
