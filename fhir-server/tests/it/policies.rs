@@ -1,7 +1,8 @@
 //! What a site may decide about writes: each setting against a server that has it, and the defaults in the other tests.
 
-use crate::site::{Site, shared, with_settings};
+use crate::site::{Site, id_of, shared, with_settings};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
 /// A server of its own, with few connections: there are many of them at one time.
@@ -526,6 +527,35 @@ async fn conditional_deletes() {
         ("GET Basic/e", "", "200"),
     ])
     .await;
+}
+
+/// What was acknowledged before a conditional delete began is gone when it is done, whatever is written meanwhile; and it is gone once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conditional_delete_leaves_nothing_that_was_there() {
+    let site = serving(&[("conditional_delete", "multiple")]);
+    let body = r#"{"resourceType":"Basic","code":{"text":"x"},"identifier":[{"system":"urn:d","value":"race"}]}"#;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let mut clients = JoinSet::new();
+    for client in 0..6 {
+        let (site, acknowledged) = (site.clone(), acknowledged.clone());
+        clients.spawn(async move {
+            for _ in 0..20 {
+                if client < 4 {
+                    let id = id_of(&site.check("POST Basic", body, "201").await);
+                    acknowledged.lock().unwrap().push(id);
+                    continue;
+                }
+                let before: Vec<String> = acknowledged.lock().unwrap().clone();
+                site.check("DELETE Basic?identifier=urn:d|race", "", "204")
+                    .await;
+                for id in before {
+                    site.check(&format!("GET Basic/{id}"), "", "410 ; ETag: W/\"2\"")
+                        .await;
+                }
+            }
+        });
+    }
+    clients.join_all().await;
 }
 
 #[tokio::test]
