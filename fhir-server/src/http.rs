@@ -3,24 +3,25 @@
 //! The [`axum::Router`] is also the service that the embedded HL7 v2 listener submits to, so both have one contract.
 //! Refuses bodies and URLs beyond their limits, formats other than JSON and XML, and what comes when too much is being done.
 
+mod body;
+mod encoding;
+
 use crate::app::App;
 use crate::binary::{Accepts, Content};
 use crate::failure::Failure;
-use crate::format::{self, Format, Syntax};
+use crate::format::{self, Format};
 use crate::gate::{Held, kept};
 use crate::reply::{Reply, http_date};
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, binary, cors, health, job, patch, telemetry};
+use crate::{base, binary, cors, health, job, telemetry};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
 use fhir_model::{IssueKind, json};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::BodyExt;
 use metrics::counter;
 use serde_json::Value;
 use std::any::Any;
@@ -42,45 +43,17 @@ pub fn service(app: Arc<App>) -> Router {
         .fallback(answer)
         .with_state(app)
         .layer(CatchPanicLayer::custom(panicked))
-        // A body that is unpacked counts by what it becomes, chunk by chunk: see [`collect`].
+        // A body that is unpacked counts by what it becomes, chunk by chunk.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .layer(MapRequestLayer::new(plain_encoding))
+        .layer(MapRequestLayer::new(encoding::plain))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
-                .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES).and(is_loose)),
+                .compress_when(
+                    SizeAbove::new(encoding::COMPRESS_ABOVE_BYTES).and(encoding::is_loose),
+                ),
         )
 }
-
-/// Names of encodings mean the same in any case, and `x-gzip` is gzip (RFC 9110, section 8.4.1); the layer below knows one spelling.
-fn plain_encoding(mut request: axum::extract::Request) -> axum::extract::Request {
-    if let Some(encoding) = request.headers_mut().get_mut(header::CONTENT_ENCODING) {
-        let name = encoding.as_bytes().trim_ascii();
-        if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
-            *encoding = HeaderValue::from_static("gzip");
-        }
-    }
-    request
-}
-
-/// Whether an answer becomes shorter: images, sound, films and archives, which a Binary may be, are compressed in themselves.
-fn is_loose(_: StatusCode, _: http::Version, headers: &HeaderMap, _: &http::Extensions) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
-    let dense: [&[u8]; 6] = [
-        b"image/",
-        b"audio/",
-        b"video/",
-        b"application/zip",
-        b"application/gzip",
-        b"application/pdf",
-    ];
-    !dense.iter().any(|dense| content_type.starts_with(dense))
-        || content_type.starts_with(b"image/svg")
-}
-
-/// A shorter answer fits one packet anyway.
-const COMPRESS_ABOVE_BYTES: u16 = 1024;
 
 /// What a connection beyond their limit is told: how the server is, and to come back.
 pub fn refusal(app: Arc<App>) -> Router {
@@ -96,7 +69,6 @@ pub fn refusal(app: Arc<App>) -> Router {
 pub struct InProcess(pub Value);
 
 const BASE_PATH: &str = "/fhir";
-const FORM: &str = "application/x-www-form-urlencoded";
 const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -271,7 +243,7 @@ async fn interact(
         }
     };
     let (body, held) = match takes_body {
-        true => read_body(app, &found, &headers, body, &mut parameters).await?,
+        true => body::read(app, &found, &headers, body, &mut parameters).await?,
         false => (Body::None, None),
     };
     let format = match parameters.iter().any(|(name, _)| name == "_format") {
@@ -415,100 +387,6 @@ fn options(found: Result<Found, Failure>) -> Result<Reply, Failure> {
 enum Sent {
     Text(HttpBody),
     InProcess(Value),
-}
-
-/// Reads the body within its limits. A search by POST carries parameters in it, and they join those of the URL.
-async fn read_body(
-    app: &App,
-    found: &Found,
-    headers: &HeaderMap,
-    body: HttpBody,
-    parameters: &mut Parameters,
-) -> Result<(Body, Option<Held>), Failure> {
-    let is_form = found.route.interaction.is_search();
-    let limit = app.config.body_max_bytes;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_long(limit));
-    }
-    format::check_content_encoding(headers)?;
-    let is_content = binary::takes_content(found);
-    let wanted: &[&str] = match found.route.method {
-        _ if is_form => &[FORM],
-        Method::PATCH => &patch::CONTENT_TYPES,
-        _ => &format::RESOURCE_TYPES,
-    };
-    if headers.contains_key(header::CONTENT_TYPE) && !is_content {
-        format::check_content_type(headers, wanted)?;
-    }
-    let within = Duration::from_millis(app.config.body_timeout_ms);
-    let room = announced.unwrap_or(limit.min(UNANNOUNCED_BYTES));
-    let mut held = app.gate.hold_body(room).await?;
-    let bytes = match timeout(within, collect(app, body, room, &mut held)).await {
-        Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
-        Ok(collected) => collected?,
-    };
-    if is_content {
-        return Ok((Body::Content(bytes), Some(held)));
-    }
-    // Without the header, too; but a body that is not there needs none.
-    let syntax = match bytes.is_empty() {
-        true => Syntax::Json,
-        false => format::check_content_type(headers, wanted)?,
-    };
-    if !is_form {
-        let body = match syntax {
-            Syntax::Json => Body::Bytes(bytes),
-            Syntax::Xml => Body::Xml(bytes),
-        };
-        return Ok((body, Some(held)));
-    }
-    let form = std::str::from_utf8(&bytes)
-        .map_err(|_| Failure::new(IssueKind::Syntax, "the form body is not UTF-8"))?;
-    parameters.extend(url::parameters(form)?);
-    Ok((Body::None, None))
-}
-
-/// What a body without a length may take before it counts as one of the greatest size.
-const UNANNOUNCED_BYTES: usize = 64 * 1024;
-
-/// The body, in one piece of memory. `room` is what `held` stands for; it becomes more where the body turns out to be longer.
-async fn collect(
-    app: &App,
-    mut body: HttpBody,
-    room: usize,
-    held: &mut Held,
-) -> Result<Bytes, Failure> {
-    let limit = app.config.body_max_bytes;
-    let (mut bytes, mut room) = (BytesMut::with_capacity(room), room);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else {
-            continue;
-        };
-        let length = bytes.len() + data.len();
-        if length > limit {
-            return Err(too_long(limit));
-        }
-        if length > room {
-            held.merge(app.gate.hold_body(limit - room).await?);
-            room = limit;
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes.freeze())
-}
-
-fn broken_off() -> Failure {
-    Failure::new(IssueKind::Syntax, "the body broke off before its end")
-}
-
-fn too_long(limit_bytes: usize) -> Failure {
-    Failure::new(
-        IssueKind::TooLong,
-        format!("the body is longer than {limit_bytes} bytes"),
-    )
 }
 
 fn response(mut reply: Reply, mut seen: Seen) -> Response {

@@ -1,0 +1,115 @@
+//! The body of a request, whole and within its limits: what may be sent there, how long it may be, how long it may take.
+//!
+//! Refuses Content-Types that are not read there (415), what is longer than announced or allowed (413), and what does not arrive (408).
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::format::{self, Syntax};
+use crate::gate::Held;
+use crate::request::Body;
+use crate::router::Found;
+use crate::url::{self, Parameters};
+use crate::{binary, patch};
+use ::http::{HeaderMap, Method, header};
+use axum::body::Body as HttpBody;
+use bytes::{Bytes, BytesMut};
+use fhir_model::IssueKind;
+use http_body_util::BodyExt;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Reads the body within its limits. A search by POST carries parameters in it, and they join those of the URL.
+pub(super) async fn read(
+    app: &App,
+    found: &Found,
+    headers: &HeaderMap,
+    body: HttpBody,
+    parameters: &mut Parameters,
+) -> Result<(Body, Option<Held>), Failure> {
+    let is_form = found.route.interaction.is_search();
+    let limit = app.config.body_max_bytes;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(too_long(limit));
+    }
+    format::check_content_encoding(headers)?;
+    let is_content = binary::takes_content(found);
+    let wanted: &[&str] = match found.route.method {
+        _ if is_form => &[FORM],
+        Method::PATCH => &patch::CONTENT_TYPES,
+        _ => &format::RESOURCE_TYPES,
+    };
+    if headers.contains_key(header::CONTENT_TYPE) && !is_content {
+        format::check_content_type(headers, wanted)?;
+    }
+    let within = Duration::from_millis(app.config.body_timeout_ms);
+    let room = announced.unwrap_or(limit.min(UNANNOUNCED_BYTES));
+    let mut held = app.gate.hold_body(room).await?;
+    let bytes = match timeout(within, collect(app, body, room, &mut held)).await {
+        Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
+        Ok(collected) => collected?,
+    };
+    if is_content {
+        return Ok((Body::Content(bytes), Some(held)));
+    }
+    // Without the header, too; but a body that is not there needs none.
+    let syntax = match bytes.is_empty() {
+        true => Syntax::Json,
+        false => format::check_content_type(headers, wanted)?,
+    };
+    if !is_form {
+        let body = match syntax {
+            Syntax::Json => Body::Bytes(bytes),
+            Syntax::Xml => Body::Xml(bytes),
+        };
+        return Ok((body, Some(held)));
+    }
+    let form = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::new(IssueKind::Syntax, "the form body is not UTF-8"))?;
+    parameters.extend(url::parameters(form)?);
+    Ok((Body::None, None))
+}
+
+/// What a body without a length may take before it counts as one of the greatest size.
+const UNANNOUNCED_BYTES: usize = 64 * 1024;
+
+/// The body, in one piece of memory. `room` is what `held` stands for; it becomes more where the body turns out to be longer.
+async fn collect(
+    app: &App,
+    mut body: HttpBody,
+    room: usize,
+    held: &mut Held,
+) -> Result<Bytes, Failure> {
+    let limit = app.config.body_max_bytes;
+    let (mut bytes, mut room) = (BytesMut::with_capacity(room), room);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else {
+            continue;
+        };
+        let length = bytes.len() + data.len();
+        if length > limit {
+            return Err(too_long(limit));
+        }
+        if length > room {
+            held.merge(app.gate.hold_body(limit - room).await?);
+            room = limit;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+fn broken_off() -> Failure {
+    Failure::new(IssueKind::Syntax, "the body broke off before its end")
+}
+
+fn too_long(limit_bytes: usize) -> Failure {
+    Failure::new(
+        IssueKind::TooLong,
+        format!("the body is longer than {limit_bytes} bytes"),
+    )
+}
