@@ -148,6 +148,8 @@ fn of_route(definitions: &Definitions, route: &Route, resource_type: Option<&str
         Update | ConditionalUpdate => vec![("200", Some(schema)), ("201", Some(schema))],
         Delete | ConditionalDelete | DeleteHistory | DeleteHistoryVersion => vec![("204", None)],
         Openapi => vec![("200", None)],
+        JobStatus => vec![("200", Some("Bundle")), ("202", None)],
+        JobCancel => vec![("202", None)],
         Capabilities => vec![("200", Some("Resource"))],
         interaction if interaction.is_search() => vec![("200", Some("Bundle"))],
         Bundle | HistoryInstance | HistoryType | HistorySystem => vec![("200", Some("Bundle"))],
@@ -276,7 +278,12 @@ fn resource_content(name: &str) -> Value {
 }
 
 fn resource_body(name: &str) -> Value {
-    json!({ "required": true, "content": resource_content(name) })
+    let mut content = resource_content(name);
+    if name == "Binary" {
+        // Its content, of any type.
+        content["*/*"] = json!({});
+    }
+    json!({ "required": true, "content": content })
 }
 
 fn responses(answers: &[(&str, Option<&str>)]) -> Value {
