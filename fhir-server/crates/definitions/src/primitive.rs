@@ -5,6 +5,7 @@
 
 use fhir_model::date::{PartialDate, Precision};
 use fhir_model::key::is_id;
+use fhirpath::html;
 
 /// Longest string, in bytes (the specification says 1,048,576 characters).
 const STRING_MAX: usize = 1024 * 1024;
@@ -12,7 +13,8 @@ const STRING_MAX: usize = 1024 * 1024;
 /// The check of a primitive that is a JSON string; `None` for those that are JSON numbers or booleans, and for other types.
 pub(crate) fn text_check(type_name: &str) -> Option<fn(&str) -> bool> {
     Some(match type_name {
-        "string" | "markdown" | "xhtml" => string,
+        "string" | "markdown" => string,
+        "xhtml" => narrative,
         "code" => code,
         "id" => is_id,
         "uri" | "url" | "canonical" => uri,
@@ -42,6 +44,11 @@ pub(crate) fn integer_range(type_name: &str) -> Option<(i64, i64)> {
 /// Not empty, and not whitespace alone.
 fn string(text: &str) -> bool {
     text.len() <= STRING_MAX && !text.trim_ascii().is_empty()
+}
+
+/// The invariants txt-1 and txt-2: a `div` without script, with something to read in it.
+fn narrative(text: &str) -> bool {
+    string(text) && html::has_content(text)
 }
 
 /// No whitespace at the ends, single spaces inside.

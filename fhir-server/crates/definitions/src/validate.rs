@@ -14,6 +14,9 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
+/// Of a narrative that txt-1 or txt-2 refuses.
+const NARRATIVE: &str = "a narrative is one div with text or an image in it, of the elements and attributes that FHIR allows, without script";
+
 /// After so many issues the rest is not reported: a hostile resource could have millions.
 pub const ISSUES_MAX: usize = 100;
 
@@ -331,6 +334,7 @@ impl<'a> Walk<'a> {
                 };
                 self.issue(IssueKind::Structure, &expected);
             }
+            _ if type_name == "xhtml" => self.issue(IssueKind::Invariant, NARRATIVE),
             _ => self.issue(IssueKind::Value, &format!("not a valid {type_name}")),
         }
     }

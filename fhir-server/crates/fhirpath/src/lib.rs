@@ -29,7 +29,7 @@ pub mod types;
 
 pub use context::{Context, Host, Limits, NoHost};
 pub use error::{EvaluationError, Reason};
-pub use functions::function_names;
+pub use functions::{function_names, html};
 pub use item::{Element, Item, System, TypeInfo};
 pub use operation::{OperationError, evaluate_parameters};
 pub use path::{CompileError, Node, PathProgram};

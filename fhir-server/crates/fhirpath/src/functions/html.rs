@@ -126,7 +126,7 @@ const ATTRIBUTES: &[&str] = &[
 ];
 
 /// Whether the text is a `div` that a narrative may hold.
-pub(super) fn is_narrative(text: &str) -> bool {
+pub fn is_narrative(text: &str) -> bool {
     text.trim_start().starts_with("<div") && read(text).is_some_and(|found| found.roots == 1)
 }
 
@@ -136,8 +136,9 @@ pub(super) fn is_fragment(text: &str) -> bool {
 }
 
 /// Whether there is text or an image in it.
-pub(super) fn has_content(text: &str) -> bool {
-    is_narrative(text) && read(text).is_some_and(|found| found.content)
+pub fn has_content(text: &str) -> bool {
+    text.trim_start().starts_with("<div")
+        && read(text).is_some_and(|found| found.roots == 1 && found.content)
 }
 
 struct Found {
@@ -216,15 +217,48 @@ fn attributes(text: &str) -> Option<(bool, &str)> {
         let after = after.trim_start();
         let quote = after.chars().next().filter(|c| matches!(c, '"' | '\''))?;
         let (value, after) = after[1..].split_once(quote)?;
-        let address = value.trim_start().to_ascii_lowercase();
         if value.contains('<') || !entities_are_known(value) {
             return None;
         }
-        if matches!(name, "href" | "src") && address.starts_with("javascript:") {
+        if matches!(name, "href" | "src") && runs(value) {
             return None;
         }
         rest = after;
     }
+}
+
+/// Whether following the address would run what is in it. Browsers resolve entities in it and look over blanks, so this does.
+fn runs(address: &str) -> bool {
+    let mut plain = String::with_capacity(address.len().min(64));
+    let mut rest = address;
+    while let Some(c) = rest.chars().next().filter(|_| plain.len() < 64) {
+        let (c, after) = match entity(rest) {
+            Some((c, after)) => (c, after),
+            None => (c, &rest[c.len_utf8()..]),
+        };
+        if c > ' ' {
+            plain.push(c.to_ascii_lowercase());
+        }
+        rest = after;
+    }
+    plain.starts_with("javascript:")
+        || plain.starts_with("vbscript:")
+        || (plain.starts_with("data:") && !plain.starts_with("data:image/"))
+}
+
+/// The character that a text begins with as an entity, where it may stand in the scheme of an address, and what follows.
+fn entity(text: &str) -> Option<(char, &str)> {
+    let (name, after) = text.strip_prefix('&')?.split_once(';')?;
+    let number = name.strip_prefix('#');
+    let hexadecimal = number.and_then(|number| number.strip_prefix(['x', 'X']));
+    let c = match (name, number, hexadecimal) {
+        (_, _, Some(digits)) => char::from_u32(u32::from_str_radix(digits, 16).ok()?)?,
+        (_, Some(digits), None) => char::from_u32(digits.parse().ok()?)?,
+        ("colon", ..) => ':',
+        ("Tab" | "NewLine", ..) => ' ',
+        _ => return None,
+    };
+    Some((c, after))
 }
 
 /// `&name;` or `&#number;` at every `&`.
@@ -260,6 +294,32 @@ mod tests {
             ("<div><script>x</script></div>", false, false),
             ("<div onclick=\"x\">a</div>", false, false),
             ("<div><a href=\"javascript:x\">a</a></div>", false, false),
+            ("<div><a href=\" Java\tscript:x\">a</a></div>", false, false),
+            (
+                "<div><a href=\"j&#97;va&#x73;cript&colon;x\">a</a></div>",
+                false,
+                false,
+            ),
+            (
+                "<div><a href=\"java&Tab;script:x\">a</a></div>",
+                false,
+                false,
+            ),
+            (
+                "<div><a href=\"data:text/html,x\">a</a></div>",
+                false,
+                false,
+            ),
+            (
+                "<div><img src=\"data:image/png;base64,AAAA\"/></div>",
+                true,
+                true,
+            ),
+            (
+                "<div><a href=\"http://x/?a=javascript:&amp;b=1\">a</a></div>",
+                true,
+                true,
+            ),
             ("<div>a & b</div>", false, false),
             ("<div title=a>a</div>", false, false),
             ("<div", false, false),

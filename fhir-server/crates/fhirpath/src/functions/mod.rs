@@ -7,7 +7,7 @@ mod encoding;
 mod existence;
 mod fhir;
 mod filtering;
-mod html;
+pub mod html;
 mod math;
 mod strings;
 mod terminology;
