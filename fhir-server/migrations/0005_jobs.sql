@@ -1,4 +1,4 @@
--- Requests that are worked on after they were answered (Prefer: respond-async). docs/adr/0020-jobs.md.
+-- Requests that are worked on after they were answered (Prefer: respond-async). docs/adr/0021-jobs.md.
 CREATE TABLE job (
     id          uuid        PRIMARY KEY,  -- random: who knows it may ask
     created     timestamptz NOT NULL DEFAULT now(),

@@ -1,5 +1,5 @@
 //! Requests that are answered before they are done: `Prefer: respond-async` on searches, histories, bundles and operations, the
-//! status that is asked for meanwhile, and its end (<https://hl7.org/fhir/R5/async-bundle.html>). Reasons: docs/adr/0020-jobs.md.
+//! status that is asked for meanwhile, and its end (<https://hl7.org/fhir/R5/async-bundle.html>). Reasons: docs/adr/0021-jobs.md.
 //!
 //! A job is a row of the database before its URL is told, so that it survives the server; [`work()`] takes it on. Refuses at once what
 //! can be seen to be wrong without doing it: URLs, search parameters, bodies that cannot be read; and more jobs than are kept.
