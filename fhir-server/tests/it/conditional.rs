@@ -1,6 +1,6 @@
 //! Conditional create, update and delete: exact, and never wider than what was asked.
 
-use crate::site::{id_of, shared};
+use crate::site::{self, id_of, shared};
 
 fn patient(identifier: &str, extra: &str) -> String {
     format!(
@@ -289,7 +289,7 @@ async fn a_conditional_create_does_not_find_what_is_deleted_with_it() {
 
 #[tokio::test]
 async fn many_at_once_make_one() {
-    let site = shared();
+    let site = site::for_crowds();
     let bundle = r#"{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Patient","identifier":[{"system":"urn:c","value":"race"}]},
         "request":{"method":"POST","url":"Patient","ifNoneExist":"identifier=urn:c|race"}}]}"#;
     let mut tasks = tokio::task::JoinSet::new();

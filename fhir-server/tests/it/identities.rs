@@ -263,7 +263,7 @@ async fn many_clients_of_few_identities() {
         Ok(seconds) => seconds.parse().expect("RACE_SECONDS is a number"),
         Err(_) => 4,
     };
-    let site = site::with_settings(&[]);
+    let site = site::for_crowds();
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {

@@ -1,6 +1,6 @@
-//! Transactions as large as they may be.
+//! Transactions as large as they may be. Each has a server of its own: what others ask of the shared one should not wait for these.
 
-use crate::site::{Site, shared};
+use crate::site::{Site, with_settings};
 use serde_json::{Value, json};
 
 const ENTRIES: usize = 5_000;
@@ -115,7 +115,7 @@ async fn count(site: &Site, run: &str, expect: usize) {
 
 #[tokio::test]
 async fn entries_that_refer_to_each_other() {
-    let site = shared();
+    let site = with_settings(&[]);
     let run = run();
     let places = transact(&site, &records(&run, By::FullUrl, false)).await;
     assert!(places.iter().all(|(_, status)| status == "201 Created"));
@@ -126,7 +126,7 @@ async fn entries_that_refer_to_each_other() {
 /// What is referred to is known only when the conditions are decided; the second time all patients are there.
 #[tokio::test]
 async fn entries_that_refer_to_conditional_creates() {
-    let site = shared();
+    let site = with_settings(&[]);
     let run = run();
     let first = transact(&site, &records(&run, By::FullUrl, true)).await;
     linked(&site, &first).await;
@@ -144,7 +144,7 @@ async fn entries_that_refer_to_conditional_creates() {
 
 #[tokio::test]
 async fn entries_that_refer_by_identifier() {
-    let site = shared();
+    let site = with_settings(&[]);
     let run = run();
     let places = transact(&site, &records(&run, By::Identifier, false)).await;
     linked(&site, &places).await;
@@ -154,7 +154,7 @@ async fn entries_that_refer_by_identifier() {
 #[tokio::test]
 async fn the_entry_that_fails_is_named() {
     const AT: usize = 4_321;
-    let site = shared();
+    let site = with_settings(&[]);
     let invalid = |entry: &mut Value| entry["resource"]["status"] = json!("nosuch");
     let stale = |entry: &mut Value| {
         entry["resource"]["id"] = json!("none");
@@ -187,13 +187,14 @@ async fn one_more_is_too_many() {
     let mut entries = records(&run(), By::FullUrl, false);
     entries.push(entries[0].clone());
     let expect = "422 ; /issue/0/code = too-costly ; /issue/0/expression/0 = Bundle.entry";
-    shared().check("POST ", &bundle(&entries), expect).await;
+    let site = with_settings(&[]);
+    site.check("POST ", &bundle(&entries), expect).await;
 }
 
 /// Entries that cannot be stored, wherever they stand, take nothing from the others.
 #[tokio::test]
 async fn a_batch_is_as_large() {
-    let site = shared();
+    let site = with_settings(&[]);
     let run = run();
     let mut entries = records(&run, By::FullUrl, true);
     let mut expect = vec!["201"; ENTRIES];

@@ -47,7 +47,7 @@ async fn ask(site: Site, value: String, number: usize) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_conditional_writes_of_one_identity_make_one_resource() {
-    let site = site::shared();
+    let site = site::for_crowds();
     let value = uuid::Uuid::new_v4().to_string();
     let mut asked = JoinSet::new();
     for number in 0..200 {
@@ -113,7 +113,7 @@ async fn fifty_updates(site: &Site, id: &str, headers: &str) -> Vec<(usize, Answ
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_updates_of_one_version_one_wins() {
-    let site = site::shared();
+    let site = site::for_crowds();
     let body = r#"{"resourceType":"Basic","code":{"text":"0"}}"#;
     let id = id_of(&site.check("POST Basic", body, "201").await);
     let answers = fifty_updates(&site, &id, "\nIf-Match: W/\"1\"").await;
@@ -129,7 +129,7 @@ async fn of_fifty_updates_of_one_version_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_updates_are_fifty_versions() {
-    let site = site::shared();
+    let site = site::for_crowds();
     let body = r#"{"resourceType":"Basic","code":{"text":"0"}}"#;
     let id = id_of(&site.check("POST Basic", body, "201").await);
     for (number, answer) in fifty_updates(&site, &id, "").await {
@@ -160,7 +160,7 @@ async fn fifty_updates_are_fifty_versions() {
 async fn patches_of_one_resource_are_all_done() {
     const CLIENTS: usize = 24;
     const EACH: usize = 6;
-    let site = site::shared();
+    let site = site::for_crowds();
     let value = uuid::Uuid::new_v4().to_string();
     let id = id_of(&site.check("POST Patient", &patient(&value), "201").await);
     let by_id = format!("PATCH Patient/{id}");

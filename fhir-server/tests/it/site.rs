@@ -38,6 +38,11 @@ pub fn shared() -> Site {
     Site::new(&SHARED.0)
 }
 
+/// A server that lets requests wait as long as they must: for crowds, that are asked whether they get in each other's way.
+pub fn for_crowds() -> Site {
+    with_settings(&[("requests_wait_ms", "60000")])
+}
+
 /// A server with settings of its own, on a database of its own.
 pub fn with_settings(settings: &[(&'static str, &str)]) -> Site {
     let (origin, running) = on_own_runtime(settings);
