@@ -67,7 +67,7 @@ settings! {
     cors_origins: Origins = "*", "FHIR_CORS_ORIGINS", "origins", "Origins whose web pages browsers may let read answers, comma separated (`https://app.example.org`); `*` all, `none` none.";
     handling: Handling = "strict", "FHIR_HANDLING", "", "What an unknown search parameter is without `Prefer: handling`: `strict` an error, `lenient` ignored with a warning.";
     client_ids: ClientIds = "any", "FHIR_CLIENT_IDS", "", "Which ids clients may give resources that they create by PUT: `any`, `alphanumeric` those that are not digits only, `none`; others are a 405.";
-    if_match_types: Types = "none", "FHIR_IF_MATCH_TYPES", "types", "Resource types, comma separated, that clients change and delete only with `If-Match`, else it is a 428; `*` all, `none` none.";
+    if_match_types: Types = "none", "FHIR_IF_MATCH_TYPES", "types", "Resource types, comma separated, that clients change and delete only with `If-Match`, else it is a 400; `*` all, `none` none.";
     no_op_update: NoOp = "keep", "FHIR_NO_OP_UPDATE", "", "What an update is that changes nothing: `keep` no new version, `version` one.";
     meta_on_update: MetaOnUpdate = "replace", "FHIR_META_ON_UPDATE", "", "Tags, security labels and profiles that are there when an update comes: `replace` them by those sent, `merge` them with those ($meta-delete and patches take them away).";
     reference_integrity: Integrity = "none", "FHIR_REFERENCE_INTEGRITY", "", "`write`: references to this server must lead to a resource that is there (422); `delete`: what a search finds as referred to is not deleted (409); `both`, `none`.";

@@ -156,7 +156,8 @@ fn status(kind: IssueKind) -> StatusCode {
         Required | CodeInvalid | Invariant | BusinessRule | TooCostly => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        // Not 428: the specification says 400 (<https://hl7.org/fhir/R5/http.html#concurrency>).
+        PreconditionRequired => StatusCode::BAD_REQUEST,
         Throttled => StatusCode::TOO_MANY_REQUESTS,
         Transient => StatusCode::SERVICE_UNAVAILABLE,
         Exception => StatusCode::INTERNAL_SERVER_ERROR,
