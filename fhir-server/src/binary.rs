@@ -236,9 +236,11 @@ impl Content {
             ),
         ];
         let essence = format::essence(&self.content_type);
-        let is_shown = SHOWN.contains(&essence.as_str())
-            || essence.starts_with("audio/")
-            || essence.starts_with("video/");
+        // Of a list browsers take another type than the first (<https://fetch.spec.whatwg.org/#content-type-header>).
+        let is_shown = !self.content_type.contains(',')
+            && (SHOWN.contains(&essence.as_str())
+                || essence.starts_with("audio/")
+                || essence.starts_with("video/"));
         if !is_shown {
             headers.push((
                 header::CONTENT_DISPOSITION,
@@ -454,6 +456,8 @@ mod tests {
             ("application/xml", "application/xml", false),
             ("text/plain\r\nx: y", OCTETS, false),
             ("nonsense", "nonsense", false),
+            ("text/plain;x, text/html", "text/plain;x, text/html", false),
+            ("audio/x, text/html", "audio/x, text/html", false),
         ] {
             let content = Content {
                 content_type: content_type.into(),

@@ -254,6 +254,7 @@ async fn interact(
     seen.format = format.as_ref().copied().unwrap_or_default();
     let request = request(app, found, parameters, headers, body, &seen.base);
     let _turn = app.gate.enter().await?;
+    let is_write = request.may_write();
     let reply = match job::is_asked(&request) {
         true => job::accept(app, request, path, seen.format).await?,
         false => dispatch(app, request).await?,
@@ -264,7 +265,14 @@ async fn interact(
         None => format,
     };
     seen.format = format.as_ref().copied().unwrap_or_default();
-    let reply = as_asked(reply, format, content)?;
+    let reply = match is_write && seen.format != Format::default() {
+        // What was written is never told as refused: what XML cannot hold is answered in JSON.
+        true => as_asked(reply.clone(), format, content).or_else(|_| {
+            seen.format = Format::default();
+            as_asked(reply, Ok(seen.format), None)
+        })?,
+        false => as_asked(reply, format, content)?,
+    };
     seen.held = match held {
         // What was written is never told as refused: its answer takes the place of the request's body.
         Some(held) => Some(held),

@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::format::Format;
 use crate::interaction::search::Asked;
-use crate::operation::Operation;
 use crate::reply::Reply;
 use crate::request::{Body, IF_NONE_EXIST, PREFER, Request};
 use crate::router::{self, Interaction};
@@ -83,7 +82,7 @@ pub async fn accept(
     let max = app.config.jobs_max;
     if !app
         .store
-        .add_job(id, kept.as_bytes(), is_repeatable(&request), max)
+        .add_job(id, kept.as_bytes(), !request.may_write(), max)
         .await?
     {
         return Err(Failure::new(
@@ -178,14 +177,6 @@ fn no_such() -> Failure {
         IssueKind::NotFound,
         "there is no such job: it was removed, or its result has expired",
     )
-}
-
-fn is_repeatable(request: &Request) -> bool {
-    let interaction = request.route.interaction;
-    match interaction {
-        Interaction::Operation => !request.operation.is_some_and(Operation::writes),
-        _ => interaction.is_search() || request.route.method == Method::GET,
-    }
 }
 
 /// The headers that say what a request is.

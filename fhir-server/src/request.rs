@@ -3,7 +3,7 @@
 use crate::app::{App, now_micros};
 use crate::failure::Failure;
 use crate::operation::Operation;
-use crate::router::Route;
+use crate::router::{Interaction, Route};
 use crate::subset::Subset;
 use crate::url::{self, Parameters};
 use crate::{binary, xml};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
 use fhir_search::{Handling, Query, parse};
 use fhir_storage::{Target, VersionMatch};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use serde_json::Value;
 
 /// What is asked, of what, and how it is to be answered.
@@ -62,6 +62,15 @@ pub enum Return {
 }
 
 impl Request {
+    /// Whether it may change something: then it is neither done twice nor told as refused once it is done.
+    pub fn may_write(&self) -> bool {
+        let interaction = self.route.interaction;
+        match interaction {
+            Interaction::Operation => self.operation.is_some_and(Operation::writes),
+            _ => !interaction.is_search() && self.route.method != Method::GET,
+        }
+    }
+
     pub fn key(&self) -> ResourceKey {
         ResourceKey::new(&self.resource_type, &self.id)
     }

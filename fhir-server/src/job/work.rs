@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::format::Format;
 use crate::reply::Reply;
 use crate::router;
-use fhir_model::IssueKind;
+use fhir_model::{Issue, IssueKind, Severity};
 use fhir_storage::jobs::Claimed;
 use metrics::counter;
 use std::collections::HashMap;
@@ -74,10 +74,12 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             () = app.jobs.changed.notified() => {}
-            _ = alive.tick() => hold(&app, owner).await,
+            _ = alive.tick() => {}
         }
+        hold(&app, owner).await;
         while let Ok(place) = places.clone().try_acquire_owned() {
-            match app.store.claim_job(owner, LEASE_SECONDS).await {
+            let own: Vec<Uuid> = app.jobs.running().keys().copied().collect();
+            match app.store.claim_job(owner, LEASE_SECONDS, &own).await {
                 Ok(Some(claimed)) => begin(app.clone(), owner, claimed, place),
                 Ok(None) => break,
                 Err(error) => {
@@ -87,9 +89,19 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
             }
         }
     }
-    hold(&app, owner).await;
     let within = Duration::from_millis(app.config.shutdown_timeout_ms);
-    let all = places.acquire_many(max as u32);
+    let held = async {
+        loop {
+            hold(&app, owner).await;
+            sleep(Duration::from_secs(ALIVE_SECONDS)).await;
+        }
+    };
+    let all = async {
+        tokio::select! {
+            all = places.acquire_many(max as u32) => drop(all),
+            () = held => {}
+        }
+    };
     if timeout(within, all).await.is_err() {
         app.jobs.cancel_all_but(&[]);
         tracing::warn!("some jobs were still running when the time to stop was over");
@@ -104,7 +116,8 @@ async fn hold(app: &App, owner: Uuid) {
     if app.jobs.running().is_empty() {
         return;
     }
-    match app.store.hold_jobs(owner, LEASE_SECONDS).await {
+    let running: Vec<Uuid> = app.jobs.running().keys().copied().collect();
+    match app.store.hold_jobs(owner, LEASE_SECONDS, &running).await {
         Ok(held) => app.jobs.cancel_all_but(&held),
         Err(error) => tracing::warn!(%error, "the jobs that run could not be held"),
     }
@@ -158,14 +171,34 @@ async fn perform(app: &App, claimed: &Claimed) -> String {
     let done = timeout(within, router::dispatch(app, request)).await;
     let done = done.unwrap_or_else(|_| {
         let reason = format!("the job was not done within {} s", within.as_secs());
-        Err(Failure::out_of_time(reason))
+        Err(match claimed.repeatable {
+            true => Failure::out_of_time(reason),
+            false => Failure::new(
+                IssueKind::Transient,
+                format!("{reason}; what it writes may or may not be there: read it before it is sent again"),
+            ),
+        })
     });
     let reply = done.map_or_else(|failure| failure.reply(), Reply::cut);
+    let status = reply.status;
     counter!("fhir_jobs_total", "status" => reply.status.as_u16().to_string()).increment(1);
     let result = told(format, &base, reply);
     let max = app.config.job_result_max_bytes;
     match result.len() <= max {
         true => result,
+        // What was written is never told as refused.
+        false if !claimed.repeatable && status.is_success() => {
+            let done = Issue {
+                severity: Severity::Warning,
+                ..Issue::error(
+                    IssueKind::Informational,
+                    format!(
+                        "done; the answer was longer than {max} bytes, which are kept of a job: ask with return=minimal"
+                    ),
+                )
+            };
+            told(format, &base, Reply::outcome(status, &[done]))
+        }
         false => {
             let reason = format!(
                 "the result is longer than {max} bytes, which are kept of a job: ask for less at a time"

@@ -59,7 +59,6 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
     let key = call.request.key();
     let focus = present(&key, snapshot.read(&key).await?)?;
     let owners = owners(&call, &key, &focus.body.unwrap_or_default())?;
-    let parts: Vec<&[ResourceKey]> = owners.chunks(OWNERS_AT_ONCE).collect();
     let mut page = SearchPage {
         matches: Vec::new(),
         includes: Vec::new(),
@@ -70,21 +69,24 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
     if call.page.is_none() {
         // It is the first of all.
         let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
-        let query = asked.query(&definitions, parts.first().copied().unwrap_or_default());
+        let query = asked.query(&definitions, place.part(&owners).1);
         let referenced = references(&mut snapshot, &query, &call, &focus).await?;
         asked.take(focus, referenced, &mut page);
     }
     for _ in 0..ROUNDS_MAX {
         let room = asked.count.saturating_sub(page.matches.len());
-        if room == 0 || page.includes.len() >= REFERENCED_MAX || place.part >= parts.len() {
+        let (before, part) = place.part(&owners);
+        let Some(last) = part.last() else {
+            break;
+        };
+        if room == 0 || page.includes.len() >= REFERENCED_MAX {
             break;
         }
-        let mut query = asked.query(&definitions, parts[place.part]);
+        let mut query = asked.query(&definitions, part);
         query.count = room;
         let found = snapshot.search(&query, place.at()).await?;
         let mut members = found.matches;
         members.retain(|stored| stored.key != key);
-        let before = &owners[..place.part * OWNERS_AT_ONCE];
         forget_told(
             &mut snapshot,
             &definitions,
@@ -99,13 +101,13 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
         place = match found.next {
             Some(keyset) => Place { keyset, ..place },
             None => Place {
-                part: place.part + 1,
+                after: last.id.clone(),
                 keyset: Vec::new(),
             },
         };
     }
     snapshot.close().await?;
-    page.next = (place.part < parts.len()).then(|| place.to_bytes());
+    page.next = (!place.part(&owners).1.is_empty()).then(|| place.to_bytes());
     let base = &call.request.base;
     let token = call.page.as_ref().map(|page| page.token.as_str());
     let next = page.next.clone();
@@ -118,7 +120,8 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
 
 /// Where a page goes on: in the compartments of which owners, and after which resource of them.
 struct Place {
-    part: usize,
+    /// The id of the last owner that is done; empty: none. Not a number, as a group may change between pages.
+    after: String,
     /// Empty: from the first.
     keyset: Vec<u8>,
 }
@@ -126,16 +129,25 @@ struct Place {
 impl Place {
     fn read(call: &Call) -> Place {
         let bytes = call.page.as_ref().map_or(&[][..], |page| &page.keyset);
-        let (part, keyset) = bytes.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let (length, rest) = bytes.split_first().unwrap_or((&0, &[]));
+        let (after, keyset) = rest.split_at(rest.len().min(usize::from(*length)));
         Place {
-            part: u32::from_be_bytes(*part) as usize,
+            after: String::from_utf8_lossy(after).into_owned(),
             keyset: keyset.to_vec(),
         }
     }
 
+    /// An id has 64 characters at most.
     fn to_bytes(&self) -> Vec<u8> {
-        let part = (self.part as u32).to_be_bytes();
-        [&part[..], &self.keyset].concat()
+        let after = self.after.as_bytes();
+        [&[after.len() as u8], after, &self.keyset].concat()
+    }
+
+    /// The owners that are done, and those whose compartments come now: none at the end.
+    fn part<'o>(&self, owners: &'o [ResourceKey]) -> (&'o [ResourceKey], &'o [ResourceKey]) {
+        let (before, rest) =
+            owners.split_at(owners.partition_point(|owner| owner.id <= self.after));
+        (before, &rest[..rest.len().min(OWNERS_AT_ONCE)])
     }
 
     fn at(&self) -> Page {

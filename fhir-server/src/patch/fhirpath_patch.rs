@@ -2,7 +2,8 @@
 //!
 //! A path is evaluated over the resource itself, and what it finds is found again in the tree by where it stands in memory: so any
 //! expression that leads to an element of the resource can be used, and one that leads elsewhere or to a computed value is refused.
-//! Refuses a part that is missing, unknown or given twice, more than [`OPERATIONS_MAX`] operations, and what takes more than its share
+//! Refuses a part that is missing, unknown or given twice, more than [`OPERATIONS_MAX`] operations, what nests deeper than JSON may, and what
+//! takes more than its share
 //! of [`STEPS_MAX`] and [`NODES_MAX`].
 
 mod place;

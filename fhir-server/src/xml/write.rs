@@ -3,6 +3,7 @@
 //! fhirbolt wants `resourceType` before the other members, writes white space in attributes as it stands (a reader would see spaces),
 //! trims the narrative, rewrites exponents, and takes the sign from -0. So members are put in order, white space travels as
 //! noncharacters, narratives as numbered elements, and such numbers as text.
+//! What it cannot take is an `id` beside a boolean or a number (`_active.id`): that resource is refused (406).
 
 use super::XHTML;
 use super::entities::numbered;

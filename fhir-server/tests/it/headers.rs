@@ -197,6 +197,28 @@ async fn what_writes_answer() {
     }
 }
 
+/// What was written is never told as refused: XML has no U+FDD0, which a string of FHIR may hold.
+#[tokio::test]
+async fn what_xml_cannot_hold() {
+    let site = shared();
+    let body = r#"{"resourceType":"Basic","id":"cx","code":{"text":"a\ufdd0"}}"#;
+    site.check(
+        "PUT Basic/cx\nAccept: application/fhir+xml",
+        body,
+        "201 ; ETag: W/\"1\" ; Content-Type: application/fhir+json ; /id = cx",
+    )
+    .await;
+    site.check("GET Basic/cx\nAccept: application/fhir+xml", "", "406")
+        .await;
+    let body = r#"{"resourceType":"Basic","id":"cx","code":{"text":"a\u000b"}}"#;
+    site.check(
+        "PUT Basic/cx",
+        body,
+        "400 ; /issue/0/expression/0 = Basic.code.text",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn narratives_with_names_of_characters() {
     let site = shared();

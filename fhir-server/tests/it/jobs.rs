@@ -283,7 +283,7 @@ async fn a_server_that_dies() {
     let store = store(&[("database_url", &url)]).await;
     let dead = Uuid::new_v4();
     for _ in 0..2 {
-        assert!(store.claim_job(dead, 1).await.unwrap().is_some());
+        assert!(store.claim_job(dead, 1, &[]).await.unwrap().is_some());
     }
     let waiting = accepted(&idle, "POST ", bundle).await;
     let next = with_settings(&[("database_url", &url)]);

@@ -41,9 +41,11 @@ pub(crate) fn integer_range(type_name: &str) -> Option<(i64, i64)> {
     })
 }
 
-/// Not empty, and not whitespace alone.
+/// Not empty, not whitespace alone, and no control characters but tab, line feed and carriage return
+/// (<https://hl7.org/fhir/R5/datatypes.html#string>).
 fn string(text: &str) -> bool {
-    text.len() <= STRING_MAX && !text.trim_ascii().is_empty()
+    let control = |b: u8| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r');
+    text.len() <= STRING_MAX && !text.trim_ascii().is_empty() && !text.bytes().any(control)
 }
 
 /// The invariants txt-1 and txt-2: a `div` without script, with something to read in it.

@@ -55,7 +55,8 @@ impl Store {
         Ok(added.rows_affected() == 1)
     }
 
-    /// The oldest job that nobody works on, for `owner`, who is heard of within `lease_seconds` again.
+    /// The oldest job that nobody works on, for `owner`, who is heard of within `lease_seconds` again, and works on those `running` whoever
+    /// has been heard of.
     ///
     /// # Errors
     /// What the database says.
@@ -63,16 +64,19 @@ impl Store {
         &self,
         owner: Uuid,
         lease_seconds: u32,
+        running: &[Uuid],
     ) -> Result<Option<Claimed>, Error> {
         let row = sqlx::query(
             "UPDATE job SET owner = $1::uuid, alive_until = now() + make_interval(secs => $2), begun = coalesce(begun, now()), \
              attempts = attempts + 1 \
              WHERE id = (SELECT id FROM job WHERE finished IS NULL AND (owner IS NULL OR alive_until < now()) \
+                 AND id <> ALL($3::text[]::uuid[]) \
                ORDER BY created LIMIT 1 FOR UPDATE SKIP LOCKED) \
              RETURNING id::text, request, repeatable, attempts",
         )
         .bind(owner.to_string())
         .bind(f64::from(lease_seconds))
+        .bind(texts(running))
         .fetch_optional(&self.inner.write_pool)
         .await?;
         row.map(|row| {
@@ -87,17 +91,23 @@ impl Store {
         .map_err(Error::from)
     }
 
-    /// Says that `owner` is alive; gives the jobs that are still its own.
+    /// Says that `owner` works on the jobs `running`; gives those that are still its own.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn hold_jobs(&self, owner: Uuid, lease_seconds: u32) -> Result<Vec<Uuid>, Error> {
+    pub async fn hold_jobs(
+        &self,
+        owner: Uuid,
+        lease_seconds: u32,
+        running: &[Uuid],
+    ) -> Result<Vec<Uuid>, Error> {
         let rows = sqlx::query(
             "UPDATE job SET alive_until = now() + make_interval(secs => $2) WHERE finished IS NULL AND owner = $1::uuid \
-             RETURNING id::text",
+             AND id = ANY($3::text[]::uuid[]) RETURNING id::text",
         )
         .bind(owner.to_string())
         .bind(f64::from(lease_seconds))
+        .bind(texts(running))
         .fetch_all(&self.inner.write_pool)
         .await?;
         let ids: Result<Vec<Uuid>, sqlx::Error> = rows.iter().map(id).collect();
@@ -187,6 +197,10 @@ impl Store {
     }
 }
 
+fn texts(ids: &[Uuid]) -> Vec<String> {
+    ids.iter().map(Uuid::to_string).collect()
+}
+
 fn id(row: &PgRow) -> Result<Uuid, sqlx::Error> {
     let text: String = row.try_get(0)?;
     Uuid::parse_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
@@ -210,7 +224,7 @@ mod tests {
         assert_eq!(store.job(second).await.unwrap().unwrap().before, 1);
         assert_eq!(store.job(third).await.unwrap(), None);
 
-        let claimed = store.claim_job(a, LEASE).await.unwrap().unwrap();
+        let claimed = store.claim_job(a, LEASE, &[]).await.unwrap().unwrap();
         let expect = Claimed {
             id: first,
             request: b"1".to_vec(),
@@ -218,14 +232,17 @@ mod tests {
             attempts: 1,
         };
         assert_eq!(claimed, expect);
+        // One that works on it does not take it on again, however late it is.
+        let late = store.claim_job(b, 0, &[]).await.unwrap().unwrap().id;
+        assert_eq!(store.claim_job(b, LEASE, &[late]).await.unwrap(), None);
         // A server that is not heard of again.
-        assert_eq!(store.claim_job(b, 0).await.unwrap().unwrap().id, second);
-        let again = store.claim_job(a, LEASE).await.unwrap().unwrap();
+        assert_eq!(late, second);
+        let again = store.claim_job(a, LEASE, &[]).await.unwrap().unwrap();
         assert_eq!(
             (again.id, again.repeatable, again.attempts),
             (second, false, 2)
         );
-        assert_eq!(store.claim_job(b, LEASE).await.unwrap(), None);
+        assert_eq!(store.claim_job(b, LEASE, &[]).await.unwrap(), None);
 
         // It comes back: too late.
         store.finish_job(second, b, b"wrong").await.unwrap();
@@ -234,18 +251,39 @@ mod tests {
         let job = store.job(second).await.unwrap().unwrap();
         assert_eq!(job.result.as_deref(), Some(&b"right"[..]));
         assert!(job.finished_ms >= job.begun_ms && job.begun_ms.is_some());
-        assert_eq!(store.hold_jobs(a, LEASE).await.unwrap(), [first]);
-        assert!(store.hold_jobs(b, LEASE).await.unwrap().is_empty());
+        assert_eq!(
+            store.hold_jobs(a, LEASE, &[first, second]).await.unwrap(),
+            [first]
+        );
+        assert!(store.hold_jobs(a, LEASE, &[]).await.unwrap().is_empty());
+        assert!(
+            store
+                .hold_jobs(b, LEASE, &[first])
+                .await
+                .unwrap()
+                .is_empty()
+        );
 
         // A server that ends in order leaves what may be begun again.
         store.leave_jobs(a).await.unwrap();
         assert_eq!(
-            store.claim_job(b, LEASE).await.unwrap().unwrap().attempts,
+            store
+                .claim_job(b, LEASE, &[])
+                .await
+                .unwrap()
+                .unwrap()
+                .attempts,
             1
         );
         assert!(store.remove_job(first).await.unwrap());
         assert!(!store.remove_job(first).await.unwrap());
-        assert!(store.hold_jobs(b, LEASE).await.unwrap().is_empty());
+        assert!(
+            store
+                .hold_jobs(b, LEASE, &[first])
+                .await
+                .unwrap()
+                .is_empty()
+        );
 
         store.expire_jobs(LEASE).await.unwrap();
         assert!(store.job(second).await.unwrap().is_some());

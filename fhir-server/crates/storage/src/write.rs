@@ -67,7 +67,8 @@ impl Store {
         self.run(changes, reads, End::Committed).await
     }
 
-    /// What [`Store::commit`] would say of these changes now. Nothing of them stays.
+    /// What [`Store::commit`] would say of these changes now. Nothing of them stays, but for the numbers of targets that are not there yet
+    /// (rows without content, as a commit of a reference leaves them).
     ///
     /// # Errors
     /// As [`Store::commit`].

@@ -4,6 +4,7 @@ use super::value::{self, Given};
 use super::{Refusal, broken};
 use fhir_definitions::{Structure, Structures};
 use fhir_model::IssueKind;
+use fhir_model::json::DEPTH_MAX;
 use fhirpath::Element;
 use serde_json::{Map, Value};
 
@@ -197,6 +198,11 @@ impl Search<'_> {
         let (Some(members), Some(structure)) = (value.as_object(), structure) else {
             return Ok(None);
         };
+        // Operation by operation a patch could nest deeper than any stack.
+        if self.path.len() > DEPTH_MAX {
+            let reason = "the resource would be nested too deep";
+            return Err((IssueKind::BusinessRule, reason.to_owned()));
+        }
         for (name, value) in members {
             let plain = name.strip_prefix('_').unwrap_or(name);
             self.spend(1)?;

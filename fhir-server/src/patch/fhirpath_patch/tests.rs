@@ -411,6 +411,25 @@ fn what_is_no_patch() {
 #[test]
 fn limits() {
     let patient = resource("Patient", r#""name":[{"given":["a"]}]"#);
+    // Each operation nests a little deeper: refused long before any stack ends.
+    let mut nested = json!({"part": [{"name": "url", "valueUri": "http://a"}]});
+    for _ in 0..40 {
+        nested = json!({"part": [
+            {"name": "url", "valueUri": "http://a"},
+            {"name": "extension", "part": nested["part"]},
+        ]});
+    }
+    let first = operation("add Patient name=extension", Some(nested.clone()));
+    let deeper = || {
+        operation(
+            "add Patient.descendants().where($this+is+Extension).last() name=extension",
+            Some(nested.clone()),
+        )
+    };
+    let deep: Vec<Value> = std::iter::once(first)
+        .chain((0..100).map(|_| deeper()))
+        .collect();
+    assert_eq!(patched(&patient, deep), Err(IssueKind::BusinessRule));
     let delete = || operation("delete Patient.active", None);
     let many = |count: usize| (0..count).map(|_| delete()).collect();
     assert_eq!(patched(&patient, many(1000)), Ok(patient.clone()));

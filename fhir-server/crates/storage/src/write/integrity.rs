@@ -11,6 +11,7 @@ use fhir_model::reference::Reference;
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use std::collections::BTreeSet;
 
 /// A reference to this server, that must lead somewhere.
 #[derive(Clone, Debug)]
@@ -97,7 +98,8 @@ pub(super) async fn refuse_referenced(
     if deletions.is_empty() {
         return Ok(());
     }
-    let parameters: Vec<i64> = definitions
+    // One parameter is of several types.
+    let parameters: BTreeSet<i64> = definitions
         .resource_types()
         .iter()
         .flat_map(|name| definitions.search_parameters(name))

@@ -213,12 +213,25 @@ impl Store {
             conditional: HashMap::new(),
         };
         let limit = plan.found_max();
+        let mut deletions = 0;
         let deleted = deleted(plan, matches);
         for (index, change) in plan.changes.iter().enumerate() {
             let mut found = matches.get(&index).cloned().unwrap_or_default();
             if change.is_create() {
                 // Deletions come before creates.
                 found.retain(|found| !deleted.contains(&found.key));
+            }
+            if let (Identity::Match { .. }, Action::Delete { at_most }) =
+                (&change.identity, &change.action)
+                && *at_most > 1
+            {
+                deletions += found.len();
+                if deletions > *at_most {
+                    let text = format!(
+                        "the conditions match more than {at_most} resources, and no more may be deleted at once; nothing is deleted"
+                    );
+                    return Err(at(index)(refuse(IssueKind::TooCostly, &text)));
+                }
             }
             let key = match (&found[..], &change.identity, &change.action) {
                 ([one], Identity::Match { fresh, given, .. }, _) => {
@@ -235,12 +248,6 @@ impl Store {
                     resolved
                         .also
                         .extend(rest.iter().map(|one| (index, one.clone())));
-                    if found.len() > *at_most || resolved.also.len() >= *at_most {
-                        let text = format!(
-                            "the condition matches more than {at_most} resources, and no more may be deleted at once; nothing is deleted"
-                        );
-                        return Err(at(index)(refuse(IssueKind::TooCostly, &text)));
-                    }
                     Some(first.key.clone())
                 }
                 ([], identity, _) => Some(change.key(identity.id())),

@@ -26,6 +26,11 @@ pub(super) fn merged(
                 Some(items) => items.push(item.clone()),
                 None => meta[name] = Value::Array(vec![item.clone()]),
             }
+            // Ids and extensions of the profiles that were sent stand beside them, place by place.
+            let beside = meta.get_mut(format!("_{name}"));
+            if let Some(beside) = beside.and_then(Value::as_array_mut) {
+                beside.push(Value::Null);
+            }
         }
     }
     merged
@@ -70,6 +75,11 @@ mod tests {
                 r#"{"meta":{"source":"s","tag":[{"code":"b"}],"profile":["q"]}}"#,
                 r#"{"meta":{"tag":[{"code":"a"},{"code":"b","system":"s"}],"profile":["p"],"security":[{"code":"R"}]}}"#,
                 r#"{"meta":{"source":"s","tag":[{"code":"b"},{"code":"a"},{"code":"b","system":"s"}],"profile":["q","p"],"security":[{"code":"R"}]}}"#,
+            ),
+            (
+                r#"{"meta":{"profile":["q"],"_profile":[{"id":"x"}]}}"#,
+                r#"{"meta":{"profile":["p"]}}"#,
+                r#"{"meta":{"profile":["q","p"],"_profile":[{"id":"x"},null]}}"#,
             ),
         ] {
             let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();

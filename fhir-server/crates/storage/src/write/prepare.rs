@@ -44,6 +44,16 @@ pub(super) fn prepare(
             return Err(Stop::Contended);
         }
     }
+    // Where references must lead somewhere, what a conditional one leads to is locked too, unless the commit changes it itself.
+    let own: HashSet<&ResourceKey> = resolved.keys.iter().flatten().collect();
+    for matched in resolved.conditional.values() {
+        if let Some(row) = ground.rows.get(&matched.key)
+            && row.version != matched.version
+            && !own.contains(&matched.key)
+        {
+            return Err(Stop::Contended);
+        }
+    }
     // And what a patch was applied to must be what it replaces.
     for (change, key) in plan.changes.iter().zip(&resolved.keys) {
         if let Some((patched, version)) = &change.patched
