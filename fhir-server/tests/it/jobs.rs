@@ -268,6 +268,18 @@ async fn bounds() {
         entry["response"]["outcome"]["issue"][0]["code"],
         "too-costly"
     );
+    // What was written is told as done, although its answer is too long to be kept.
+    let bundle = format!(
+        r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"PUT","url":"Basic/written"}},"resource":{}}}]}}"#,
+        body.replace("\"long\"", "\"written\"")
+    );
+    let entry = done(&working, "POST \nPrefer: return=representation", &bundle).await;
+    assert_eq!(
+        entry["response"]["outcome"]["issue"][0]["code"],
+        "informational"
+    );
+    assert_eq!(entry["response"]["status"], "200 OK");
+    working.check("GET Basic/written", "", "200").await;
 }
 
 #[tokio::test]

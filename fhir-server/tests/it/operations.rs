@@ -673,6 +673,27 @@ async fn everything_of_a_large_group() {
         assert_eq!((all, seen.len()), (122, 122), "_count={count}");
         assert!(seen.contains(&"Appointment/lg-meeting".to_string()));
     }
+    // The first patient leaves the group when the first 25 are done: all others come nevertheless.
+    let mut seen = Vec::new();
+    let mut request = "GET Group/lg-group/$everything?_count=10".to_string();
+    for page in 0.. {
+        if page == 6 {
+            let group = json!({"resourceType": "Group", "id": "lg-group", "type": "person", "membership": "enumerated", "member": members[1..]});
+            site.check("PUT Group/lg-group", &group.to_string(), "200")
+                .await;
+        }
+        let answer = site.check(&request, "", "200").await.json();
+        seen.extend(self::entries(&answer));
+        let mut links = answer["link"].as_array().unwrap().iter();
+        match links.find(|link| link["relation"] == "next") {
+            Some(next) => request = format!("GET {}", next["url"].as_str().unwrap()),
+            None => break,
+        }
+    }
+    for id in &patients {
+        let flag = format!("Flag/{id}");
+        assert!(seen.contains(&flag), "{flag}");
+    }
 }
 
 #[tokio::test]
