@@ -3,7 +3,7 @@
 //! fhirbolt wants `resourceType` before the other members, writes white space in attributes as it stands (a reader would see spaces),
 //! trims the narrative, rewrites exponents, and takes the sign from -0. So members are put in order, white space travels as
 //! noncharacters, narratives as numbered elements, and such numbers as text.
-//! What it cannot take is an `id` beside a boolean or a number (`_active.id`): that resource is refused (406).
+//! It takes no `id` beside a boolean or a number (`_active.id`): the id of a primitive travels as an extension.
 
 use super::XHTML;
 use super::entities::numbered;
@@ -14,7 +14,7 @@ use fhir_definitions::structure::Kind;
 use fhir_model::{IssueKind, json};
 use fhirbolt::FhirReleases;
 use fhirbolt::element::Element;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What stands for white space while fhirbolt has the text. Noncharacters, which no text that is exchanged may hold.
 const STAND_INS: [(char, char, &str); 3] = [
@@ -22,6 +22,10 @@ const STAND_INS: [(char, char, &str); 3] = [
     ('\t', '\u{fdd1}', "&#9;"),
     ('\r', '\u{fdd2}', "&#13;"),
 ];
+
+/// Begins the extension that carries the id of a primitive. A noncharacter, too.
+const ID: char = '\u{fdd3}';
+const CARRIED: &str = "<extension url=\"\u{fdd3}";
 
 /// Writes a resource, on one line or with indentation.
 ///
@@ -69,7 +73,13 @@ fn prepare(value: Value, divs: &mut Vec<String>) -> Result<Value, Failure> {
                         divs.push(narrative(&div)?);
                         Value::String(format!("<div n=\"{}\"/>", divs.len() - 1))
                     }
-                    (_, value) => prepare(value, divs)?,
+                    (name, value) => {
+                        let mut value = prepare(value, divs)?;
+                        if name.starts_with('_') {
+                            carry_id(&mut value);
+                        }
+                        value
+                    }
                 };
                 ordered.insert(name, value);
             }
@@ -91,6 +101,24 @@ fn prepare(value: Value, divs: &mut Vec<String>) -> Result<Value, Failure> {
     })
 }
 
+/// Puts the id of a primitive into an extension before its others.
+fn carry_id(sibling: &mut Value) {
+    match sibling {
+        Value::Array(items) => items.iter_mut().for_each(carry_id),
+        Value::Object(members) => {
+            if let Some(Value::String(id)) = members.shift_remove("id") {
+                let extensions = members
+                    .entry("extension")
+                    .or_insert(Value::Array(Vec::new()));
+                if let Value::Array(extensions) = extensions {
+                    extensions.insert(0, json!({ "url": format!("{ID}{id}") }));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 fn stand_ins(text: String) -> Result<String, Failure> {
     let is_plain = |c: char| (' '..'\u{fdd0}').contains(&c);
     if text.chars().all(is_plain) {
@@ -99,7 +127,7 @@ fn stand_ins(text: String) -> Result<String, Failure> {
     text.chars()
         .map(|c| match STAND_INS.iter().find(|(plain, ..)| *plain == c) {
             Some((_, stand_in, _)) => Ok(*stand_in),
-            None if is_xml(c) && !('\u{fdd0}'..='\u{fdd2}').contains(&c) => Ok(c),
+            None if is_xml(c) && !('\u{fdd0}'..=ID).contains(&c) => Ok(c),
             None => Err(refuse("a text has a character that XML has not")),
         })
         .collect()
@@ -137,6 +165,13 @@ fn finish(text: &str, divs: &[String], pretty: bool) -> String {
             rest = after;
             continue;
         }
+        if let Some((id, after)) = rest
+            .strip_prefix(CARRIED)
+            .and_then(|rest| rest.split_once('"'))
+        {
+            rest = put_id(&mut finished, id, after);
+            continue;
+        }
         rest = &rest[c.len_utf8()..];
         match STAND_INS.iter().find(|(_, stand_in, _)| *stand_in == c) {
             Some((_, _, reference)) => finished.push_str(reference),
@@ -147,6 +182,29 @@ fn finish(text: &str, divs: &[String], pretty: bool) -> String {
     }
     finished.push_str(rest);
     finished
+}
+
+/// Puts an id that was carried into the start tag that `finished` ends with; gives what comes after its extension, of which `after` begins
+/// with the end of the tag. An element that has nothing else is empty again.
+fn put_id<'t>(finished: &mut String, id: &str, after: &'t str) -> &'t str {
+    let after = after.split_once('>').map_or("", |(_, after)| after);
+    finished.truncate(finished.trim_end().len());
+    let start = finished.rfind('<').unwrap_or(0);
+    let name = finished[start..].find([' ', '>', '\n']).unwrap_or(0);
+    let mut attribute = format!(" id=\"{id}\"");
+    for (_, stand_in, reference) in STAND_INS {
+        attribute = attribute.replace(stand_in, reference);
+    }
+    finished.insert_str(start + name, &attribute);
+    let end = after.trim_start().strip_prefix("</");
+    match end.and_then(|end| end.split_once('>')) {
+        Some((_, after)) => {
+            finished.truncate(finished.len() - 1);
+            finished.push_str("/>");
+            after
+        }
+        None => after,
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +221,14 @@ mod tests {
             (
                 r#"{"resourceType":"Patient","birthDate":"2020","active":true,"_birthDate":{"id":"x"}}"#,
                 r#"<Patient xmlns="http://hl7.org/fhir"><active value="true"/><birthDate id="x" value="2020"/></Patient>"#,
+            ),
+            (
+                r#"{"resourceType":"Patient","active":true,"_active":{"id":"a&b","extension":[{"url":"u","valueCode":"c"}]},"multipleBirthInteger":2,"_multipleBirthInteger":{"id":"n"}}"#,
+                r##"<Patient xmlns="http://hl7.org/fhir"><active id="a&#38;b" value="true"><extension url="u"><valueCode value="c"/></extension></active><multipleBirthInteger id="n" value="2"/></Patient>"##,
+            ),
+            (
+                r#"{"resourceType":"Patient","_active":{"id":"a"},"name":[{"given":["x",null],"_given":[null,{"id":"b"}]}]}"#,
+                r#"<Patient xmlns="http://hl7.org/fhir"><active id="a"/><name><given value="x"/><given id="b"/></name></Patient>"#,
             ),
             (
                 r#"{"resourceType":"Basic","text":{"status":"empty","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"> <b>a</b> <i>b</i>\n</div>"}}"#,
