@@ -29,6 +29,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
+/// The format of search documents and of their hashes. Raised by one with every change of what `fhir_search::search_document` makes of the same
+/// resource: the index of an existing site is then made anew.
+pub const INDEX_FORMAT: u32 = 1;
+
 /// A file of a data folder: its path for messages, and its bytes.
 #[derive(Clone, Debug)]
 pub struct DataFile {
@@ -170,6 +174,7 @@ impl TypeModel for Definitions {
 /// Everything that decides what is extracted, under which number. The types follow from the table of structures.
 fn fingerprint(parameters: &ByType) -> u64 {
     let mut hash = Xxh3::new();
+    hash.update(&INDEX_FORMAT.to_be_bytes());
     hash.update(tables::STRUCTURES.text().as_bytes());
     for p in parameters.iter().flatten() {
         hash.update(&p.key.0.to_be_bytes());
@@ -180,6 +185,7 @@ fn fingerprint(parameters: &ByType) -> u64 {
         hash.update(&[p.kind as u8, p.components.len() as u8]);
         for component in &p.components {
             hash.update(component.definition.as_bytes());
+            hash.update(&[component.kind as u8]);
         }
     }
     hash.digest()
