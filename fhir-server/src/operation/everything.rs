@@ -15,7 +15,7 @@ use crate::operation::{Answer, Call};
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{DateRange, IssueKind, PartialDate, Reference, ResourceKey, json};
 use fhir_search::query::{
-    ChainedClause, Clause, DateMatch, Modifier, Prefix, SortBy, SortKey, Summary, Total, ValueMatch,
+    ChainedClause, Clause, DateMatch, Modifier, Prefix, SortBy, SortKey, Total, ValueMatch,
 };
 use fhir_search::{Query, compartment};
 use fhir_storage::{Page, SearchPage, Snapshot, StoredResource};
@@ -254,19 +254,14 @@ impl Asked {
             }
         }
         Query {
-            types,
             filter,
             // A page after this one begins where it ends, whatever is changed meanwhile.
             sort: vec![SortKey {
                 by: SortBy::Id,
                 descending: false,
             }],
-            count: self.count,
-            includes: Vec::new(),
             total: Total::None,
-            summary: Summary::False,
-            applied: Vec::new(),
-            issues: Vec::new(),
+            ..Query::all(types, self.count)
         }
     }
 }

@@ -323,6 +323,7 @@ fn definition(resource: &Value) -> Definition {
         multiple_and: flag("multipleAnd"),
         comparators: list("comparator"),
         modifiers: list("modifier"),
+        chains: list("chain"),
         components: array(resource, "component")
             .map(|c| {
                 (

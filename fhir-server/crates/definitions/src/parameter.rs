@@ -45,6 +45,8 @@ pub struct SearchParameter {
     pub comparators: Vec<String>,
     /// Modifiers allowed; empty: all that the type has.
     pub modifiers: Vec<String>,
+    /// Codes that may be chained to a reference; empty: all.
+    pub chains: Vec<String>,
     /// Of a composite: its components, in order.
     pub components: Vec<Component>,
 }

@@ -37,6 +37,7 @@ pub(crate) struct Definition {
     pub multiple_and: bool,
     pub comparators: Vec<String>,
     pub modifiers: Vec<String>,
+    pub chains: Vec<String>,
     /// Canonical URL and expression of each component.
     pub components: Vec<(String, String)>,
 }
@@ -56,6 +57,8 @@ impl Definition {
             multiple_and: row.cell() == "1",
             comparators: owned(&mut row.list(',')),
             modifiers: owned(&mut row.list(',')),
+            // R5 restricts no chain.
+            chains: Vec::new(),
             components: row
                 .list('#')
                 .filter_map(|c| c.split_once(' '))
@@ -112,6 +115,7 @@ impl Definition {
             multiple_and: self.multiple_and,
             comparators: self.comparators.clone(),
             modifiers: self.modifiers.clone(),
+            chains: self.chains.clone(),
             components,
         };
         (parameter, problem)

@@ -12,6 +12,7 @@ pub mod matching;
 pub mod number;
 pub mod parse;
 mod parse_clause;
+pub mod parse_sort;
 mod parse_value;
 pub mod query;
 mod reference;

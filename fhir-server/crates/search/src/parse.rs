@@ -6,9 +6,9 @@
 //! A parameter without a value (`name=`) is ignored, as the specification says. What is unknown is an error, or a warning under
 //! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
 
-use crate::query::{Clause, Include, Query, SortBy, SortKey, Summary, Total};
-use crate::{parse_clause as clause, parse_value as value};
-use fhir_definitions::{Definitions, ParameterType};
+use crate::query::{Clause, Include, Query, Summary, Total};
+use crate::{parse_clause as clause, parse_sort};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind};
 
 /// `Prefer: handling=…` (<https://hl7.org/fhir/R5/search.html#errors>).
@@ -44,6 +44,8 @@ pub const VALUE_BYTES_MAX: usize = 65_536;
 pub const CHAIN_MAX: usize = 5;
 /// Most keys of `_sort`.
 pub const SORT_MAX: usize = 5;
+/// Most matches that `_getpagesoffset` passes over.
+pub const OFFSET_MAX: usize = 10_000;
 
 /// Why a parameter was not understood.
 #[derive(Debug)]
@@ -83,24 +85,21 @@ pub fn parse(
             format!("more than {PARAMETERS_MAX} search parameters"),
         )]);
     }
-    let mut query = Query {
-        types: types.iter().map(|name| (*name).to_owned()).collect(),
-        filter: Vec::new(),
-        sort: Vec::new(),
-        count: context.count_default,
-        includes: Vec::new(),
-        total: Total::Default,
-        summary: Summary::False,
-        applied: Vec::new(),
-        issues: Vec::new(),
-    };
+    let types = types.iter().map(|name| (*name).to_owned()).collect();
+    let mut query = Query::all(types, context.count_default);
     let mut errors = Vec::new();
     for (name, value) in parameters {
         if value.is_empty() {
             continue;
         }
         match one(context, &mut query, name, value) {
-            Ok(()) => query.applied.push((name.clone(), value.clone())),
+            Ok(()) => {
+                let applied = match (name.as_str(), query.summary) {
+                    ("_count", Summary::False) => query.count.to_string(),
+                    _ => value.clone(),
+                };
+                query.applied.push((name.clone(), applied));
+            }
             Err(Refusal::Unknown(issue)) if context.handling == Handling::Lenient => {
                 query.issues.push(Issue {
                     severity: fhir_model::Severity::Warning,
@@ -136,14 +135,33 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
         )));
     }
     // What only one of them could decide, and the specification says nothing of which.
-    let once = ["_sort", "_count", "_total", "_summary"];
+    let once = [
+        "_sort",
+        "_count",
+        "_total",
+        "_summary",
+        "_maxresults",
+        "_getpagesoffset",
+    ];
     if once.contains(&name) && query.applied.iter().any(|(given, _)| given == name) {
         return Err(Refusal::invalid(format!("{name} may be given once only")));
     }
     match name {
-        "_sort" => query.sort = sort(context, &query.types, text)?,
+        "_sort" => query.sort = parse_sort::keys(context, &query.types, text)?,
+        "_maxresults" => match number(name, text)? {
+            0 => return Err(Refusal::invalid("_maxresults must be 1 or more")),
+            most => query.results_max = Some(most),
+        },
+        "_getpagesoffset" => match number(name, text)? {
+            offset @ 0..=OFFSET_MAX => query.offset = offset,
+            _ => {
+                return Err(Refusal::too_costly(format!(
+                    "a _getpagesoffset of more than {OFFSET_MAX}; follow the next links instead"
+                )));
+            }
+        },
         "_count" => {
-            let count: usize = count(text)?;
+            let count: usize = number(name, text)?;
             match count {
                 0 => query.summary = Summary::Count,
                 _ => query.count = count.min(context.count_max),
@@ -190,13 +208,11 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
     Ok(())
 }
 
-/// A parameter that `multipleAnd` allows once only.
+/// A parameter that `multipleAnd` allows once only, whatever its modifier.
 fn repeated(query: &Query, errors: &mut Vec<Issue>) {
     let mut seen = Vec::new();
     for clause in &query.filter {
-        if let Clause::Param { parameter, .. } = clause
-            && !parameter.multiple_and
-        {
+        for parameter in named(clause).filter(|parameter| !parameter.multiple_and) {
             match seen.contains(&parameter.key) {
                 true => errors.push(Issue::error(
                     IssueKind::SearchParameter,
@@ -211,58 +227,27 @@ fn repeated(query: &Query, errors: &mut Vec<Issue>) {
     }
 }
 
-fn count(text: &str) -> Result<usize, Refusal> {
-    match text.bytes().all(|b| b.is_ascii_digit()) {
-        // More than fits is more than the maximum.
-        true => Ok(text.parse().unwrap_or(usize::MAX)),
-        false => Err(Refusal::invalid("_count must be a number, 0 or more")),
+/// The parameters that a clause of the filter begins with, one of each type.
+fn named(clause: &Clause) -> Box<dyn Iterator<Item = &SearchParameter> + '_> {
+    match clause {
+        Clause::Param { parameter, .. }
+        | Clause::Missing { parameter, .. }
+        | Clause::Chain { parameter, .. } => Box::new(std::iter::once(&**parameter)),
+        Clause::ByType(by_type) => {
+            Box::new(by_type.by_type.iter().flat_map(|(_, clause)| named(clause)))
+        }
+        _ => Box::new(std::iter::empty()),
     }
 }
 
-/// `_sort=name,-birthdate`.
-fn sort(context: &Context<'_>, types: &[String], text: &str) -> Result<Vec<SortKey>, Refusal> {
-    let keys: Vec<&str> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|k| !k.is_empty())
-        .collect();
-    if keys.len() > SORT_MAX {
-        return Err(Refusal::too_costly(format!(
-            "more than {SORT_MAX} keys in _sort"
-        )));
+fn number(name: &str, text: &str) -> Result<usize, Refusal> {
+    match text.bytes().all(|b| b.is_ascii_digit()) {
+        // More than fits is more than the maximum.
+        true => Ok(text.parse().unwrap_or(usize::MAX)),
+        false => Err(Refusal::invalid(format!(
+            "{name} must be a number, 0 or more"
+        ))),
     }
-    keys.into_iter()
-        .map(|key| {
-            let (code, descending) = match key.strip_prefix('-') {
-                Some(code) => (code, true),
-                None => (key, false),
-            };
-            let by = match (code, types) {
-                ("_lastUpdated", _) => SortBy::LastUpdated,
-                ("_id", _) => SortBy::Id,
-                (_, [resource_type]) => {
-                    let parameter = clause::parameter(context.definitions, resource_type, code)?;
-                    match parameter.kind {
-                        ParameterType::Composite
-                        | ParameterType::Special
-                        | ParameterType::Resource => {
-                            return Err(Refusal::unknown(format!(
-                                "the search parameter {} cannot be sorted by",
-                                value::shown(code)
-                            )));
-                        }
-                        _ => SortBy::Parameter(parameter),
-                    }
-                }
-                _ => {
-                    return Err(Refusal::unknown(
-                        "a search over several types can be sorted by _id and _lastUpdated only",
-                    ));
-                }
-            };
-            Ok(SortKey { by, descending })
-        })
-        .collect()
 }
 
 /// `_include=Source:parameter[:Target]`, `_revinclude`, `:iterate` (formerly `:recurse`), `*` and `Source:*`.

@@ -128,9 +128,10 @@ impl Parser<'_> {
         supported(&parameter)?;
         let (modifier, target) = match modifier {
             None => (Modifier::None, None),
-            Some(name) if parameter.kind == ParameterType::Reference && is_type(name) => {
-                (Modifier::None, Some(self.target(&parameter, name)?))
-            }
+            Some(name) if parameter.kind == ParameterType::Reference && is_type(name) => (
+                Modifier::None,
+                Some(target(self.context.definitions, &parameter, name)?),
+            ),
             Some(name) => (self::modifier(&parameter, name)?, None),
         };
         let values = value::alternatives(text, code)?;
@@ -200,18 +201,7 @@ impl Parser<'_> {
         text: &str,
         depth: usize,
     ) -> Result<Clause, Refusal> {
-        if parameter.kind != ParameterType::Reference {
-            return Err(Refusal::unknown(format!(
-                "{} is no reference: nothing can be chained to it",
-                parameter.code
-            )));
-        }
-        supported(&parameter)?;
-        let types = match modifier {
-            Some(name) => vec![self.target(&parameter, name)?],
-            None if any_target(&parameter) => self.context.definitions.resource_types().to_vec(),
-            None => parameter.targets.clone(),
-        };
+        let types = chained_types(self.context.definitions, &parameter, modifier, rest)?;
         let names: Vec<&str> = types.iter().map(String::as_str).collect();
         let clause = Box::new(self.by_type(&names, rest, text, depth + 1)?);
         Ok(Clause::Chain {
@@ -249,18 +239,51 @@ impl Parser<'_> {
             _ => Ok(ChainedClause { by_type }),
         }
     }
+}
 
-    /// `:[type]`: the type, if the parameter can refer to it.
-    fn target(&self, parameter: &SearchParameter, name: &str) -> Result<String, Refusal> {
-        let known = self.context.definitions.type_number(name).is_some();
-        match known && (any_target(parameter) || parameter.targets.iter().any(|t| t == name)) {
-            true => Ok(name.to_owned()),
-            false => Err(Refusal::unknown(format!(
-                "{} does not refer to {}",
-                parameter.code,
-                shown(name)
-            ))),
-        }
+/// The types of the resources that `parameter[:Type].rest` leads to.
+pub(crate) fn chained_types(
+    definitions: &Definitions,
+    parameter: &SearchParameter,
+    modifier: Option<&str>,
+    rest: &str,
+) -> Result<Vec<String>, Refusal> {
+    if parameter.kind != ParameterType::Reference {
+        return Err(Refusal::unknown(format!(
+            "{} is no reference: nothing can be chained to it",
+            parameter.code
+        )));
+    }
+    supported(parameter)?;
+    let next = rest.split(['.', ':']).next().unwrap_or_default();
+    if !parameter.chains.is_empty() && !parameter.chains.iter().any(|code| code == next) {
+        return Err(Refusal::unknown(format!(
+            "{} cannot be chained to {}",
+            shown(next),
+            parameter.code
+        )));
+    }
+    Ok(match modifier {
+        Some(name) => vec![target(definitions, parameter, name)?],
+        None if any_target(parameter) => definitions.resource_types().to_vec(),
+        None => parameter.targets.clone(),
+    })
+}
+
+/// `:[type]`: the type, if the parameter can refer to it.
+fn target(
+    definitions: &Definitions,
+    parameter: &SearchParameter,
+    name: &str,
+) -> Result<String, Refusal> {
+    let known = definitions.type_number(name).is_some();
+    match known && (any_target(parameter) || parameter.targets.iter().any(|t| t == name)) {
+        true => Ok(name.to_owned()),
+        false => Err(Refusal::unknown(format!(
+            "{} does not refer to {}",
+            parameter.code,
+            shown(name)
+        ))),
     }
 }
 

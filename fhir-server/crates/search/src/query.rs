@@ -16,6 +16,10 @@ pub struct Query {
     pub sort: Vec<SortKey>,
     /// `_count`: matches on a page; 0 is `_summary=count`.
     pub count: usize,
+    /// `_getpagesoffset`: matches that stand before the first page.
+    pub offset: usize,
+    /// `_maxresults`: matches on all pages together.
+    pub results_max: Option<usize>,
     pub includes: Vec<Include>,
     pub total: Total,
     pub summary: Summary,
@@ -23,9 +27,29 @@ pub struct Query {
     pub applied: Vec<(String, String)>,
     /// Warnings: what was ignored under `handling=lenient`.
     pub issues: Vec<Issue>,
+    /// `_explain`: how it was answered is told with the answer.
+    pub explain: bool,
 }
 
 impl Query {
+    /// Everything of these types, `count` on a page.
+    pub fn all(types: Vec<String>, count: usize) -> Query {
+        Query {
+            types,
+            filter: Vec::new(),
+            sort: Vec::new(),
+            count,
+            offset: 0,
+            results_max: None,
+            includes: Vec::new(),
+            total: Total::Default,
+            summary: Summary::False,
+            applied: Vec::new(),
+            issues: Vec::new(),
+            explain: false,
+        }
+    }
+
     /// The stored hashes of every token, uri and reference value that the condition asks for, sorted: what writes lock, so that two
     /// conditions on one identity wait for each other (a resource's side is [`crate::document::identity_atoms`]).
     pub fn atoms(&self) -> Vec<i64> {
@@ -253,7 +277,16 @@ pub struct SortKey {
 pub enum SortBy {
     LastUpdated,
     Id,
-    Parameter(Arc<SearchParameter>),
+    /// `_score`: how well it matches, where something in the filter says that.
+    Score,
+    /// The parameter of each type; never empty, and all of one [`crate::parse_sort::Family`].
+    Parameter(Vec<Arc<SearchParameter>>),
+    /// `subject:Patient.birthdate`: what the resources of `types` are sorted by to which one of the reference parameters leads.
+    Chain {
+        parameters: Vec<Arc<SearchParameter>>,
+        types: Vec<String>,
+        by: Box<SortBy>,
+    },
 }
 
 /// `_include` or `_revinclude`.

@@ -2,15 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use fhir_definitions::Definitions;
+use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::Severity;
 use fhir_search::parse::{CHAIN_MAX, Context};
 use fhir_search::query::{
-    Clause, Query, ReferenceMatch, SortBy, TokenMatch, UnitMatch, ValueMatch,
+    Clause, Query, ReferenceMatch, SortBy, SortKey, TokenMatch, UnitMatch, ValueMatch,
 };
 use fhir_search::{Handling, parse};
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| Definitions::load(&[]).unwrap());
 
@@ -455,7 +455,7 @@ fn refused() {
         ),
         (
             "Observation?_sort=code-value-quantity",
-            "the search parameter code-value-quantity cannot be sorted by",
+            "results cannot be sorted by code-value-quantity: several values together have no order; sort by one of its components",
         ),
         ("Patient?_count=-1", "_count must be a number, 0 or more"),
         (
@@ -561,26 +561,9 @@ fn results() {
         );
     }
     let query = strict("Patient?_sort=name,-_lastUpdated,-birthdate,_id").unwrap();
-    let keys: Vec<_> = query
-        .sort
-        .iter()
-        .map(|key| {
-            let by = match &key.by {
-                SortBy::LastUpdated => "lastUpdated",
-                SortBy::Id => "id",
-                SortBy::Parameter(parameter) => &parameter.code,
-            };
-            format!("{by} {}", key.descending)
-        })
-        .collect();
     assert_eq!(
-        keys,
-        [
-            "name false",
-            "lastUpdated true",
-            "birthdate true",
-            "id false"
-        ]
+        query.sort.iter().map(show_sort).collect::<Vec<_>>(),
+        ["Patient.name", "-_lastUpdated", "-Patient.birthdate", "_id"]
     );
     let query = strict("Patient?_include=Patient:organization&_revinclude:iterate=Observation:subject:Patient&_include=*&_include=Patient:*").unwrap();
     let includes: Vec<_> = query
@@ -606,6 +589,130 @@ fn results() {
             "false Patient None None false",
         ]
     );
+}
+
+fn show_sort(key: &SortKey) -> String {
+    fn show(by: &SortBy) -> String {
+        let all = |parameters: &[Arc<SearchParameter>]| {
+            let names = parameters
+                .iter()
+                .map(|p| format!("{}.{}", p.resource_type, p.code));
+            names.collect::<Vec<_>>().join("/")
+        };
+        match by {
+            SortBy::LastUpdated => "_lastUpdated".to_owned(),
+            SortBy::Id => "_id".to_owned(),
+            SortBy::Score => "_score".to_owned(),
+            SortBy::Parameter(parameters) => all(parameters),
+            SortBy::Chain {
+                parameters,
+                types,
+                by,
+            } => format!("{} -> {}: {}", all(parameters), types.join("/"), show(by)),
+        }
+    }
+    format!("{}{}", if key.descending { "-" } else { "" }, show(&key.by))
+}
+
+#[test]
+fn sorts() {
+    for (url, expect) in [
+        (
+            "Patient?_sort=-gender,identifier",
+            "-Patient.gender, Patient.identifier",
+        ),
+        (
+            "Patient?_sort=organization,_score",
+            "Patient.organization, _score",
+        ),
+        ("ValueSet?_sort=url", "ValueSet.url"),
+        (
+            "Patient,Practitioner?_sort=name,-_id",
+            "Patient.name/Practitioner.name, -_id",
+        ),
+        (
+            "Observation?_sort=patient.name",
+            "Observation.patient -> Patient: Patient.name",
+        ),
+        (
+            "Observation?_sort=-subject:Patient.birthdate",
+            "-Observation.subject -> Patient: Patient.birthdate",
+        ),
+        (
+            "Condition?_sort=subject.name",
+            "Condition.subject -> Group/Patient: Group.name/Patient.name",
+        ),
+        (
+            "Encounter,Condition?_sort=patient._lastUpdated",
+            "Encounter.patient/Condition.patient -> Patient: _lastUpdated",
+        ),
+        (
+            "Observation?_sort=patient.organization.partof.name",
+            "Observation.patient -> Patient: Patient.organization -> Organization: Organization.partof -> Organization: Organization.name",
+        ),
+    ] {
+        let sort = strict(url)
+            .unwrap_or_else(|issues| panic!("{url}: {issues:?}"))
+            .sort;
+        let shown: Vec<_> = sort.iter().map(show_sort).collect();
+        let shown = shown.join(", ");
+        assert_eq!(shown, expect, "{url}");
+    }
+    let deep = format!(
+        "Patient?_sort={}name",
+        "link:Patient.".repeat(CHAIN_MAX + 1)
+    );
+    for (url, expect) in [
+        ("Patient?_sort=nothing", "no search parameter"),
+        (
+            "Observation?_sort=code-value-quantity",
+            "no order; sort by one of its components",
+        ),
+        ("Location?_sort=near", "cannot be sorted by near"),
+        ("Patient?_sort=name:exact", "takes no modifier"),
+        ("Patient?_sort=name.family", "no reference"),
+        (
+            "Patient?_sort=organization:Patient.name",
+            "does not refer to",
+        ),
+        ("Patient?_sort=organization.nothing", "no search parameter"),
+        ("Patient?_sort=organization._score", "no search parameter"),
+        (
+            "Patient,Observation?_sort=birthdate",
+            "not all of the types",
+        ),
+        ("Patient?_sort=a,b,c,d,e,f", "more than"),
+        (&deep, "more than"),
+        ("Patient?_maxresults=0", "must be 1 or more"),
+        ("Patient?_maxresults=-1", "must be a number"),
+        ("Patient?_getpagesoffset=10001", "follow the next links"),
+        ("Patient?_getpagesoffset=1&_getpagesoffset=2", "once only"),
+    ] {
+        let issues = strict(url).expect_err(url);
+        assert!(issues[0].contains(expect), "{url}: {issues:?}");
+    }
+}
+
+/// What stands in the self link.
+#[test]
+fn applied() {
+    for (url, expect) in [
+        (
+            "_count=7&_maxresults=9&_getpagesoffset=3",
+            "_count=7&_maxresults=9&_getpagesoffset=3",
+        ),
+        ("_count=501", "_count=500"),
+        ("_count=0", "_count=0"),
+        ("_count=&name=a", "name=a"),
+    ] {
+        let query = search(&["Patient"], url, Handling::Strict).unwrap();
+        let applied: Vec<_> = query
+            .applied
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
+        assert_eq!(applied.join("&"), expect, "{url}");
+    }
 }
 
 #[test]

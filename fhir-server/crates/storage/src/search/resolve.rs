@@ -272,7 +272,12 @@ fn order(query: &Query) -> Result<Vec<Order>, Error> {
             let by = match by {
                 SortBy::LastUpdated => Column::Updated,
                 SortBy::Id => Column::Id,
-                SortBy::Parameter(parameter) => column(parameter, &query.types)?,
+                SortBy::Parameter(parameters) => match parameters.as_slice() {
+                    [parameter] => column(parameter, &query.types)?,
+                    _ => return Err(unsorted("parameters of several types").into()),
+                },
+                SortBy::Chain { .. } => return Err(unsorted("chains").into()),
+                SortBy::Score => return Err(unsorted("_score").into()),
             };
             Ok(Order {
                 by,
@@ -280,6 +285,13 @@ fn order(query: &Query) -> Result<Vec<Order>, Error> {
             })
         })
         .collect()
+}
+
+fn unsorted(what: &str) -> Issue {
+    Issue::error(
+        IssueKind::NotSupported,
+        format!("sorting by {what} is not supported"),
+    )
 }
 
 fn column(parameter: &SearchParameter, types: &[String]) -> Result<Column, Issue> {

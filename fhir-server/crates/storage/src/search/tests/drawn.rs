@@ -247,7 +247,7 @@ pub fn of_patients(store: &Store) -> BoxedStrategy<Clause> {
 
 pub fn sort(store: &Store) -> impl Strategy<Value = Vec<SortKey>> {
     let by: Vec<SortBy> = ["date", SEVERAL_DATES, "value-quantity", "value-markdown"]
-        .map(|code| SortBy::Parameter(parameter(store, TYPE, code)))
+        .map(|code| SortBy::Parameter(vec![parameter(store, TYPE, code)]))
         .into_iter()
         .chain([SortBy::LastUpdated, SortBy::Id])
         .collect();

@@ -13,7 +13,7 @@ use crate::{Store, testing};
 use fhir_definitions::SearchParameter;
 use fhir_model::Decimal;
 use fhir_search::Query;
-use fhir_search::query::{Clause, Modifier, SortBy, SortKey, Summary, Total, ValueMatch};
+use fhir_search::query::{Clause, Modifier, SortBy, SortKey, Total, ValueMatch};
 use fhir_search::token::STORED;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -68,15 +68,10 @@ async fn check(
     sort: Vec<SortKey>,
 ) {
     let query = Query {
-        types: vec![resource_type.into()],
         filter,
         sort,
-        count: 3,
-        includes: Vec::new(),
         total: Total::Accurate,
-        summary: Summary::False,
-        applied: Vec::new(),
-        issues: Vec::new(),
+        ..Query::all(vec![resource_type.into()], 3)
     };
     let expect = expected(corpus, &query);
     let mut connection = store.inner.search_pool.acquire().await.unwrap();
@@ -260,9 +255,10 @@ fn sort_value(resource: &Indexed, key: &SortKey) -> Option<SortValue> {
     let mut values: Vec<SortValue> = match &key.by {
         SortBy::LastUpdated => vec![SortValue::Time(resource.updated_ms)],
         SortBy::Id => vec![SortValue::Text(resource.key.id.clone())],
-        SortBy::Parameter(parameter) => {
+        SortBy::Score | SortBy::Chain { .. } => panic!("{key:?}"),
+        SortBy::Parameter(parameters) => {
             let document = &resource.document;
-            let key = parameter.key;
+            let key = parameters[0].key;
             let dates = document.dates.iter().filter(|entry| entry.key == key);
             let strings = document.strings.iter().filter(|entry| entry.key == key);
             let numbers = document.quantities.iter().filter(|entry| entry.key == key);

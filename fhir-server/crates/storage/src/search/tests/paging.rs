@@ -3,7 +3,7 @@
 use super::corpus::{Indexed, add, parameter, replace};
 use crate::{Page, Store, testing};
 use fhir_search::Query;
-use fhir_search::query::{SortBy, SortKey, Summary, Total};
+use fhir_search::query::{SortBy, SortKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,7 +16,7 @@ const MOVING: usize = 60;
 async fn twenty_pages_while_others_write() {
     let store = testing::store().await;
     let by = |by, descending| SortKey { by, descending };
-    let date = SortBy::Parameter(parameter(&store, "Observation", "date"));
+    let date = SortBy::Parameter(vec![parameter(&store, "Observation", "date")]);
     for sort in [
         vec![],
         vec![by(SortBy::LastUpdated, false)],
@@ -173,14 +173,7 @@ async fn a_snapshot_stands_still() {
 
 fn query(sort: Vec<SortKey>, count: usize) -> Query {
     Query {
-        types: vec!["Observation".into()],
-        filter: Vec::new(),
         sort,
-        count,
-        includes: Vec::new(),
-        total: Total::Default,
-        summary: Summary::False,
-        applied: Vec::new(),
-        issues: Vec::new(),
+        ..Query::all(vec!["Observation".into()], count)
     }
 }

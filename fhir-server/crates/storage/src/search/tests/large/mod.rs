@@ -423,22 +423,15 @@ impl Bench {
 
 fn search(filter: Vec<Clause>) -> Query {
     Query {
-        types: vec!["Observation".into()],
         filter,
-        sort: Vec::new(),
-        count: 20,
-        includes: Vec::new(),
-        total: Total::Default,
-        summary: Summary::False,
-        applied: Vec::new(),
-        issues: Vec::new(),
+        ..Query::all(vec!["Observation".into()], 20)
     }
 }
 
 fn sorted(filter: Vec<Clause>, by: &Arc<SearchParameter>, descending: bool) -> Query {
     Query {
         sort: vec![SortKey {
-            by: SortBy::Parameter(Arc::clone(by)),
+            by: SortBy::Parameter(vec![Arc::clone(by)]),
             descending,
         }],
         ..search(filter)
