@@ -1,46 +1,38 @@
-//! What searches find, as data: a URL, and the ids in order.
+//! What searches find: the suites of `tests/search-suite`, and how writes show.
 
 use super::corpus::BASE;
-use super::found::FOUND;
-use super::resources::resources;
 use crate::search::match_in;
 use crate::{Change, Error, Page, SearchPage, Store, Target, VersionMatch, testing};
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::parse::Context;
 use fhir_search::query::Summary;
 use fhir_search::{Handling, Query, parse};
+use search_suite::{Case, Expect, Suite, suites};
 use serde_json::Value;
 
 /// 2024-06-01.
 const NOW_MICROS: i64 = 1_717_200_000_000_000;
-
-/// What is refused.
-const REFUSED: &[(&str, IssueKind)] = &[
-    ("Observation?_sort=code", IssueKind::NotSupported),
-    ("Observation?code:text=abc", IssueKind::NotSupported),
-    ("Patient?_revinclude=*", IssueKind::SearchParameter),
-    (
-        "Measure?_include=Measure:depends-on",
-        IssueKind::NotSupported,
-    ),
-    (
-        "PlanDefinition?_include=PlanDefinition:definition",
-        IssueKind::NotSupported,
-    ),
-];
+/// When the first resource of a suite was updated, in milliseconds; each further one a millisecond before.
+const FIRST_UPDATED_MS: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn finds() {
-    let store = store().await;
     let mut wrong = Vec::new();
-    for (url, expect) in FOUND {
-        let got = match search(&store, url, Page::First).await {
-            Ok(page) => shown(&page),
-            Err(error) => format!("{error:?}"),
-        };
-        let expect = expect.split_whitespace().collect::<Vec<_>>().join(" ");
-        if got != expect {
-            wrong.push(format!("{url}\n  expected {expect}\n  got      {got}"));
+    for suite in suites() {
+        let store = store(&suite).await;
+        for case in &suite.cases {
+            let url = url(&suite, case);
+            let got = match search(&store, &url, Page::First).await {
+                Ok(page) => Expect::Found(shown(&page)),
+                Err(Error::Refused(issues)) => Expect::Refused(issues[0].kind.code().to_owned()),
+                Err(error) => panic!("{}: {error}", case.place),
+            };
+            if got != case.expect {
+                let (place, expect) = (&case.place, &case.expect);
+                wrong.push(format!(
+                    "{place}: {url}\n  expected {expect:?}\n  got      {got:?}"
+                ));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -49,40 +41,49 @@ async fn finds() {
 /// The same matches in the same order, page by page.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_parts_of_the_whole() {
-    let store = store().await;
-    for (url, _) in FOUND {
-        let mut query = understood(&store, url).unwrap();
-        if query.summary == Summary::Count {
-            continue;
-        }
-        query.count = 100;
-        let whole = store.search(&query, Page::First).await.unwrap();
-        query.count = 1;
-        let mut matches = Vec::new();
-        let mut at = Page::First;
-        loop {
-            let page = store.search(&query, at).await.unwrap();
-            assert!(page.matches.len() <= 1, "{url}");
-            matches.extend(page.matches);
-            match page.next {
-                Some(next) => at = Page::After(next),
-                None => break,
+    for suite in suites() {
+        let store = store(&suite).await;
+        for case in &suite.cases {
+            let url = url(&suite, case);
+            match understood(&store, &url) {
+                Ok(query) if matches!(case.expect, Expect::Found(_)) => {
+                    in_pages(&store, query, &case.place).await;
+                }
+                _ => {}
             }
         }
-        let ids = |found: &[crate::StoredResource]| {
-            found
-                .iter()
-                .map(|found| found.key.clone())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(ids(&matches), ids(&whole.matches), "{url}");
     }
+}
+
+async fn in_pages(store: &Store, mut query: Query, place: &str) {
+    if query.summary == Summary::Count {
+        return;
+    }
+    query.count = 100;
+    let whole = store.search(&query, Page::First).await.unwrap();
+    query.count = 1;
+    let mut matches = Vec::new();
+    let mut at = Page::First;
+    loop {
+        let page = store.search(&query, at).await.unwrap();
+        assert!(page.matches.len() <= 1, "{place}");
+        matches.extend(page.matches);
+        match page.next {
+            Some(next) => at = Page::After(next),
+            None => break,
+        }
+    }
+    let keys = |found: &[crate::StoredResource]| {
+        let keys = found.iter().map(|found| found.key.clone());
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&matches), keys(&whole.matches), "{place}");
 }
 
 /// The condition of a write finds what the search finds.
 #[tokio::test(flavor = "multi_thread")]
 async fn matches_in_a_transaction() {
-    let store = store().await;
+    let store = store(&base()).await;
     let mut transaction = store.inner.write_pool.begin().await.unwrap();
     for (url, limit, expect) in [
         ("Patient?identifier=mrn|1", 2, vec!["p1"]),
@@ -113,9 +114,9 @@ async fn matches_in_a_transaction() {
 /// A search that begins after a write was answered sees it: the new values, not the old ones, and nothing that was deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_are_seen_at_once() {
-    let store = store().await;
+    let store = store(&base()).await;
     let found = async |url: &str| shown(&search(&store, url, Page::First).await.unwrap());
-    let mut patient = resources()[1].clone();
+    let mut patient = base().resources(BASE)[1].clone();
     patient["name"][0]["family"] = "Okafor".into();
     patient["birthDate"] = "1985".into();
     patient["managingOrganization"]["reference"] = "Organization/o1".into();
@@ -170,7 +171,7 @@ async fn writes_are_seen_at_once() {
 /// What takes longer than the limit is the client's to change.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_long_is_too_costly() {
-    let store = store().await;
+    let store = store(&base()).await;
     let mut connection = store.inner.search_pool.acquire().await.unwrap();
     sqlx::raw_sql("SET statement_timeout = 1")
         .execute(&mut *connection)
@@ -186,14 +187,8 @@ async fn too_long_is_too_costly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refuses() {
-    let store = store().await;
-    for (url, expect) in REFUSED {
-        match search(&store, url, Page::First).await {
-            Err(Error::Refused(issues)) => assert_eq!(issues[0].kind, *expect, "{url}"),
-            other => panic!("{url}: {other:?}"),
-        }
-    }
+async fn a_page_of_another_form_is_expired() {
+    let store = store(&base()).await;
     match search(&store, "Patient", Page::After(b"[]".to_vec())).await {
         Err(Error::Refused(issues)) => assert_eq!(issues[0].kind, IssueKind::Expired),
         other => panic!("{other:?}"),
@@ -202,12 +197,12 @@ async fn refuses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_whole() {
-    let store = store().await;
+    let store = store(&base()).await;
     let page = search(&store, "Patient?_id=p1", Page::First).await.unwrap();
     let mut body: Value = serde_json::from_str(&page.matches[0].body).unwrap();
     let meta = body["meta"].as_object_mut().unwrap();
     assert!(meta.remove("versionId").is_some() && meta.remove("lastUpdated").is_some());
-    assert_eq!(body, resources()[0]);
+    assert_eq!(body, base().resources(BASE)[0]);
     assert!(
         page.matches[0]
             .body
@@ -219,10 +214,15 @@ async fn bodies_are_whole() {
     );
 }
 
+fn base() -> Suite {
+    let mut suites = suites().into_iter();
+    suites.find(|suite| suite.name == "base").unwrap()
+}
+
 /// The resources, written as a client would, and then given the times that the cases speak of.
-async fn store() -> Store {
+async fn store(suite: &Suite) -> Store {
     let store = testing::store().await;
-    let resources = resources();
+    let resources = suite.resources(BASE);
     let changes = resources.iter().map(|resource| Change::Update {
         target: Target::Id(key_of(resource)),
         resource: resource.clone(),
@@ -234,8 +234,9 @@ async fn store() -> Store {
     let ids: Vec<String> = resources.iter().map(|r| key_of(r).id).collect();
     for table in ["resource", "entry"] {
         let sql = format!(
-            "UPDATE {table} t SET last_updated = 'epoch'::timestamptz + (10001 - n.place) * interval '1 millisecond' \
-             FROM unnest($1::text[]) WITH ORDINALITY AS n(id, place), resource r WHERE r.id = n.id AND t.pk = r.pk"
+            "UPDATE {table} t SET last_updated = 'epoch'::timestamptz + ({} - n.place) * interval '1 millisecond' \
+             FROM unnest($1::text[]) WITH ORDINALITY AS n(id, place), resource r WHERE r.id = n.id AND t.pk = r.pk",
+            FIRST_UPDATED_MS + 1
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(&ids)
@@ -249,6 +250,16 @@ async fn store() -> Store {
         .unwrap();
     store.inner.statistics.expire();
     store
+}
+
+fn url(suite: &Suite, case: &Case) -> String {
+    case.url(BASE, |id| {
+        let resources = suite.resources(BASE);
+        let place = resources.iter().position(|r| r["id"] == id).unwrap();
+        let milliseconds = FIRST_UPDATED_MS - place;
+        let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+        format!("1970-01-01T00:00:{seconds:02}.{rest:03}Z")
+    })
 }
 
 fn key_of(resource: &Value) -> ResourceKey {
@@ -270,34 +281,15 @@ fn understood(store: &Store, url: &str) -> Result<Query, Error> {
         count_default: 20,
         count_max: 100,
     };
-    let (types, parameters) = url.split_once('?').unwrap_or((url, ""));
-    let types: Vec<&str> = types.split(',').collect();
-    let parameters: Vec<(String, String)> = parameters
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.into(), value.replace("%2B", "+").replace("%25", "%")))
-        .collect();
+    let (types, parameters) = Case::parameters(url);
     parse(&context, &types, &parameters).map_err(Error::Refused)
 }
 
 fn shown(page: &SearchPage) -> String {
     let ids = |found: &[crate::StoredResource]| {
-        found
-            .iter()
-            .map(|found| found.key.id.clone())
-            .collect::<Vec<_>>()
+        let ids = found.iter().map(|found| found.key.id.clone());
+        ids.collect::<Vec<_>>()
     };
-    let mut shown = ids(&page.matches);
-    if !page.includes.is_empty() {
-        let mut includes = ids(&page.includes);
-        includes.sort();
-        shown.push("+".into());
-        shown.extend(includes);
-    }
-    match page.total {
-        Some(total) if total == page.matches.len() as u64 && page.next.is_none() => {}
-        Some(total) => shown.extend(["#".into(), total.to_string()]),
-        None => shown.extend(["#".into(), "none".into()]),
-    }
-    shown.join(" ")
+    let (matches, includes) = (ids(&page.matches), ids(&page.includes));
+    search_suite::found(&matches, &includes, page.total, page.next.is_some())
 }

@@ -3,8 +3,6 @@
 mod cases;
 mod corpus;
 mod drawn;
-mod found;
 mod large;
 mod oracle;
 mod paging;
-mod resources;
