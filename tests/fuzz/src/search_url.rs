@@ -121,12 +121,11 @@ fn values(text: &str) {
     }
 }
 
+static RESOURCES: LazyLock<[Value; 2]> = LazyLock::new(|| [patient(), observation()]);
+
 static CANDIDATES: LazyLock<Vec<Candidate>> = LazyLock::new(|| {
-    let candidate = |resource: &Value| Candidate::read(&DEFINITIONS, resource, Some(BASE));
-    [patient(), observation()]
-        .iter()
-        .filter_map(candidate)
-        .collect()
+    let candidate = |resource| Candidate::read(&DEFINITIONS, resource, Some(BASE));
+    RESOURCES.iter().filter_map(candidate).collect()
 });
 
 pub fn patient() -> Value {

@@ -44,6 +44,17 @@ impl Decimal {
         Decimal(BigDecimal::new(BigInt::from(5), scale + 1))
     }
 
+    /// The same for the number in plain notation, which is how Postgres keeps it: 1e2 gives 0.5.
+    pub fn plain_half_unit(&self) -> Decimal {
+        let (_, scale) = self.0.as_bigint_and_exponent();
+        Decimal(BigDecimal::new(BigInt::from(5), scale.max(0) + 1))
+    }
+
+    /// Whether the plain notations are the same, to the last place: 1.5 and 1.50 are not.
+    pub fn is_written_as(&self, other: &Decimal) -> bool {
+        self == other && self.plain_half_unit() == other.plain_half_unit()
+    }
+
     pub fn add(&self, other: &Decimal) -> Decimal {
         Decimal(&self.0 + &other.0)
     }

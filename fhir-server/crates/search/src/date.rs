@@ -13,6 +13,7 @@
 //! | sa | `lo >= to`: all of it is after |
 //! | eb | `hi <= from`: all of it is before |
 //! | ap | `lo < to && hi > from`: they overlap; the parser has widened `[from, to)` by a tenth of its distance from now |
+//! | co | `lo <= from && hi >= to`: the written date lies inside the resource's (of `_filter` alone) |
 
 use crate::query::{DateMatch, Prefix};
 use fhir_model::{DateRange, PartialDate};
@@ -34,6 +35,7 @@ impl DateMatch {
             Prefix::Sa => lo >= to,
             Prefix::Eb => hi <= from,
             Prefix::Ap => lo < to && hi > from,
+            Prefix::Co => lo <= from && hi >= to,
         }
     }
 }

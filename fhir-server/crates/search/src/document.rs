@@ -56,6 +56,17 @@ pub struct QuantityEntry {
     pub hi: Option<Decimal>,
 }
 
+impl QuantityEntry {
+    /// `co` of `_filter` asks how precisely a number was written.
+    fn is_written_as(&self, other: &QuantityEntry) -> bool {
+        let same = |a: &Option<Decimal>, b: &Option<Decimal>| match (a, b) {
+            (Some(a), Some(b)) => a.is_written_as(b),
+            (a, b) => a == b,
+        };
+        same(&self.lo, &other.lo) && same(&self.hi, &other.hi)
+    }
+}
+
 /// A string, normalised and cut at [`STRING_MAX`] characters. In a composite the hash of the other components stands in front, as 16
 /// hexadecimal digits, so that starts-with finds both at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,7 +168,9 @@ impl SearchDocument {
         tidy(&mut self.tokens);
         tidy(&mut self.references);
         tidy(&mut self.dates);
-        tidy(&mut self.quantities);
+        self.quantities.sort_unstable();
+        self.quantities
+            .dedup_by(|a, b| a == b && a.is_written_as(b));
         tidy(&mut self.strings);
     }
 }

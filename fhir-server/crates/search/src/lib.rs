@@ -8,6 +8,7 @@ pub mod compartment;
 mod composite;
 pub mod date;
 pub mod document;
+mod element;
 pub mod matching;
 pub mod number;
 pub mod parse;

@@ -1,19 +1,24 @@
 //! Whether one resource matches a query, by its search document alone: the second look at what a condition or an index found.
 //!
 //! What depends on other resources (chains, `_has`), on terminology (`:in`, `:below`) or on text the document does not hold (`:text`) is
-//! undecided. A candidate read from the resource is hashed by another family than the stored rows ([`RECHECK`]), so that two texts that
+//! undecided; without the resource itself also what looks at one element alone, or at whole strings. A candidate read from the resource is hashed by another family than the stored rows ([`RECHECK`]), so that two texts that
 //! agree by accident in the index do not agree here.
 
 use crate::document::{SearchDocument, extract, marked};
-use crate::query::{Clause, Modifier, Query, ReferenceMatch, UnitMatch, ValueMatch};
+use crate::element;
+use crate::query::{
+    Clause, Modifier, Query, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
+};
+use crate::string;
 use crate::token::{Hashes, RECHECK, STORED};
-use fhir_definitions::{Definitions, ParameterKey};
+use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
 use fhir_model::{DateRange, PartialDate, ResourceKey};
 use serde_json::Value;
 
 /// A resource that may match.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct Candidate<'a> {
+    source: Option<Source<'a>>,
     key: ResourceKey,
     /// `meta.lastUpdated`; `None` before the resource is stored.
     last_updated: Option<DateRange>,
@@ -21,16 +26,29 @@ pub struct Candidate {
     hashes: Hashes,
 }
 
-impl Candidate {
+/// The resource itself.
+#[derive(Clone, Copy, Debug)]
+struct Source<'a> {
+    definitions: &'a Definitions,
+    resource: &'a Value,
+    base: Option<&'a str>,
+}
+
+impl<'a> Candidate<'a> {
     /// From the resource itself. `None` when it has no type; one without an id matches no `_id`.
     pub fn read(
-        definitions: &Definitions,
-        resource: &Value,
-        base: Option<&str>,
-    ) -> Option<Candidate> {
+        definitions: &'a Definitions,
+        resource: &'a Value,
+        base: Option<&'a str>,
+    ) -> Option<Candidate<'a>> {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let last_updated = text(resource.get("meta").and_then(|m| m.get("lastUpdated")));
         Some(Candidate {
+            source: Some(Source {
+                definitions,
+                resource,
+                base,
+            }),
             key: ResourceKey {
                 resource_type: text(resource.get("resourceType"))?,
                 id: text(resource.get("id")).unwrap_or_default(),
@@ -48,8 +66,9 @@ impl Candidate {
         key: ResourceKey,
         last_updated: Option<DateRange>,
         document: SearchDocument,
-    ) -> Candidate {
+    ) -> Candidate<'static> {
         Candidate {
+            source: None,
             key,
             last_updated,
             document,
@@ -65,15 +84,17 @@ impl Candidate {
         all(query.filter.iter().map(|clause| self.clause(clause)))
     }
 
-    fn clause(&self, clause: &Clause) -> Option<bool> {
+    /// Whether it meets the clause; `None` where that cannot be decided.
+    pub fn clause(&self, clause: &Clause) -> Option<bool> {
         match clause {
             Clause::Param {
                 parameter,
                 modifier,
                 values,
             } => {
-                let key = parameter.key;
-                let found = any(values.iter().map(|value| self.value(key, *modifier, value)));
+                let found = any(values
+                    .iter()
+                    .map(|value| self.value(parameter, *modifier, value)));
                 match modifier {
                     Modifier::Not => found.map(|found| !found),
                     _ => found,
@@ -93,12 +114,20 @@ impl Candidate {
                 .find(|(name, _)| *name == self.key.resource_type)
                 .map_or(Some(false), |(_, clause)| self.clause(clause)),
             Clause::Any(clauses) => any(clauses.iter().map(|clause| self.clause(clause))),
+            Clause::All(clauses) => all(clauses.iter().map(|clause| self.clause(clause))),
+            Clause::Not(clause) => self.clause(clause).map(|holds| !holds),
+            Clause::Element { parameter, clause } => self.element(parameter, clause),
             Clause::Chain { .. } | Clause::Has { .. } => None,
         }
     }
 
-    fn value(&self, key: ParameterKey, modifier: Modifier, value: &ValueMatch) -> Option<bool> {
-        let hashes = self.hashes;
+    fn value(
+        &self,
+        parameter: &SearchParameter,
+        modifier: Modifier,
+        value: &ValueMatch,
+    ) -> Option<bool> {
+        let (key, hashes) = (parameter.key, self.hashes);
         Some(match (value, modifier) {
             (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
                 self.token(hashes.token(key, token))
@@ -128,6 +157,9 @@ impl Candidate {
             (ValueMatch::Reference(ReferenceMatch::Local(targets)), Modifier::None) => {
                 let mut entries = self.document.references.iter();
                 entries.any(|entry| entry.key == key && targets.contains(&entry.target))
+            }
+            (ValueMatch::Text { comparison, text }, Modifier::None) => {
+                return self.text(parameter, *comparison, text);
             }
             (ValueMatch::Composite(parts), Modifier::None) => return self.composite(key, parts),
             (ordered, Modifier::None) => return self.ordered(key, &[], ordered),
@@ -197,6 +229,40 @@ impl Candidate {
             None => Some(self.token(self.hashes.composite(key, others))),
             Some(value) => self.ordered(key, others, value),
         }))
+    }
+
+    /// One element of the parameter, looked at alone.
+    fn element(&self, parameter: &SearchParameter, clause: &Clause) -> Option<bool> {
+        let Source {
+            definitions,
+            resource,
+            base,
+        } = self.source?;
+        let elements = element::alone(parameter, resource);
+        any(elements.iter().map(|element| {
+            Candidate::read(definitions, element, base)
+                .map_or(Some(false), |candidate| candidate.clause(clause))
+        }))
+    }
+
+    /// The whole strings, not the words nor the parts that the index has of them.
+    fn text(
+        &self,
+        parameter: &SearchParameter,
+        comparison: TextComparison,
+        text: &str,
+    ) -> Option<bool> {
+        let source = self.source?;
+        let mut nodes = Vec::new();
+        parameter.program.as_ref()?.run(source.resource, &mut nodes);
+        let mut found = false;
+        for node in nodes {
+            string::each(node, &mut |_, value| {
+                let value = string::normalise_whole(value);
+                found |= !value.is_empty() && comparison.holds(&value, text);
+            });
+        }
+        Some(found)
     }
 
     fn token(&self, hash: i64) -> bool {

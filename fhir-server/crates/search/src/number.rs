@@ -9,6 +9,7 @@
 //! | gt, lt, ge, le | `hi > value`, `lo < value`, `hi >= value`, `lo <= value`: the exact value |
 //! | sa, eb | `lo > value`, `hi < value`: all of it above, below |
 //! | ap | `[lo, hi]` overlaps the value and a tenth of it (at least half a unit) on both sides |
+//! | co | `value` is in `[lo, hi]` and half a unit of their last written places (of `_filter` alone) |
 
 use crate::query::{NumberMatch, Prefix};
 use crate::token::Hashes;
@@ -32,6 +33,10 @@ impl NumberMatch {
             Prefix::Ap => {
                 let (from, to) = self.approximate();
                 lo.is_none_or(|lo| *lo <= to) && hi.is_none_or(|hi| *hi >= from)
+            }
+            Prefix::Co => {
+                lo.is_none_or(|lo| lo.sub(&lo.plain_half_unit()) <= *value)
+                    && hi.is_none_or(|hi| hi.add(&hi.plain_half_unit()) > *value)
             }
         }
     }

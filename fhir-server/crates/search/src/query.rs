@@ -74,8 +74,10 @@ fn clause_atoms(clause: &Clause, atoms: &mut Vec<i64>) {
         }
         Clause::Chain { clause, .. } => chained_atoms(clause, atoms),
         Clause::ByType(clause) => chained_atoms(clause, atoms),
-        Clause::Has { clause, .. } => clause_atoms(clause, atoms),
-        Clause::Any(clauses) => {
+        Clause::Has { clause, .. } | Clause::Not(clause) | Clause::Element { clause, .. } => {
+            clause_atoms(clause, atoms);
+        }
+        Clause::Any(clauses) | Clause::All(clauses) => {
             for clause in clauses {
                 clause_atoms(clause, atoms);
             }
@@ -114,6 +116,7 @@ fn value_atoms(key: ParameterKey, value: &ValueMatch, atoms: &mut Vec<i64>) {
             }
         }
         ValueMatch::String(_)
+        | ValueMatch::Text { .. }
         | ValueMatch::Date(_)
         | ValueMatch::Number(_)
         | ValueMatch::Quantity { .. } => {}
@@ -149,6 +152,16 @@ pub enum Clause {
     ByType(ChainedClause),
     /// One of these holds; none of an empty list.
     Any(Vec<Clause>),
+    /// All of these hold, not on the same element.
+    All(Vec<Clause>),
+    /// It does not hold.
+    Not(Box<Clause>),
+    /// One element that the parameter selects meets the clause, looked at as if the resource had nothing else: what `name[filter].path`
+    /// and `ne` of `_filter` bind.
+    Element {
+        parameter: Arc<SearchParameter>,
+        clause: Box<Clause>,
+    },
     /// `_id`: one of these.
     Id(Vec<String>),
     /// `_lastUpdated`: one of these.
@@ -185,6 +198,11 @@ pub enum ValueMatch {
     Token(TokenMatch),
     /// Normalised text, or the original under `:exact`. `:text` and `:code-text` of a token give this too.
     String(String),
+    /// A string, whole, by `_filter`'s operators; the text is normalised.
+    Text {
+        comparison: TextComparison,
+        text: String,
+    },
     Date(DateMatch),
     Number(NumberMatch),
     Quantity {
@@ -202,6 +220,33 @@ pub enum ValueMatch {
     Reference(ReferenceMatch),
     /// One match per component.
     Composite(Vec<ValueMatch>),
+}
+
+/// How `_filter` compares the normal form of a string (<https://hl7.org/fhir/R5/search_filter.html#ops>). The order is that of code points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TextComparison {
+    Equal,
+    Unequal,
+    EndsWith,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+}
+
+impl TextComparison {
+    /// Whether it holds for a `value` of a resource.
+    pub fn holds(self, value: &str, text: &str) -> bool {
+        match self {
+            TextComparison::Equal => value == text,
+            TextComparison::Unequal => value != text,
+            TextComparison::EndsWith => value.ends_with(text),
+            TextComparison::Greater => value > text,
+            TextComparison::Less => value < text,
+            TextComparison::GreaterOrEqual => value >= text,
+            TextComparison::LessOrEqual => value <= text,
+        }
+    }
 }
 
 /// `[system]|[code]` in its four forms.
@@ -252,7 +297,7 @@ pub enum ReferenceMatch {
     Identifier(TokenMatch),
 }
 
-/// Search prefixes (<https://hl7.org/fhir/R5/search.html#prefix>).
+/// Search prefixes (<https://hl7.org/fhir/R5/search.html#prefix>), and `co` of `_filter`: the stored range contains the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prefix {
     Eq,
@@ -264,6 +309,7 @@ pub enum Prefix {
     Sa,
     Eb,
     Ap,
+    Co,
 }
 
 /// One key of `_sort`.

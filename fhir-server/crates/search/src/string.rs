@@ -11,17 +11,26 @@ use unicode_normalization::UnicodeNormalization;
 
 /// The normal form of at least the first [`STRING_MAX`] characters.
 pub fn normalise(text: &str) -> String {
+    within(text, STRING_MAX)
+}
+
+/// The normal form of all of it.
+pub(crate) fn normalise_whole(text: &str) -> String {
+    within(text, usize::MAX)
+}
+
+fn within(text: &str, most: usize) -> String {
     let normal = match text.is_ascii() {
-        true => fold(text.chars()),
-        false => fold(text.nfkd()),
+        true => fold(text.chars(), most),
+        false => fold(text.nfkd(), most),
     };
     match normal.is_empty() {
-        true => text.trim().chars().take(STRING_MAX).collect(),
+        true => text.trim().chars().take(most).collect(),
         false => normal,
     }
 }
 
-fn fold(characters: impl Iterator<Item = char>) -> String {
+fn fold(characters: impl Iterator<Item = char>, most: usize) -> String {
     let mut out = String::new();
     let mut space = false;
     let mut length = 0;
@@ -54,17 +63,17 @@ fn fold(characters: impl Iterator<Item = char>) -> String {
             }
         }
         length += 1;
-        if length >= STRING_MAX {
+        if length >= most {
             break;
         }
     }
-    cut(&mut out);
+    cut(&mut out, most);
     out
 }
 
-/// Cuts at [`STRING_MAX`] characters.
-fn cut(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(STRING_MAX) {
+/// Cuts at `most` characters.
+fn cut(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);
     }
 }

@@ -59,6 +59,12 @@ fn show(clause: &Clause) -> String {
         }
         Clause::Missing { parameter, missing } => format!("{} missing {missing}", parameter.code),
         Clause::Any(clauses) => clauses.iter().map(show).collect::<Vec<_>>().join(" or "),
+        Clause::All(clauses) => {
+            let all: Vec<_> = clauses.iter().map(show).collect();
+            format!("({})", all.join(" and "))
+        }
+        Clause::Not(clause) => format!("not({})", show(clause)),
+        Clause::Element { parameter, clause } => format!("{}[{}]", parameter.code, show(clause)),
         Clause::Chain {
             parameter,
             clause,
@@ -94,6 +100,7 @@ fn show_value(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Token(token) => show_token(token),
         ValueMatch::String(text) | ValueMatch::Uri(text) => text.clone(),
+        ValueMatch::Text { comparison, text } => format!("{comparison:?} {text}"),
         ValueMatch::Date(date) => format!(
             "{:?}[{} {})",
             date.prefix,

@@ -98,6 +98,7 @@ fn of_match(date: &DateMatch, longest: i64) -> Bounds {
         Prefix::Sa => (to, i64::MAX),
         Prefix::Eb => (i64::MIN, from),
         Prefix::Ap => (ends_after(from), to),
+        Prefix::Co => (ends_after(to), from.saturating_add(1)),
     };
     Bounds { lo, hi }
 }
@@ -112,7 +113,7 @@ mod tests {
     fn hold_for_what_matches() {
         use Prefix::*;
         const LONGEST: i64 = 3;
-        for prefix in [Eq, Ne, Gt, Lt, Ge, Le, Sa, Eb, Ap] {
+        for prefix in [Eq, Ne, Gt, Lt, Ge, Le, Sa, Eb, Ap, Co] {
             for (from, to) in [(10, 11), (10, 14)] {
                 let date = DateMatch {
                     prefix,

@@ -2,7 +2,7 @@
 //!
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
-use fhir_search::query::{DateMatch, NumberMatch};
+use fhir_search::query::{DateMatch, NumberMatch, TextComparison};
 
 /// The search without paging and includes.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub(super) struct QuantityTest {
 pub(super) enum StringTest {
     StartsWith(String),
     Contains(String),
+    /// The value as it is indexed; the end of one that was cut is not known.
+    Is(TextComparison, String),
 }
 
 impl Test {

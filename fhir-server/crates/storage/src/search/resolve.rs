@@ -14,7 +14,9 @@ use crate::Error;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
-use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, SortBy, SortKey, ValueMatch};
+use fhir_search::query::{
+    ChainedClause, Clause, Modifier, ReferenceMatch, SortBy, SortKey, ValueMatch,
+};
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 
@@ -106,6 +108,9 @@ impl Resolver<'_> {
                 modifier,
                 values,
             } => {
+                if values::reads_strings(parameter, values) {
+                    return Err(values::not_supported(parameter, *modifier).into());
+                }
                 let test = values::param(parameter, *modifier, values, &self.rows)?;
                 self.of_parameter(test, parameter, types)
             }
@@ -135,6 +140,17 @@ impl Resolver<'_> {
                     1 => any.remove(0),
                     _ => Test::Any(any),
                 })
+            }
+            Clause::All(clauses) => {
+                let mut all = Vec::new();
+                for clause in clauses {
+                    all.push(Box::pin(self.test(clause, types)).await?);
+                }
+                Ok(Test::All(all))
+            }
+            Clause::Not(clause) => Ok(Box::pin(self.test(clause, types)).await?.negate()),
+            Clause::Element { parameter, .. } => {
+                Err(values::not_supported(parameter, Modifier::None).into())
             }
             Clause::Id(ids) => {
                 let mut keys = Vec::new();
@@ -244,7 +260,8 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
             .any(|value| matches!(value, ValueMatch::Reference(ReferenceMatch::Local(_)))),
         Clause::Missing { .. } | Clause::LastUpdated(_) => false,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
-        Clause::Any(clauses) => clauses.iter().any(looks_up),
+        Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(looks_up),
+        Clause::Not(clause) | Clause::Element { clause, .. } => looks_up(clause),
         Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) => true,
     }
 }
@@ -369,11 +386,12 @@ fn named(clause: &Clause, types: &[String], keys: &mut Vec<ResourceKey>) {
         }
         Clause::Chain { clause, .. } => named_by_type(clause, keys),
         Clause::ByType(clause) => named_by_type(clause, keys),
-        Clause::Any(clauses) => {
+        Clause::Any(clauses) | Clause::All(clauses) => {
             for clause in clauses {
                 named(clause, types, keys);
             }
         }
+        Clause::Not(clause) | Clause::Element { clause, .. } => named(clause, types, keys),
         Clause::Has { parameter, clause } => {
             named(clause, std::slice::from_ref(&parameter.resource_type), keys);
         }

@@ -8,7 +8,9 @@ use super::sql::reference;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::document::{STRING_MAX, marked};
-use fhir_search::query::{Modifier, NumberMatch, ReferenceMatch, UnitMatch, ValueMatch};
+use fhir_search::query::{
+    Modifier, NumberMatch, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
+};
 use fhir_search::token::STORED;
 use std::collections::HashMap;
 
@@ -46,6 +48,9 @@ pub(super) fn param(
             }
             (ValueMatch::String(text), Modifier::Contains) => {
                 strings.push(StringTest::Contains(bounded(parameter, text)?));
+            }
+            (ValueMatch::Text { comparison, text }, Modifier::None) => {
+                strings.push(StringTest::Is(*comparison, text.clone()));
             }
             (
                 ValueMatch::OfType {
@@ -121,6 +126,19 @@ pub(super) fn param(
     Ok(match modifier {
         Modifier::Not => test.negate(),
         _ => test,
+    })
+}
+
+/// Whether whole strings are asked for that the index has not, or among more: of family names it has each word too, and it has cut ends.
+pub(super) fn reads_strings(parameter: &SearchParameter, values: &[ValueMatch]) -> bool {
+    let types = || parameter.program.as_ref().map(|program| program.types());
+    values.iter().any(|value| match value {
+        ValueMatch::Text { comparison, .. } => {
+            *comparison == TextComparison::EndsWith
+                || parameter.code == "family"
+                || types().is_some_and(|types| types.contains(&"HumanName"))
+        }
+        _ => false,
     })
 }
 

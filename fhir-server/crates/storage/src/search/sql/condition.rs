@@ -3,7 +3,8 @@
 
 use super::{Sql, TARGET, TARGET_BITS};
 use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
-use fhir_search::query::{DateMatch, Prefix};
+use fhir_search::document::STRING_MAX;
+use fhir_search::query::{DateMatch, Prefix, TextComparison};
 
 impl Sql {
     /// The filter, and the type where the filter does not imply it.
@@ -235,6 +236,10 @@ impl Sql {
                 conditions.extend([(lo, "<", b), (hi, ">", a)]);
                 " AND "
             }
+            Prefix::Co => {
+                conditions.extend([(lo, "<=", a), (hi, ">=", b)]);
+                " AND "
+            }
         };
         for (index, (column, operator, bound)) in conditions.into_iter().enumerate() {
             if index > 0 {
@@ -270,6 +275,7 @@ impl Sql {
             Prefix::Sa => &[(">=", b)],
             Prefix::Eb => &[("<=", a.saturating_sub(MILLISECOND))],
             Prefix::Ap => &[("<", b), (">", a.saturating_sub(MILLISECOND))],
+            Prefix::Co => &[("<=", a), (">=", last)],
         };
         for (index, (operator, bound)) in bounds.iter().enumerate() {
             if index > 0 {
@@ -344,6 +350,17 @@ impl Sql {
                 let (from, to) = number.approximate();
                 vec![(lo, "<=", to.to_plain()), (hi, ">=", from.to_plain())]
             }
+            Prefix::Co => {
+                // Half a unit of the last place that is stored.
+                let half =
+                    |column: &str| format!("('5e-' || (scale({alias}.{column}) + 1))::numeric");
+                let lo = format!(
+                    "coalesce({alias}.lo - {}, '-infinity'::numeric)",
+                    half("lo")
+                );
+                let hi = format!("coalesce({alias}.hi + {}, 'infinity'::numeric)", half("hi"));
+                vec![(lo, "<=", written.clone()), (hi, ">", written)]
+            }
         };
         for (index, (column, operator, bound)) in conditions.into_iter().enumerate() {
             if index > 0 {
@@ -364,6 +381,22 @@ impl Sql {
                 // U+10FFFF sorts after every character that follows the prefix.
                 self.push(&format!(" AND {alias}.value < "))
                     .bind(format!("{prefix}\u{10FFFF}"));
+            }
+            StringTest::Is(TextComparison::EndsWith, end) => {
+                self.push(&format!("char_length({alias}.value) < {STRING_MAX} AND right({alias}.value, char_length("));
+                self.bind(end.clone()).push("::text)) = ").bind(end.clone());
+            }
+            StringTest::Is(comparison, text) => {
+                let operator = match comparison {
+                    TextComparison::Equal | TextComparison::EndsWith => "=",
+                    TextComparison::Unequal => "<>",
+                    TextComparison::Greater => ">",
+                    TextComparison::Less => "<",
+                    TextComparison::GreaterOrEqual => ">=",
+                    TextComparison::LessOrEqual => "<=",
+                };
+                self.push(&format!("{alias}.value {operator} "))
+                    .bind(text.clone());
             }
             StringTest::Contains(part) => {
                 self.push("strpos(")

@@ -315,7 +315,9 @@ fn holds(clause: &Clause, resource: &Indexed, corpus: &[Indexed]) -> bool {
             points && holds(clause, source, corpus)
         }),
         Clause::Any(clauses) => clauses.iter().any(|clause| holds(clause, resource, corpus)),
-        Clause::ByType(_) => panic!("{clause:?}"),
+        Clause::All(clauses) => clauses.iter().all(|clause| holds(clause, resource, corpus)),
+        Clause::Not(clause) => !holds(clause, resource, corpus),
+        Clause::ByType(_) | Clause::Element { .. } => panic!("{clause:?}"),
     }
 }
 
