@@ -3,6 +3,7 @@
 #   make test           everything CI checks
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
+#   make bench-large    the same with a million resources and the searches that these make dear
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
@@ -14,7 +15,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench overload soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large overload soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -42,6 +43,10 @@ lint: toolchain
 
 bench: toolchain postgres
 	scripts/bench.sh
+
+bench-large: toolchain postgres
+	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --requests $${BENCH_REQUESTS:-4000} \
+	    --workload identifier,name-birthdate-sort,patient-code-date,code-value,chain-include,has,includes,rare,accurate-total,deep-page,sorted-by-token,create,transaction
 
 overload: toolchain postgres
 	scripts/bench.sh --load 10000 --overload

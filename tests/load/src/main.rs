@@ -6,6 +6,7 @@
 mod measure;
 mod mllp_flood;
 mod overload;
+mod searches;
 mod workload;
 
 use clap::{Parser, ValueEnum};
@@ -42,7 +43,7 @@ struct Arguments {
     /// Patients and their identifiers follow from it: one that was loaded before cannot be loaded into the same server again.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// All where none is named.
+    /// Without one the usual ones, which leave out the searches of a million resources.
     #[arg(long, value_enum, value_delimiter = ',')]
     workload: Vec<Workload>,
     #[command(flatten)]
@@ -82,7 +83,7 @@ async fn main() -> Result<(), Failure> {
         "sum ms"
     );
     let all = if arguments.workload.is_empty() {
-        Workload::value_variants()
+        Workload::usual()
     } else {
         &arguments.workload
     };

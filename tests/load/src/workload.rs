@@ -1,12 +1,14 @@
 //! The workloads: what is asked, and what the answer must be. An answer that is wrong ends the run.
 
+use crate::searches;
+use clap::ValueEnum;
 use load_driver::client::{Client, Failure};
 use load_driver::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, RECORD_SIZE, Random};
 use load_driver::mixed::{self, Before};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
     Create,
     Read,
@@ -25,17 +27,38 @@ pub enum Workload {
     LargeConditional,
     /// 5,000 entries, most of them with a conditional reference.
     LargeReferring,
+    PatientCodeDate,
+    CodeValue,
+    /// `_has`, which half of the patients meet.
+    Has,
+    /// `_include` and `_revinclude` of one encounter.
+    Includes,
+    /// A household, by when it was updated.
+    Rare,
+    AccurateTotal,
+    /// Each page of a walk by `next`.
+    DeepPage,
+    SortedByToken,
 }
 
 /// Records in a large transaction.
 const LARGE: u64 = 500;
 
 impl Workload {
+    /// Those that are measured where none is named.
+    pub fn usual() -> &'static [Workload] {
+        let all = Workload::value_variants();
+        let large = all.iter().position(|one| *one == Workload::PatientCodeDate);
+        &all[..large.unwrap_or(all.len())]
+    }
+
     /// How many of its requests weigh as much as `requests` of one resource.
     pub fn requests(self, requests: u64) -> u64 {
         let weight = match self {
             Workload::Transaction | Workload::Mixed => 20,
             Workload::Large | Workload::LargeConditional | Workload::LargeReferring => 1_000,
+            Workload::AccurateTotal => 200,
+            Workload::Has => 20,
             _ => 1,
         };
         (requests / weight).max(1)
@@ -61,6 +84,8 @@ pub struct Worker {
     client: Client,
     /// Of the last transaction of [`Workload::Mixed`].
     before: Option<Before>,
+    /// The next page of [`Workload::DeepPage`], and how many there were.
+    page: Option<(String, u64)>,
 }
 
 impl Worker {
@@ -307,6 +332,19 @@ impl Worker {
                 self.transact(target, &bundle).await.map(drop)
             }
             Workload::Crud => self.crud(target, i).await,
+            Workload::DeepPage => self.page(target).await,
+            Workload::PatientCodeDate
+            | Workload::CodeValue
+            | Workload::Has
+            | Workload::Includes
+            | Workload::Rare
+            | Workload::AccurateTotal
+            | Workload::SortedByToken => {
+                let url = searches::url(workload, target, n, &mut random);
+                let url = format!("{base}/{}", url.unwrap_or_default());
+                let bundle = self.expect(200, Method::GET, &url, None).await?;
+                searches::check(workload, target, n, &bundle).map_err(|why| format!("{url}: {why}"))
+            }
             Workload::Oru => {
                 let message = generate::oru(target.seed, n, &format!("R{}-{i}", target.run));
                 let ack = self
@@ -320,6 +358,23 @@ impl Worker {
                     _ => Err(format!("not accepted without a warning: {ack}")),
                 }
             }
+        }
+    }
+
+    /// The next page of a walk; a new walk after [`searches::DEEP_PAGES`].
+    async fn page(&mut self, target: &Target) -> Result<(), Failure> {
+        let (url, number) = match self.page.take() {
+            Some((url, number)) if number < searches::DEEP_PAGES => (url, number),
+            _ => {
+                let first = searches::url(Workload::DeepPage, target, 0, &mut Random::new(0, 0));
+                (format!("{}/{}", target.base, first.unwrap_or_default()), 0)
+            }
+        };
+        let bundle = self.expect(200, Method::GET, &url, None).await?;
+        self.page = searches::next(&bundle).map(|url| (url, number + 1));
+        match &self.page {
+            Some(_) => searches::check(Workload::DeepPage, target, 0, &bundle),
+            None => Ok(()),
         }
     }
 
@@ -397,7 +452,7 @@ impl Worker {
     }
 }
 
-fn matches(bundle: &Value) -> Vec<&Value> {
+pub fn matches(bundle: &Value) -> Vec<&Value> {
     bundle["entry"]
         .as_array()
         .into_iter()
@@ -407,7 +462,7 @@ fn matches(bundle: &Value) -> Vec<&Value> {
         .collect()
 }
 
-fn same(what: &str, got: &Value, expect: &Value) -> Result<(), Failure> {
+pub fn same(what: &str, got: &Value, expect: &Value) -> Result<(), Failure> {
     if got == expect {
         Ok(())
     } else {
@@ -415,7 +470,7 @@ fn same(what: &str, got: &Value, expect: &Value) -> Result<(), Failure> {
     }
 }
 
-fn entries(bundle: &Value) -> impl Iterator<Item = &Value> {
+pub fn entries(bundle: &Value) -> impl Iterator<Item = &Value> {
     bundle["entry"].as_array().into_iter().flatten()
 }
 
@@ -432,7 +487,7 @@ fn place(location: &str) -> Option<String> {
     Some(format!("{resource_type}/{id}"))
 }
 
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| {
             if b.is_ascii_alphanumeric() {
