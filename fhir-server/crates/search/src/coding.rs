@@ -98,6 +98,46 @@ pub(crate) fn identifier_types<'a>(
     }
 }
 
+/// Whether its codes are of a code system or a fixed list: few, and asked for by their beginning (`:code-text`). Those of other types
+/// (identifiers, telephone numbers, addresses) are as many as there are resources.
+pub(crate) fn is_coded(type_name: &str) -> bool {
+    matches!(
+        type_name,
+        "Coding" | "CodeableConcept" | "CodeableReference" | "code" | "boolean"
+    )
+}
+
+/// The texts beside the codes of a token's element (`:text`): `CodeableConcept.text`, `Coding.display`, `Identifier.type.text`.
+pub(crate) fn each_text<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'a str)) {
+    match node.type_name {
+        "Coding" => text(node.value, "display").into_iter().for_each(visit),
+        "CodeableConcept" => concept_texts(node.value, visit),
+        "CodeableReference" => {
+            if let Some(value) = node.value.get("concept") {
+                concept_texts(value, visit);
+            }
+        }
+        "Identifier" => {
+            let kind = node.value.get("type");
+            kind.and_then(|kind| text(kind, "text"))
+                .into_iter()
+                .for_each(visit);
+        }
+        _ => {}
+    }
+}
+
+fn concept_texts<'a>(value: &'a Value, visit: &mut dyn FnMut(&'a str)) {
+    let written = text(value, "text");
+    written.into_iter().for_each(&mut *visit);
+    if let Some(Value::Array(codings)) = value.get("coding") {
+        let displays = codings.iter().filter_map(|coding| text(coding, "display"));
+        // Most concepts say one text twice.
+        let others = displays.filter(|display| Some(*display) != written);
+        others.for_each(visit);
+    }
+}
+
 fn concept<'a>(value: &'a Value, visit: &mut dyn FnMut(Token<'a>)) {
     if let Some(Value::Array(codings)) = value.get("coding") {
         for value in codings {
@@ -187,6 +227,40 @@ mod tests {
                     });
                 },
             );
+            assert_eq!(found.join(" "), expect, "{value}");
+        }
+    }
+
+    #[test]
+    fn texts() {
+        for (type_name, value, expect) in [
+            ("Coding", json!({"code": "c", "display": "d"}), "d"),
+            (
+                "CodeableConcept",
+                json!({"coding": [{"display": "d"}, {"display": "t"}, {"code": "c"}], "text": "t"}),
+                "t d",
+            ),
+            (
+                "CodeableReference",
+                json!({"concept": {"text": "t"}, "reference": {"display": "r"}}),
+                "t",
+            ),
+            (
+                "Identifier",
+                json!({"value": "v", "type": {"text": "t", "coding": [{"display": "d"}]}, "assigner": {"display": "a"}}),
+                "t",
+            ),
+            ("ContactPoint", json!({"value": "1"}), ""),
+            ("code", json!("male"), ""),
+            ("CodeableConcept", json!("odd"), ""),
+        ] {
+            let mut found = Vec::new();
+            let node = Node {
+                value: &value,
+                type_name,
+                system: None,
+            };
+            each_text(node, &mut |text| found.push(text));
             assert_eq!(found.join(" "), expect, "{value}");
         }
     }

@@ -5,6 +5,7 @@ use crate::number;
 use crate::reference::{self, Target};
 use crate::string::{self, normalise};
 use crate::token::{Hashes, STORED};
+use crate::vocabulary::{Entry, Kind, UNITS, URI_BYTES_MAX};
 use crate::{composite, date};
 use fhir_definitions::{Definitions, ParameterKey, ParameterType, SearchParameter};
 use fhir_model::{DateRange, Decimal, ResourceKey, json::resource_type};
@@ -22,6 +23,8 @@ pub struct SearchDocument {
     pub dates: Vec<DateEntry>,
     pub quantities: Vec<QuantityEntry>,
     pub strings: Vec<StringEntry>,
+    /// Values by a part of which it can be asked for; what is asked for then is their whole, in `tokens`.
+    pub vocabulary: Vec<Entry>,
 }
 
 /// A reference by which another resource can be reached, whether or not it exists.
@@ -80,6 +83,9 @@ pub const STRING_MAX: usize = 256;
 
 /// Most values of one parameter in one resource; the rest is not indexed. A resource that large is refused by its size before.
 const VALUES_MAX: usize = 100_000;
+
+/// Longest code that is found by its beginning, in bytes.
+const CODE_BYTES_MAX: usize = 256;
 
 /// Extracts the search document. `base` is the server's own base without a trailing slash: absolute references on it are local.
 /// What has no search parameters (a type this server has not) gives an empty document. `_id` and `_lastUpdated` are no part of it: they
@@ -172,6 +178,7 @@ impl SearchDocument {
         self.quantities
             .dedup_by(|a, b| a == b && a.is_written_as(b));
         tidy(&mut self.strings);
+        tidy(&mut self.vocabulary);
     }
 }
 
@@ -215,6 +222,7 @@ impl<'a> Extraction<'a> {
             ParameterType::Uri => {
                 if let Value::String(uri) = node.value {
                     self.document.tokens.push(self.hashes.uri(key, uri));
+                    self.uri(key, uri);
                     if let (true, Some((plain, _))) =
                         (node.type_name == "canonical", uri.split_once('|'))
                     {
@@ -235,6 +243,9 @@ impl<'a> Extraction<'a> {
             }
             ParameterType::Number | ParameterType::Quantity => {
                 if let Some(measured) = number::measured(node) {
+                    if let Some(unit) = measured.unit_of_system() {
+                        self.word(UNITS, Kind::Unit, unit);
+                    }
                     self.document.quantities.push(QuantityEntry {
                         key,
                         marker: 0,
@@ -261,6 +272,33 @@ impl<'a> Extraction<'a> {
             atoms.push(self.hashes.of_type(key, system, code, value));
         });
         self.document.tokens = atoms;
+        if coding::is_coded(node.type_name) {
+            coding::each(node, &mut |token| {
+                if let Some(code) = token.code.filter(|code| code.len() <= CODE_BYTES_MAX) {
+                    self.word(key, Kind::Code, code.to_ascii_lowercase());
+                }
+            });
+        }
+        coding::each_text(node, &mut |text| self.text(key, text));
+    }
+
+    /// A text beside a code or a reference.
+    fn text(&mut self, key: ParameterKey, text: &str) {
+        let normal = normalise(text);
+        if !normal.is_empty() {
+            self.document.tokens.push(self.hashes.text(key, &normal));
+            self.word(key, Kind::Text, normal);
+        }
+    }
+
+    fn uri(&mut self, key: ParameterKey, uri: &str) {
+        if uri.len() <= URI_BYTES_MAX {
+            self.word(key, Kind::Uri, uri.to_owned());
+        }
+    }
+
+    fn word(&mut self, key: ParameterKey, kind: Kind, value: String) {
+        self.document.vocabulary.push(Entry { key, kind, value });
     }
 
     fn string(&mut self, parameter: &SearchParameter, node: Node<'a>) {
@@ -289,7 +327,12 @@ impl<'a> Extraction<'a> {
                     .references
                     .push(ReferenceEntry { key, target });
             }
-            Target::Url(url) => self.document.tokens.push(self.hashes.url(key, &url)),
+            Target::Url(url) => {
+                self.document.tokens.push(self.hashes.url(key, &url));
+                if is_canonical(node.type_name) {
+                    self.uri(key, &url);
+                }
+            }
             Target::Identifier(value) => {
                 let identifier = Node {
                     value,
@@ -304,6 +347,9 @@ impl<'a> Extraction<'a> {
                 });
             }
         });
+        if let Some(display) = reference::display(node) {
+            self.text(key, display);
+        }
     }
 
     /// The hashes by which a value that is matched whole can be asked for, but for `system|`.
@@ -406,6 +452,11 @@ impl<'a> Extraction<'a> {
             }
         }
     }
+}
+
+/// Whether references of this type are canonical urls.
+fn is_canonical(type_name: &str) -> bool {
+    matches!(type_name, "canonical" | "uri")
 }
 
 /// Most words of a name that it can be found by, besides its first.

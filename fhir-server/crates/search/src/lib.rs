@@ -19,6 +19,7 @@ pub mod query;
 mod reference;
 pub mod string;
 pub mod token;
+pub mod vocabulary;
 
 pub use composite::is_answered;
 pub use document::{SearchDocument, search_document};

@@ -70,6 +70,12 @@ pub(crate) struct Measured<'a> {
 }
 
 impl Measured<'_> {
+    /// `system|code` of its unit.
+    pub(crate) fn unit_of_system(&self) -> Option<String> {
+        let (system, code) = self.system.zip(self.code)?;
+        Some(format!("{system}|{code}"))
+    }
+
     /// The hashes of the units by which it can be asked for, sorted.
     pub(crate) fn units(&self, hashes: Hashes) -> Vec<i64> {
         let both = self.system.zip(self.code).map(|(s, c)| hashes.unit(s, c));

@@ -54,6 +54,15 @@ pub(crate) fn each<'a>(
     }
 }
 
+/// `Reference.display` (`:text`).
+pub(crate) fn display(node: Node<'_>) -> Option<&str> {
+    let reference = match node.type_name {
+        "CodeableReference" => node.value.get("reference")?,
+        _ => node.value,
+    };
+    reference.get("display")?.as_str()
+}
+
 fn url<'a>(
     text: &'a str,
     definitions: &Definitions,

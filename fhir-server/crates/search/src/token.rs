@@ -8,6 +8,7 @@
 //! patient is meant, and those are searched with their system.
 
 use crate::query::{TokenMatch, UnitMatch};
+use crate::vocabulary::Kind;
 use fhir_definitions::ParameterKey;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -30,6 +31,9 @@ enum Form {
     IdentifierSystemAndCode = 14,
     IdentifierNoSystem = 15,
     IdentifierSystem = 16,
+    Text = 17,
+    /// In memory only.
+    Vocabulary = 18,
 }
 
 /// A family of hashes. Two families never agree by accident on the same pair of texts.
@@ -74,6 +78,16 @@ impl Hashes {
     /// The whole string as it was written (`:exact`).
     pub fn exact(self, key: ParameterKey, text: &str) -> i64 {
         self.hash(Form::Exact, key, &[text])
+    }
+
+    /// The text beside a code or a reference (`:text`), normalised.
+    pub fn text(self, key: ParameterKey, normal: &str) -> i64 {
+        self.hash(Form::Text, key, &[normal])
+    }
+
+    /// A value of the vocabulary.
+    pub(crate) fn vocabulary(self, kind: Kind, key: ParameterKey, value: &str) -> i64 {
+        self.hash(Form::Vocabulary, key, &[kind.name(), value])
     }
 
     /// A value of a uri parameter.
@@ -205,12 +219,13 @@ mod tests {
             STORED.reference_identifier(KEY, &TokenMatch::System("s".into())),
             RECHECK.code(KEY, "male"),
             STORED.code(ParameterKey(-1), ""),
+            STORED.text(KEY, "muller"),
         ];
         assert_eq!(all, GOLDEN);
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    const GOLDEN: [i64; 19] = [
+    const GOLDEN: [i64; 20] = [
         7733825482605311987,
         2414369193233592012,
         1589118627812203386,
@@ -230,6 +245,7 @@ mod tests {
         -6478733783119660390,
         4863503503736877558,
         1681035239009637434,
+        -184365161298747109,
     ];
 
     #[test]

@@ -19,6 +19,7 @@ pub mod search;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vocabulary;
 pub mod write;
 
 pub use backup::{Copied, backup, restore};

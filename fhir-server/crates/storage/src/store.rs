@@ -46,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) epoch: AtomicI64,
     pub(crate) keys: crate::write::Keys,
     pub(crate) turns: crate::write::Turns,
+    pub(crate) vocabulary: crate::vocabulary::Vocabulary,
     pub(crate) statistics: crate::search::StatisticsCache,
 }
 
@@ -133,6 +134,7 @@ impl Store {
                 epoch: AtomicI64::new(0),
                 keys: crate::write::Keys::default(),
                 turns: crate::write::Turns::default(),
+                vocabulary: crate::vocabulary::Vocabulary::default(),
                 statistics: crate::search::StatisticsCache::default(),
             }),
         };

@@ -30,6 +30,8 @@ use crate::held::Held;
 use crate::policy::Rules;
 use crate::read;
 use crate::store::Store;
+use crate::vocabulary::Learned;
+use apply::Write;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
 use plan::{Plan, refuse};
@@ -171,6 +173,11 @@ impl Store {
         let keys = &self.inner.keys;
         let targets = keys.targets(connection, &plan.targets).await?;
         let fresh = keys.fresh(connection, plan.changes.len()).await?;
+        let vocabulary = &self.inner.vocabulary;
+        let learned = match end {
+            End::Committed => vocabulary.learn(connection, plan.vocabulary()).await?,
+            End::RolledBack => Learned::default(),
+        };
 
         let begin = AssertSqlSafe(begin(plan, self.inner.settings.statement_timeout_ms));
         let mut transaction = connection.begin_with(begin).await?;
@@ -192,6 +199,14 @@ impl Store {
         let prepared =
             prepare::prepare(definitions, rules, plan, resolved, ground, targets, fresh)?;
         keys.give_back(prepared.unused_keys);
+        if end == End::Committed {
+            // References that were resolved here, and patches of what had changed meanwhile, may have brought others.
+            let written = prepared.writes.iter().filter_map(Write::vocabulary);
+            let entries = written.flatten();
+            vocabulary
+                .complete(&mut transaction, entries, &learned)
+                .await?;
+        }
         if !prepared.writes.is_empty() {
             apply::apply(&mut transaction, prepared.writes).await?;
         }
@@ -206,7 +221,10 @@ impl Store {
             End::RolledBack => transaction.rollback().await,
         };
         match ended {
-            Ok(()) => Ok((prepared.outcomes, answers)),
+            Ok(()) => {
+                vocabulary.confirm(learned);
+                Ok((prepared.outcomes, answers))
+            }
             Err(error) if read::connection_lost(&error) => {
                 Err(Stop::Final(whole(Error::Unavailable(error))))
             }

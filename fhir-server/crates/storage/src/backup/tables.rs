@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgCopyIn};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
 /// Every table of the migrations but `job`: a job that was restored would be done a second time. A database may hold the tables of others too.
-pub(crate) const TABLES: [&str; 8] = [
+pub(crate) const TABLES: [&str; 9] = [
     "site",
     "resource",
     "resource_history",
@@ -18,6 +18,7 @@ pub(crate) const TABLES: [&str; 8] = [
     "sp_date",
     "sp_quantity",
     "sp_string",
+    "vocabulary",
 ];
 
 /// Told apart from the server's own connections.

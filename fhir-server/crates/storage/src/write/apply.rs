@@ -2,6 +2,7 @@
 
 use super::EPOCH_LOCK;
 use fhir_search::SearchDocument;
+use fhir_search::vocabulary::Entry;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row};
@@ -23,6 +24,13 @@ pub(super) struct Write {
     pub before: Before,
     /// What it is found by; `None` for a deletion.
     pub index: Option<Index>,
+}
+
+impl Write {
+    /// Values that must be in the vocabulary before it is committed.
+    pub(super) fn vocabulary(&self) -> Option<&Vec<Entry>> {
+        self.index.as_ref().map(|index| &index.document.vocabulary)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

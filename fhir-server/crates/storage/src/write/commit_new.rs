@@ -23,6 +23,8 @@ impl Store {
         let keys = &self.inner.keys;
         let targets = keys.targets(connection, &plan.targets).await?;
         let fresh = keys.fresh(connection, plan.changes.len()).await?;
+        let vocabulary = &self.inner.vocabulary;
+        let learned = vocabulary.learn(connection, plan.vocabulary()).await?;
         let epoch = self.inner.epoch.load(Ordering::SeqCst);
         let prepared = prepare::prepare(
             definitions,
@@ -40,6 +42,7 @@ impl Store {
         let instant_at = body::instant_at(&first.id, first.version);
         let now_ms =
             apply::commit_new(connection, &plan.locks, epoch, instant_at, prepared.writes).await?;
+        vocabulary.confirm(learned);
         for outcome in &mut outcomes {
             outcome.last_updated_ms = now_ms;
             if let (Some(key), Some(text)) = (&outcome.key, &mut outcome.body) {

@@ -10,6 +10,7 @@ use fhir_definitions::Definitions;
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::document::identity_atoms;
 use fhir_search::parse::Context;
+use fhir_search::vocabulary::Entry;
 use fhir_search::{Handling, Query, SearchDocument, parse, search_document};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -169,6 +170,18 @@ impl Plan {
     pub(super) fn is_by_ids(&self) -> bool {
         let by_id = |change: &Planned| matches!(change.identity, Identity::Id(_));
         self.conditional.is_empty() && self.changes.iter().all(by_id)
+    }
+
+    /// Values that must be in the vocabulary before the resources are.
+    pub(super) fn vocabulary(&self) -> impl Iterator<Item = &Entry> {
+        let documents = self
+            .changes
+            .iter()
+            .filter_map(|change| match &change.action {
+                Action::Write { document, .. } => Some(document),
+                Action::Delete { .. } => None,
+            });
+        documents.flat_map(|document| &document.vocabulary)
     }
 
     /// How many resources that are there the commit may change or delete.

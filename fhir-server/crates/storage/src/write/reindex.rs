@@ -75,6 +75,11 @@ impl Store {
         connection.work();
         let keys: &Keys = &self.inner.keys;
         let targets = keys.targets(&mut connection, &wanted).await?;
+        let vocabulary = &self.inner.vocabulary;
+        let entries = documents
+            .iter()
+            .flat_map(|(_, document)| &document.vocabulary);
+        let learned = vocabulary.learn(&mut connection, entries).await?;
 
         let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})");
         let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
@@ -93,6 +98,7 @@ impl Store {
             .collect();
         apply::index(&mut transaction, resources).await?;
         transaction.commit().await?;
+        vocabulary.confirm(learned);
         connection.rest();
         Ok(())
     }

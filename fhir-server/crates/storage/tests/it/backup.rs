@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "site",
     "resource",
     "resource_history",
@@ -15,6 +15,7 @@ const TABLES: [&str; 8] = [
     "sp_date",
     "sp_quantity",
     "sp_string",
+    "vocabulary",
 ];
 
 struct Database {
