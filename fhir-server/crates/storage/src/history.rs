@@ -4,6 +4,7 @@
 //! `resource_deleted` to current deletions, `resource_history_updated` to older versions; a page takes so many of each and merges.
 //! Refuses nothing: what no longer is there is simply not in it.
 
+use crate::binary::stored_text;
 use crate::change::Method;
 use crate::error::Error;
 use crate::horizon;
@@ -214,15 +215,16 @@ impl Part<'_> {
     fn versions(&self, limit: i64) -> QueryBuilder<Postgres> {
         let mut sql = QueryBuilder::new("WITH k AS MATERIALIZED (");
         self.keys(&mut sql, limit, self.query.after.as_ref());
-        sql.push(
-            ") SELECT r.type, r.id, k.pk, v.version, (extract(epoch FROM k.last_updated) * 1000)::bigint, \
-             coalesce(v.source, v.content::text), v.version = 1 OR EXISTS (SELECT FROM resource_history p \
+        sql.push(concat!(
+            ") SELECT r.type, r.id, k.pk, v.version, (extract(epoch FROM k.last_updated) * 1000)::bigint, ",
+            stored_text!("r", "v"),
+            ", v.version = 1 OR EXISTS (SELECT FROM resource_history p \
                WHERE p.pk = k.pk AND p.version = v.version - 1 AND p.content IS NULL), v.method \
              FROM k JOIN resource r ON r.pk = k.pk CROSS JOIN LATERAL ( \
                SELECT r.version, r.content, r.source, r.method WHERE r.last_updated = k.last_updated \
                UNION ALL SELECT h.version, h.content, h.source, h.method FROM resource_history h \
                  WHERE h.pk = k.pk AND h.version = k.version) v ORDER BY ",
-        );
+        ));
         sql.push(match self.query.ascending {
             true => "k.last_updated, k.pk",
             false => "k.last_updated DESC, k.pk DESC",

@@ -42,10 +42,12 @@ impl Store {
             return Ok(HistoryDeletion::IsCurrent);
         }
         sqlx::query(
-            "DELETE FROM resource_history WHERE pk = $1 AND ($2::int IS NULL OR version = $2)",
+            "WITH h AS (DELETE FROM resource_history WHERE pk = $1 AND ($2::int IS NULL OR version = $2)) \
+             DELETE FROM binary_data WHERE pk = $1 AND version <> $3 AND ($2::int IS NULL OR version = $2)",
         )
         .bind(pk)
         .bind(version)
+        .bind(current)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

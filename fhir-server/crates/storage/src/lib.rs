@@ -3,6 +3,7 @@
 //! [`Store::commit`] is the only road to a committed change, [`Store::search`] the only one to a search result.
 
 pub mod backup;
+mod binary;
 pub mod change;
 pub mod error;
 mod held;

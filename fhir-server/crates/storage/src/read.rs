@@ -1,5 +1,6 @@
 //! Reads: current version, one version. One index look-up and string assembly each; no body is parsed.
 
+use crate::binary::stored_text;
 use crate::error::Error;
 use crate::store::Store;
 use fhir_definitions::Definitions;
@@ -84,10 +85,11 @@ pub(crate) async fn current(
     type_number: i16,
     key: &ResourceKey,
 ) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT version, (extract(epoch FROM last_updated) * 1000)::bigint, coalesce(source, content::text) \
-         FROM resource WHERE type = $1 AND id = $2 AND version > 0",
-    )
+    sqlx::query_as(concat!(
+        "SELECT r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, ",
+        stored_text!("r", "r"),
+        " FROM resource r WHERE r.type = $1 AND r.id = $2 AND r.version > 0",
+    ))
     .bind(type_number)
     .bind(&key.id)
     .fetch_optional(connection)
@@ -105,11 +107,12 @@ pub(crate) async fn currents<'k>(
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(i64, i32, i64, Option<String>)> = sqlx::query_as(
-        "SELECT k.place, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, coalesce(r.source, r.content::text) \
-         FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) \
+    let rows: Vec<(i64, i32, i64, Option<String>)> = sqlx::query_as(concat!(
+        "SELECT k.place, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, ",
+        stored_text!("r", "r"),
+        " FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS k(type, id, place) \
          CROSS JOIN LATERAL (SELECT * FROM resource r WHERE r.type = k.type AND r.id = k.id AND r.version > 0 LIMIT 1) r",
-    )
+    ))
     .bind(wanted.iter().map(|(number, _)| *number).collect::<Vec<i16>>())
     .bind(wanted.iter().map(|(_, key)| key.id.as_str()).collect::<Vec<&str>>())
     .fetch_all(connection)
@@ -128,14 +131,15 @@ pub(crate) async fn one_version(
     key: &ResourceKey,
     version: i32,
 ) -> Result<Option<Row>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT v.version, (extract(epoch FROM v.last_updated) * 1000)::bigint, coalesce(v.source, v.content::text) \
-         FROM resource r CROSS JOIN LATERAL ( \
+    sqlx::query_as(concat!(
+        "SELECT v.version, (extract(epoch FROM v.last_updated) * 1000)::bigint, ",
+        stored_text!("r", "v"),
+        " FROM resource r CROSS JOIN LATERAL ( \
            SELECT r.version, r.last_updated, r.content, r.source WHERE r.version = $3 \
            UNION ALL SELECT h.version, h.last_updated, h.content, h.source FROM resource_history h \
              WHERE h.pk = r.pk AND h.version = $3) v \
          WHERE r.type = $1 AND r.id = $2 AND v.version > 0",
-    )
+    ))
     .bind(type_number)
     .bind(&key.id)
     .bind(version)

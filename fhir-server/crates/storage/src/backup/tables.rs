@@ -9,10 +9,11 @@ use sqlx::postgres::{PgConnectOptions, PgCopyIn};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
 /// Every table of the migrations but `job`: a job that was restored would be done a second time. A database may hold the tables of others too.
-pub(crate) const TABLES: [&str; 9] = [
+pub(crate) const TABLES: [&str; 10] = [
     "site",
     "resource",
     "resource_history",
+    "binary_data",
     "outbox",
     "entry",
     "sp_date",

@@ -1,6 +1,7 @@
 //! The stored texts of rows, in the order asked for, put together without parsing them.
 
 use crate::Error;
+use crate::binary::stored_text;
 use crate::read::{StoredResource, whole};
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
@@ -15,12 +16,12 @@ pub(super) async fn bodies(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<Stored> = sqlx::query_as(
-        "SELECT r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, \
-         coalesce(r.source, r.content::text) \
-         FROM unnest($1::bigint[]) WITH ORDINALITY AS n(pk, place) JOIN resource r ON r.pk = n.pk \
+    let rows: Vec<Stored> = sqlx::query_as(concat!(
+        "SELECT r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, ",
+        stored_text!("r", "r"),
+        " FROM unnest($1::bigint[]) WITH ORDINALITY AS n(pk, place) JOIN resource r ON r.pk = n.pk \
          WHERE r.content IS NOT NULL ORDER BY n.place",
-    )
+    ))
     .bind(rows)
     .fetch_all(connection)
     .await?;

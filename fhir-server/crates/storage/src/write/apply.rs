@@ -1,6 +1,7 @@
 //! The statements that write: one per commit, set-based, whatever the number of resources. Updates touch only index rows that differ.
 
 use super::EPOCH_LOCK;
+use crate::binary;
 use fhir_search::SearchDocument;
 use fhir_search::vocabulary::Entry;
 use sqlx::postgres::PgArguments;
@@ -16,6 +17,8 @@ pub(super) struct Write {
     pub last_updated_ms: i64,
     /// The text without resourceType; `None`: a deletion.
     pub text: Option<String>,
+    /// What of a Binary stands beside the text.
+    pub data: Option<Vec<u8>>,
     /// Whether the text must be kept beside the JSONB.
     pub keep_text: bool,
     /// As [`crate::change::Method::code`].
@@ -50,8 +53,13 @@ pub(super) struct Index {
 /// Writes all of it: `resource`, history, index rows, outbox.
 pub(super) async fn apply(
     connection: &mut PgConnection,
-    writes: Vec<Write>,
+    mut writes: Vec<Write>,
 ) -> Result<(), sqlx::Error> {
+    let data = writes.iter_mut().filter_map(|write| {
+        let data = write.data.take()?;
+        Some((write.pk, write.version, data))
+    });
+    binary::store(connection, data.collect()).await?;
     let creates_only = writes.iter().all(|write| write.before == Before::Nothing);
     let mut rows = Rows::of(writes);
     let query = match creates_only {

@@ -1,5 +1,6 @@
 //! What a commit is decided on: its rows locked, the epoch, the time.
 
+use crate::binary::stored_text;
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use sqlx::PgConnection;
@@ -102,7 +103,8 @@ macro_rules! lock {
             " ORDER BY place) k ",
             $rows,
             ") SELECT l.type, l.id, l.pk, l.version, (extract(epoch FROM l.last_updated) * 1000)::bigint, ",
-            "coalesce(l.source, l.content::text), s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint ",
+            stored_text!("l", "l"),
+            ", s.epoch, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint ",
             "FROM site s LEFT JOIN l ON true"
         )
     };

@@ -3,6 +3,7 @@
 use super::integrity;
 use super::patch::Current;
 use super::references::{self, Rewriting};
+use crate::binary;
 use crate::change::{Change, Method, Target, VersionMatch};
 use crate::error::{CommitError, Error};
 use crate::policy::Rules;
@@ -157,9 +158,11 @@ impl Plan {
         !self.conditional.is_empty() || self.changes.iter().any(by_condition)
     }
 
-    /// Whether all changes are of ids that nobody knows yet, and nothing in them must be looked up.
+    /// Whether all changes are of ids that nobody knows yet, nothing in them must be looked up, and nothing of them stands elsewhere.
     pub(super) fn is_new(&self) -> bool {
-        let is_new = |change: &Planned| matches!(change.identity, Identity::New(_));
+        let is_new = |change: &Planned| {
+            matches!(change.identity, Identity::New(_)) && change.type_number != binary::TYPE
+        };
         !self.look_for_new
             && self.conditional.is_empty()
             && self.must_exist.is_empty()

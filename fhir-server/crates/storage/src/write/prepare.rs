@@ -7,6 +7,7 @@ use super::lookup::Resolved;
 use super::plan::{Action, Identity, Plan, Planned, at, refuse};
 use super::references::Rewriting;
 use super::{Stop, integrity, meta, references};
+use crate::binary;
 use crate::change::{Effect, Method, Outcome, VersionMatch};
 use crate::error::Error;
 use crate::policy::Rules;
@@ -224,6 +225,14 @@ impl Preparing<'_> {
             None => Effect::Created,
         };
         let body = read::whole(&key.resource_type, &text);
+        let apart = match change.type_number == binary::TYPE && !keep_text {
+            true => binary::apart(&resource),
+            false => None,
+        };
+        let (text, data) = match apart {
+            Some((rest, data)) => (body::text(&rest, stamp).0, Some(data)),
+            None => (text, None),
+        };
         let write = Write {
             pk: self.targets[key],
             type_number: change.type_number,
@@ -231,6 +240,7 @@ impl Preparing<'_> {
             version,
             last_updated_ms,
             text: Some(text),
+            data,
             keep_text,
             method: change.method.code(),
             before: before(row),
@@ -283,6 +293,7 @@ impl Preparing<'_> {
             version,
             last_updated_ms,
             text: None,
+            data: None,
             keep_text: false,
             method: change.method.code(),
             before: Before::Version,

@@ -6,10 +6,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "site",
     "resource",
     "resource_history",
+    "binary_data",
     "outbox",
     "entry",
     "sp_date",

@@ -11,6 +11,7 @@ use super::bounds::{self, Bounds};
 use super::flat::{Column, Dates, Order, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
+use crate::binary::stored_text;
 use order::{before, direction, micros, value_column};
 use sqlx::{Postgres, QueryBuilder};
 
@@ -157,7 +158,8 @@ pub(super) fn with_bodies(selection: Selection<'_>, plan: Plan) -> QueryBuilder<
     };
     let mut sql = Sql::new(&format!(
         "SELECT p.pk, p.keys, {matches}, r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, \
-         coalesce(r.source, r.content::text) FROM (SELECT k.*, row_number() OVER () AS place FROM ("
+         {} FROM (SELECT k.*, row_number() OVER () AS place FROM (",
+        stored_text!("r", "r")
     ));
     match plan {
         Plan::Walk { window } => walked(&mut sql, selection, window),

@@ -11,7 +11,7 @@ use fhir_model::{DateRange, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{
     ChainedClause, Clause, DateMatch, Include, Modifier, NumberMatch, Prefix, ReferenceMatch,
-    SortBy, SortKey, Summary, TokenMatch, Total, UnitMatch, ValueMatch,
+    SortBy, SortKey, Summary, TokenMatch, UnitMatch, ValueMatch,
 };
 use load::{
     IN_ERROR, MINUTE, OBSERVATIONS, PATIENTS, code_of, is_rare, loaded, newest, patient_of,
