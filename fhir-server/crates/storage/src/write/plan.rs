@@ -49,6 +49,7 @@ pub(super) struct Planned {
     pub patched: Option<(ResourceKey, i32)>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are writes")]
 pub(super) enum Action {
     Write {
         /// Creates only: what is there already is found or in conflict, never changed.
