@@ -66,7 +66,7 @@ pub async fn accept(
     format: Format,
 ) -> Result<Reply, Failure> {
     if request.route.interaction.is_search() {
-        Asked::read(app, &request)?;
+        Asked::read(app, &request).await?;
     }
     let is_empty = match &request.body {
         Body::None => true,

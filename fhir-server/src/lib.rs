@@ -34,6 +34,7 @@ pub mod serve;
 pub mod setting;
 pub mod subset;
 pub mod telemetry;
+pub mod terminology;
 pub mod url;
 pub mod write;
 pub mod xml;

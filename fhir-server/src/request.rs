@@ -204,6 +204,7 @@ impl Request {
         let definitions = app.store.definitions();
         let context = parse::Context {
             definitions: &definitions,
+            terminology: None,
             base: Some(&self.base),
             handling: Handling::Strict,
             now_micros: now_micros(),

@@ -46,7 +46,7 @@ pub async fn transaction(
             places.push(index);
             continue;
         }
-        let question = Question::read(app, &entry.request).map_err(locate)?;
+        let question = Question::read(app, &entry.request).await.map_err(locate)?;
         if let Some(read) = question.in_database(&entry.request) {
             reads.push(read);
             places.push(index);
@@ -86,7 +86,7 @@ enum Question {
 }
 
 impl Question {
-    fn read(app: &App, request: &Request) -> Result<Question, Failure> {
+    async fn read(app: &App, request: &Request) -> Result<Question, Failure> {
         Ok(match request.route.interaction {
             Interaction::Read => {
                 request.subset()?;
@@ -98,7 +98,7 @@ impl Question {
                 Err(_) => Question::Elsewhere,
             },
             interaction if interaction.is_search() => {
-                Question::Search(Box::new(Asked::read(app, request)?))
+                Question::Search(Box::new(Asked::read(app, request).await?))
             }
             Interaction::Operation => {
                 Call::read(app, request.clone())?;

@@ -81,6 +81,7 @@ pub async fn each(
 ) -> Result<(), Dhis2Error> {
     let context = Context {
         definitions,
+        terminology: None,
         base: None,
         handling: Handling::Strict,
         count_default: IDS_MAX,

@@ -167,6 +167,7 @@ impl Indicator {
     ) -> Result<Query, Vec<Issue>> {
         let context = Context {
             definitions,
+            terminology: None,
             base: None,
             handling: Handling::Strict,
             count_default: PAGE,

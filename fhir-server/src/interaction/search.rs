@@ -8,6 +8,7 @@ use crate::interaction::paging;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
+use crate::terminology;
 use crate::url::Parameters;
 use fhir_definitions::Definitions;
 use fhir_model::IssueKind;
@@ -15,7 +16,7 @@ use fhir_search::{Handling, Query, compartment, parse};
 use fhir_storage::{Page, SearchPage, Snapshot};
 
 pub async fn search(app: &App, request: Request) -> Result<Reply, Failure> {
-    let asked = Asked::read(app, &request)?;
+    let asked = Asked::read(app, &request).await?;
     let found = app.store.search(&asked.query, asked.page.clone()).await?;
     Ok(asked.reply(app, &request, &found))
 }
@@ -27,7 +28,7 @@ pub async fn search_within(
     state: &mut Option<Snapshot>,
     request: &Request,
 ) -> Result<Reply, Failure> {
-    let asked = Asked::read(app, request)?;
+    let asked = Asked::read(app, request).await?;
     let mut snapshot = match state.take() {
         Some(snapshot) => snapshot,
         None => app.store.snapshot().await?,
@@ -49,12 +50,12 @@ pub struct Asked {
 impl Asked {
     /// # Errors
     /// Parameters that cannot be understood, or a page that is not served.
-    pub fn read(app: &App, request: &Request) -> Result<Asked, Failure> {
+    pub async fn read(app: &App, request: &Request) -> Result<Asked, Failure> {
         let path = path(request);
         let Some(token) = paging::token(request)? else {
             return Ok(Asked {
                 path,
-                query: understand(app, request, &request.parameters, request.handling)?,
+                query: understand(app, request, &request.parameters, request.handling).await?,
                 page: Page::First,
                 token: None,
             });
@@ -62,7 +63,7 @@ impl Asked {
         let place = app.tokens.open(&path, token, now_seconds())?;
         Ok(Asked {
             path,
-            query: understand(app, request, &place.parameters, Handling::Strict)?,
+            query: understand(app, request, &place.parameters, Handling::Strict).await?,
             page: Page::After(place.keyset),
             token: Some(token.to_string()),
         })
@@ -80,15 +81,21 @@ impl Asked {
     }
 }
 
-fn understand(
+async fn understand(
     app: &App,
     request: &Request,
     parameters: &[(String, String)],
     handling: Handling,
 ) -> Result<Query, Failure> {
     let definitions = app.store.definitions();
+    let named = fhir_search::named(parameters);
+    let stored = match named.is_empty() {
+        true => None,
+        false => Some(terminology::stored(app, &request.base, named).await?),
+    };
     let context = parse::Context {
         definitions: &definitions,
+        terminology: stored.as_ref(),
         base: Some(&request.base),
         handling,
         now_micros: now_micros(),

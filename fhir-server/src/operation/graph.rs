@@ -106,6 +106,7 @@ fn query(
 ) -> Result<Query, Failure> {
     let context = parse::Context {
         definitions,
+        terminology: None,
         base: Some(&call.request.base),
         handling: Handling::Strict,
         now_micros: now_micros(),

@@ -99,6 +99,7 @@ fn found_by_identifiers(resource: &Value) {
     };
     let context = Context {
         definitions: &DEFINITIONS,
+        terminology: None,
         base: Some(BASE),
         handling: Handling::Strict,
         now_micros: NOW_MICROS,

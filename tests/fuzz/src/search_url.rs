@@ -74,6 +74,7 @@ fn search(
 ) -> Result<Query, Vec<fhir_model::Issue>> {
     let context = Context {
         definitions: &DEFINITIONS,
+        terminology: None,
         base: Some(BASE),
         handling,
         now_micros: NOW_MICROS,

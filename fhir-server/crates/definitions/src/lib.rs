@@ -12,13 +12,14 @@ mod search_parameters;
 mod shape;
 pub mod structure;
 mod tables;
-mod terminology;
+pub mod terminology;
 mod validate;
 
 pub use compartment::Compartment;
 pub use operation::{OperationDefinition, OperationParameter};
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
 pub use structure::{Element, Structure, Structures};
+pub use terminology::{Terminology, TerminologyError, TerminologyResources};
 pub use validate::ISSUES_MAX;
 
 use fhir_model::Issue;
@@ -58,6 +59,7 @@ pub struct Definitions {
     parameters: ByType,
     /// The site's files by canonical url.
     own: BTreeMap<String, Value>,
+    terminology: TerminologyResources,
     fingerprint: u64,
 }
 
@@ -80,6 +82,7 @@ impl Definitions {
                 .collect(),
             fingerprint: fingerprint(&parameters),
             parameters,
+            terminology: TerminologyResources::read(own.values()),
             own,
         })
     }
@@ -140,6 +143,11 @@ impl Definitions {
     /// The site's own definitions (profiles, search parameters, code systems, …), in the order of their canonical urls.
     pub fn own_resources(&self) -> impl Iterator<Item = &Value> {
         self.own.values()
+    }
+
+    /// What is known of code systems, value sets and concept maps: R5's and the site's.
+    pub fn terminology(&self) -> Terminology<'_> {
+        Terminology::of_site(&self.terminology)
     }
 
     /// Checks a resource against the base structure of its type: names, types, cardinalities, primitive formats, required bindings,

@@ -87,6 +87,17 @@ impl PathProgram {
         }
     }
 
+    /// Whether a `code` may be among its results whose binding implies no one system.
+    pub fn has_codes_without_system(&self) -> bool {
+        match &self.body {
+            Body::Select(branches) => branches
+                .iter()
+                .flat_map(|branch| &branch.paths)
+                .any(|path| path.type_name == "code" && path.system.is_none()),
+            Body::Test(_) => false,
+        }
+    }
+
     /// Whether it selects at most one element of a valid instance: nothing on the way repeats, and of several paths all are types of one choice,
     /// of which an instance has one.
     pub fn at_most_one(&self) -> bool {

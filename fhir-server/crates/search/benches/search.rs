@@ -99,6 +99,7 @@ fn query(bencher: Bencher<'_, '_>, resource_type: &str, parameters: &[(&str, &st
     let definitions = definitions();
     let context = Context {
         definitions: &definitions,
+        terminology: None,
         base: None,
         handling: Handling::Strict,
         now_micros: 0,

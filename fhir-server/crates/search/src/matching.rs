@@ -1,6 +1,6 @@
 //! Whether one resource matches a query, by its search document alone: the second look at what a condition or an index found.
 //!
-//! What depends on other resources (chains, `_has`), on terminology (`:in`, `:below`) or on text the document does not hold (`:text`) is
+//! What depends on other resources (chains, `_has`) or on text the document does not hold (`:text`) is
 //! undecided; without the resource itself also what looks at one element alone, or at whole strings. A candidate read from the resource is hashed by another family than the stored rows ([`RECHECK`]), so that two texts that
 //! agree by accident in the index do not agree here.
 
@@ -95,9 +95,9 @@ impl<'a> Candidate<'a> {
                 let found = any(values
                     .iter()
                     .map(|value| self.value(parameter, *modifier, value)));
-                match modifier {
-                    Modifier::Not => found.map(|found| !found),
-                    _ => found,
+                match modifier.negates() {
+                    true => found.map(|found| !found),
+                    false => found,
                 }
             }
             Clause::Missing { parameter, missing } => {
@@ -131,6 +131,10 @@ impl<'a> Candidate<'a> {
         Some(match (value, modifier) {
             (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
                 self.token(hashes.token(key, token))
+            }
+            (ValueMatch::Concepts { tokens, .. }, _) => {
+                let mut tokens = tokens.iter();
+                tokens.any(|token| self.token(hashes.token(key, token)))
             }
             (
                 ValueMatch::OfType {

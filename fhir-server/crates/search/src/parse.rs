@@ -8,7 +8,7 @@
 
 use crate::query::{Clause, Include, Query, Summary, Total};
 use crate::{parse_clause as clause, parse_sort};
-use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter, TerminologyResources};
 use fhir_model::{Issue, IssueKind};
 
 /// `Prefer: handling=…` (<https://hl7.org/fhir/R5/search.html#errors>).
@@ -24,6 +24,8 @@ pub enum Handling {
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     pub definitions: &'a Definitions,
+    /// Code systems and value sets beyond the definitions: of those that [`crate::named`] says, the ones that there are.
+    pub terminology: Option<&'a TerminologyResources>,
     /// The own base without trailing slash; absolute references on it are local.
     pub base: Option<&'a str>,
     pub handling: Handling,

@@ -4,6 +4,7 @@ use crate::parse::{CHAIN_MAX, Context, Refusal};
 use crate::parse_value::{self as value, shown};
 use crate::query::{ChainedClause, Clause, Modifier};
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Most clauses that one parameter may stand for: a chain over references to any type multiplies.
@@ -19,6 +20,7 @@ pub(crate) fn parse(
     let mut parser = Parser {
         context,
         clauses: 0,
+        concepts: Cell::new(0),
     };
     match types {
         [resource_type] => parser.clause(resource_type, name, text, 0),
@@ -64,6 +66,8 @@ pub(crate) fn parameter(
 struct Parser<'a> {
     context: &'a Context<'a>,
     clauses: usize,
+    /// How many concepts the values stand for so far.
+    concepts: Cell<usize>,
 }
 
 impl Parser<'_> {
@@ -144,6 +148,7 @@ impl Parser<'_> {
             context: self.context,
             parameter: &parameter,
             target: target.as_deref(),
+            concepts: &self.concepts,
         };
         let values = values
             .into_iter()
@@ -340,11 +345,19 @@ fn modifier(parameter: &SearchParameter, name: &str) -> Result<Modifier, Refusal
             )));
         }
     };
-    let on_identifiers = || {
+    let on = |names: &[&str]| {
         let types = parameter.program.as_ref().map(|program| program.types());
-        types.is_some_and(|types| types.contains(&"Identifier"))
+        types.is_some_and(|types| types.iter().any(|name| names.contains(name)))
     };
-    if !kinds.contains(&parameter.kind) || name == "of-type" && !on_identifiers() {
+    let fits = match name {
+        "of-type" => on(&["Identifier"]),
+        // "Only tokens targeting value sets are allowed (e.g., a boolean token parameter target is not allowed)."
+        "in" | "not-in" | "above" | "below" if parameter.kind == Token => {
+            on(&["Coding", "CodeableConcept", "CodeableReference", "code"])
+        }
+        _ => true,
+    };
+    if !kinds.contains(&parameter.kind) || !fits {
         return Err(Refusal::unknown(format!(
             "the modifier :{name} cannot be used on {}",
             parameter.code

@@ -12,6 +12,7 @@ use crate::string::normalise;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::key::is_id;
 use fhir_model::{Decimal, Issue, IssueKind, PartialDate, Reference, ResourceKey};
+use std::cell::Cell;
 
 /// What a value is read for.
 pub(crate) struct Reading<'a> {
@@ -19,6 +20,8 @@ pub(crate) struct Reading<'a> {
     pub parameter: &'a SearchParameter,
     /// `:[type]`.
     pub target: Option<&'a str>,
+    /// How many concepts the values of the search parameter stand for so far.
+    pub concepts: &'a Cell<usize>,
 }
 
 /// Splits `text` at unescaped commas; empty alternatives (`a,,b`) are left out, but not all may be. The parts are still escaped.
@@ -65,7 +68,10 @@ impl Reading<'_> {
     /// Reads one alternative.
     pub(crate) fn value(&self, modifier: Modifier, text: &str) -> Result<ValueMatch, Refusal> {
         match modifier {
-            Modifier::In | Modifier::NotIn => Ok(ValueMatch::Uri(unescape(text))),
+            Modifier::In | Modifier::NotIn => self.value_set(unescape(text)),
+            Modifier::Above | Modifier::Below if self.parameter.kind == ParameterType::Token => {
+                self.related(modifier, self.system_and_code(text)?, unescape(text))
+            }
             Modifier::Text | Modifier::CodeText => self.string(modifier, text),
             Modifier::TextAdvanced => Ok(ValueMatch::String(unescape(text))),
             Modifier::OfType => self.of_type(text),
@@ -258,7 +264,7 @@ impl Reading<'_> {
             .unwrap_or_default()
     }
 
-    fn invalid(&self, what: &str) -> Refusal {
+    pub(crate) fn invalid(&self, what: &str) -> Refusal {
         Refusal::invalid(format!(
             "the search parameter {} {what}",
             self.parameter.code
@@ -319,7 +325,7 @@ fn prefix<'t>(code: &str, allowed: &[String], text: &'t str) -> Result<(Prefix, 
 }
 
 /// Splits at unescaped `separator`s. The parts are still escaped.
-fn split(text: &str, separator: char) -> Vec<&str> {
+pub(crate) fn split(text: &str, separator: char) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut escaped) = (0, false);
     for (at, c) in text.char_indices() {
@@ -337,7 +343,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
 }
 
 /// Resolves `\,`, `\|`, `\$` and `\\`; any other backslash stands for itself.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(c) = characters.next() {

@@ -95,6 +95,9 @@ fn chained_atoms(chained: &ChainedClause, atoms: &mut Vec<i64>) {
 fn value_atoms(key: ParameterKey, value: &ValueMatch, atoms: &mut Vec<i64>) {
     match value {
         ValueMatch::Token(token) => atoms.push(STORED.token(key, token)),
+        ValueMatch::Concepts { tokens, .. } => {
+            atoms.extend(tokens.iter().map(|token| STORED.token(key, token)));
+        }
         ValueMatch::Uri(uri) => atoms.push(STORED.uri(key, uri)),
         ValueMatch::OfType {
             system,
@@ -192,10 +195,22 @@ pub enum Modifier {
     TextAdvanced,
 }
 
+impl Modifier {
+    /// Whether it holds for what the values do not match, so also for resources without the element.
+    pub fn negates(self) -> bool {
+        matches!(self, Modifier::Not | Modifier::NotIn)
+    }
+}
+
 /// One value of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueMatch {
     Token(TokenMatch),
+    /// `:in`, `:not-in`, `:above` and `:below` of a token: the value set or concept as it was asked for, and the tokens it stands for.
+    Concepts {
+        asked: String,
+        tokens: Vec<TokenMatch>,
+    },
     /// Normalised text, or the original under `:exact`. `:text` and `:code-text` of a token give this too.
     String(String),
     /// A string, whole, by `_filter`'s operators; the text is normalised.
@@ -209,7 +224,7 @@ pub enum ValueMatch {
         number: NumberMatch,
         unit: UnitMatch,
     },
-    /// A uri; under `:in` and `:not-in` the value set's, as it was written.
+    /// A uri.
     Uri(String),
     /// `:of-type`: an identifier's type and its value.
     OfType {

@@ -22,6 +22,7 @@ fn query(resource_type: &str, url: &str) -> Query {
         .collect();
     let context = Context {
         definitions: &DEFINITIONS,
+        terminology: None,
         base: BASE,
         handling: Handling::Strict,
         now_micros: 1_800_000_000_000_000,
@@ -199,13 +200,38 @@ fn patients() {
     check(
         &patient(),
         &[
+            ("gender:in=ValueSet/administrative-gender", true),
+            ("gender:not-in=ValueSet/administrative-gender", false),
+            (
+                "gender:in=http://hl7.org/fhir/ValueSet/contact-point-use",
+                false,
+            ),
+            (
+                "gender:not-in=http://hl7.org/fhir/ValueSet/contact-point-use",
+                true,
+            ),
+            // Without the element: nothing is in, all is not in.
+            ("death-date:missing=true", true),
+            ("language:in=http://hl7.org/fhir/ValueSet/languages", true),
+            ("_security:in=ValueSet/administrative-gender", false),
+            ("_security:not-in=ValueSet/administrative-gender", true),
+            (
+                "gender:below=http://hl7.org/fhir/administrative-gender|female",
+                true,
+            ),
+            ("gender:below=female", true),
+            ("gender:above=male", false),
+        ],
+    );
+    check(
+        &patient(),
+        &[
             ("organization.name=x", None),
             ("_has:Observation:patient:status=final", None),
             (
                 "_has:Observation:patient:status=final&gender=male",
                 Some(false),
             ),
-            ("language:in=http://x", None),
         ],
     );
 }

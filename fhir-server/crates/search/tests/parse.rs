@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use fhir_definitions::{Definitions, SearchParameter};
+use fhir_definitions::{Definitions, SearchParameter, TerminologyResources};
 use fhir_model::Severity;
 use fhir_search::parse::{CHAIN_MAX, Context};
 use fhir_search::query::{
@@ -10,9 +10,23 @@ use fhir_search::query::{
 };
 use fhir_search::{Handling, parse};
 use proptest::prelude::*;
+use serde_json::json;
 use std::sync::{Arc, LazyLock};
 
 static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| Definitions::load(&[]).unwrap());
+
+/// `a` over `b` over `c`, and value sets.
+static TERMINOLOGY: LazyLock<TerminologyResources> = LazyLock::new(|| {
+    TerminologyResources::read(&[
+        json!({"resourceType": "CodeSystem", "url": "urn:cs", "content": "complete", "concept": [
+            {"code": "a", "concept": [{"code": "b", "concept": [{"code": "c"}]}]}, {"code": "only-in-the-test"}]}),
+        json!({"resourceType": "ValueSet", "url": "urn:vs:loinc", "compose": {"include": [{"system": "http://loinc.org"}]}}),
+        json!({"resourceType": "ValueSet", "url": "urn:vs:ring", "compose": {"include": [{"valueSet": ["urn:vs:ring"]}]}}),
+        json!({"resourceType": "ValueSet", "url": "urn:vs:of-unknown", "compose": {"include": [{"valueSet": ["urn:vs:unknown"]}]}}),
+        json!({"resourceType": "ValueSet", "url": "urn:vs:many", "compose": {"include": [{"system": "urn:many", "concept":
+            (0..10_001).map(|n| json!({"code": n.to_string()})).collect::<Vec<_>>()}]}}),
+    ])
+});
 
 fn search(types: &[&str], url: &str, handling: Handling) -> Result<Query, Vec<String>> {
     let parameters: Vec<(String, String)> = url
@@ -23,6 +37,7 @@ fn search(types: &[&str], url: &str, handling: Handling) -> Result<Query, Vec<St
         .collect();
     let context = Context {
         definitions: &DEFINITIONS,
+        terminology: Some(&TERMINOLOGY),
         base: Some("http://h/fhir"),
         handling,
         now_micros: 1_000_000 * 86_400 * 20_000,
@@ -99,6 +114,10 @@ fn show_token(token: &TokenMatch) -> String {
 fn show_value(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Token(token) => show_token(token),
+        ValueMatch::Concepts { asked, tokens } => {
+            let shown: Vec<_> = tokens.iter().take(3).map(show_token).collect();
+            format!("{asked} = {} of {}", shown.join(" "), tokens.len())
+        }
         ValueMatch::String(text) | ValueMatch::Uri(text) => text.clone(),
         ValueMatch::Text { comparison, text } => format!("{comparison:?} {text}"),
         ValueMatch::Date(date) => format!(
@@ -171,9 +190,46 @@ fn understood() {
             "Patient?identifier:of-type=s|MR|1",
             "identifier:OfType s MR 1",
         ),
-        ("Observation?code:in=http://x/vs", "code:In http://x/vs"),
+        (
+            "Patient?gender:in=http://hl7.org/fhir/ValueSet/administrative-gender|5.0.0",
+            "gender:In http://hl7.org/fhir/ValueSet/administrative-gender|5.0.0 = <http://hl7.org/fhir/administrative-gender>male <http://hl7.org/fhir/administrative-gender>female <http://hl7.org/fhir/administrative-gender>other of 4",
+        ),
+        (
+            "Patient?gender:not-in=ValueSet/administrative-gender",
+            "gender:NotIn ValueSet/administrative-gender = <http://hl7.org/fhir/administrative-gender>male <http://hl7.org/fhir/administrative-gender>female <http://hl7.org/fhir/administrative-gender>other of 4",
+        ),
+        (
+            "Patient?gender:in=http://h/fhir/ValueSet/administrative-gender",
+            "gender:In http://h/fhir/ValueSet/administrative-gender = <http://hl7.org/fhir/administrative-gender>male <http://hl7.org/fhir/administrative-gender>female <http://hl7.org/fhir/administrative-gender>other of 4",
+        ),
+        // All of a code system that is not here: whatever code it has.
+        (
+            "Observation?combo-code:in=urn:vs:loinc",
+            "combo-code:In urn:vs:loinc = <http://loinc.org>* of 1",
+        ),
         ("Observation?code:text=Head Ache", "code:Text head ache"),
-        ("Observation?code:below=s|c", "code:Below <s>c"),
+        (
+            "Observation?code:below=urn:cs|b",
+            "code:Below urn:cs|b = <urn:cs>b <urn:cs>c of 2",
+        ),
+        (
+            "Observation?code:above=urn:cs|b",
+            "code:Above urn:cs|b = <urn:cs>b <urn:cs>a of 2",
+        ),
+        (
+            "Observation?code:below=urn:cs|z",
+            "code:Below urn:cs|z = <urn:cs>z of 1",
+        ),
+        // Without a system: in every code system that has it.
+        (
+            "Observation?code:below=only-in-the-test",
+            "code:Below only-in-the-test = only-in-the-test <urn:cs>only-in-the-test of 2",
+        ),
+        ("Observation?code:below=|b", "code:Below |b = <>b of 1"),
+        (
+            "Observation?code:below=urn:cs|",
+            "code:Below urn:cs| = <urn:cs>* of 1",
+        ),
         ("Patient?_tag=s|c", "_tag:None <s>c"),
         // Date.
         ("Patient?birthdate=1970-01-02", "birthdate:None Eq[1 2)"),
@@ -413,6 +469,38 @@ fn refused() {
         (
             "Patient?gender:missing=maybe",
             "gender:missing must be true or false",
+        ),
+        (
+            "Patient?active:in=ValueSet/administrative-gender",
+            "the modifier :in cannot be used on active",
+        ),
+        (
+            "Patient?identifier:below=s|1",
+            "the modifier :below cannot be used on identifier",
+        ),
+        (
+            "Patient?gender:in=urn:vs:unknown",
+            "the search parameter gender names a value set that is not known here: it is neither stored on this server nor among its definitions",
+        ),
+        (
+            "Patient?gender:not-in=urn:vs:of-unknown",
+            "the search parameter gender names a code system, or a value set made of one, that is not known here: it is neither stored on this server nor among its definitions",
+        ),
+        (
+            "Patient?gender:in=urn:vs:ring",
+            "the search parameter gender names a value set that is made of itself",
+        ),
+        (
+            "Observation?code:in=urn:vs:many,urn:vs:many",
+            "the values of the search parameter code stand for more than 20000 concepts",
+        ),
+        (
+            "Observation?code:below=http://loinc.org|718-7",
+            "the search parameter code asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
+        ),
+        (
+            "Observation?code:above=urn:no-such|1",
+            "the search parameter code names a code system, or a value set made of one, that is not known here: it is neither stored on this server nor among its definitions",
         ),
         ("Patient?_id:not=1", "_id takes no modifier here"),
         ("Patient?name=,", "the search parameter name has no value"),

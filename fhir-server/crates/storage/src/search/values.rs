@@ -42,6 +42,9 @@ pub(super) fn param(
             (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
                 tokens.push(STORED.token(key, token));
             }
+            (ValueMatch::Concepts { tokens: all, .. }, _) => {
+                tokens.extend(all.iter().map(|token| STORED.token(key, token)));
+            }
             (ValueMatch::String(text), Modifier::Exact) => tokens.push(STORED.exact(key, text)),
             (ValueMatch::String(text), Modifier::None) => {
                 strings.push(StringTest::StartsWith(bounded(parameter, text)?));
@@ -123,9 +126,9 @@ pub(super) fn param(
         1 => tests.remove(0),
         _ => Test::Any(tests),
     };
-    Ok(match modifier {
-        Modifier::Not => test.negate(),
-        _ => test,
+    Ok(match modifier.negates() {
+        true => test.negate(),
+        false => test,
     })
 }
 

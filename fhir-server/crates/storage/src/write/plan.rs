@@ -434,6 +434,7 @@ fn condition(
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
     let context = Context {
         definitions,
+        terminology: None,
         base,
         handling: Handling::Strict,
         count_default: 2,

@@ -114,6 +114,7 @@ pub fn matching(store: &Store, resource_type: &str, condition: &str, id: Option<
 pub fn query(store: &Store, resource_type: &str, parameters: &str) -> Query {
     let context = Context {
         definitions: &store.definitions(),
+        terminology: None,
         base: Some("http://localhost/fhir"),
         handling: Handling::Strict,
         count_default: 20,

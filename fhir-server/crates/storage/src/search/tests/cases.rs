@@ -275,6 +275,7 @@ fn understood(store: &Store, url: &str) -> Result<Query, Error> {
     let definitions = store.definitions();
     let context = Context {
         definitions: &definitions,
+        terminology: None,
         base: Some(BASE),
         handling: Handling::Strict,
         now_micros: NOW_MICROS,

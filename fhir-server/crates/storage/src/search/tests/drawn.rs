@@ -146,17 +146,30 @@ pub fn clause(store: &Store) -> BoxedStrategy<Clause> {
     let [date, number, text, several] = [3, 4, 5, 6].map(|index| Arc::clone(&all[index]));
     let token = (0..4usize, 0..4usize).prop_map(|(form, code)| {
         let (system, code) = (format!("s{}", code % 2), code.to_string());
-        ValueMatch::Token(match form {
+        match form {
             0 => TokenMatch::SystemAndCode(system, code),
             1 => TokenMatch::System(system),
             2 => TokenMatch::NoSystem(code),
             _ => TokenMatch::Code(code),
-        })
+        }
     });
+    let concepts = (
+        prop::sample::select(parameters.clone()),
+        prop::sample::select(vec![Modifier::In, Modifier::NotIn, Modifier::Below]),
+        prop::collection::vec(token.clone(), 0..6),
+    )
+        .prop_map(|(parameter, modifier, tokens)| Clause::Param {
+            parameter,
+            modifier,
+            values: vec![ValueMatch::Concepts {
+                asked: String::new(),
+                tokens,
+            }],
+        });
     let tokens = (
         prop::sample::select(parameters),
         any::<bool>(),
-        prop::collection::vec(token, 1..3),
+        prop::collection::vec(token.prop_map(ValueMatch::Token), 1..3),
     )
         .prop_map(|(parameter, not, values)| Clause::Param {
             parameter,
@@ -206,7 +219,7 @@ pub fn clause(store: &Store) -> BoxedStrategy<Clause> {
         )
     });
     let updated = prop::collection::vec(date_match(1000), 1..3).prop_map(Clause::LastUpdated);
-    prop_oneof![4 => tokens, 4 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
+    prop_oneof![4 => tokens, 1 => concepts, 4 => dates, 2 => numbers, 2 => strings, 1 => missing, 1 => ids, 1 => updated]
         .boxed()
 }
 

@@ -287,7 +287,7 @@ fn holds(clause: &Clause, resource: &Indexed, corpus: &[Indexed]) -> bool {
             let any = values
                 .iter()
                 .any(|value| value_holds(parameter, *modifier, value, resource));
-            any != (*modifier == Modifier::Not)
+            any != modifier.negates()
         }
         Clause::Missing { parameter, missing } => {
             document.tokens.contains(&STORED.present(parameter.key)) != *missing
@@ -331,6 +331,9 @@ fn value_holds(
     let key = parameter.key;
     match value {
         ValueMatch::Token(token) => document.tokens.contains(&STORED.token(key, token)),
+        ValueMatch::Concepts { tokens, .. } => tokens
+            .iter()
+            .any(|token| document.tokens.contains(&STORED.token(key, token))),
         ValueMatch::Date(date) => document
             .dates
             .iter()

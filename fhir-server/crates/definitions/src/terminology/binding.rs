@@ -3,17 +3,16 @@
 //!
 //! Where the table does not hold the code system (it is a standard of its own, or not ours to copy), a rule says what a code looks like.
 
-use crate::tables::TERMINOLOGY;
-use serde::Deserialize;
-use serde_json::Value;
+use super::expansion::DEPTH_MAX;
+use super::{Terminology, TerminologyResources};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// What is in a value set.
 #[derive(Debug)]
 pub(crate) enum ValueSetCodes {
     /// Each code, with the systems it belongs to.
-    Listed(HashMap<String, Vec<String>>),
+    Listed(HashMap<Arc<str>, Vec<Arc<str>>>),
     /// The code system is not in the table: how its codes look.
     Rule(Rule),
 }
@@ -35,7 +34,7 @@ impl ValueSetCodes {
         match self {
             ValueSetCodes::Listed(codes) => codes
                 .get(code)
-                .is_some_and(|systems| systems.iter().any(|s| s == system)),
+                .is_some_and(|systems| systems.iter().any(|s| **s == *system)),
             ValueSetCodes::Rule(rule) => rule(code),
         }
     }
@@ -55,16 +54,24 @@ fn read_codes(value_set: &str) -> ValueSetCodes {
     if let Some((_, rule)) = RULES.iter().find(|(url, _)| *url == value_set) {
         return ValueSetCodes::Rule(*rule);
     }
-    match expand(value_set, 0) {
-        Some(pairs) => {
-            let mut codes: HashMap<String, Vec<String>> = HashMap::with_capacity(pairs.len());
-            for (system, code) in pairs {
-                codes.entry(code).or_default().push(system);
+    let r5 = r5();
+    let expansion = r5.value_set(value_set).and_then(|set| r5.expand(&set));
+    match expansion {
+        Ok(expansion) if expansion.whole.is_empty() => {
+            let mut codes: HashMap<Arc<str>, Vec<Arc<str>>> = HashMap::new();
+            for member in expansion.members {
+                codes.entry(member.code).or_default().push(member.system);
             }
             ValueSetCodes::Listed(codes)
         }
-        None => ValueSetCodes::Rule(|_| true),
+        _ => ValueSetCodes::Rule(|_| true),
     }
+}
+
+/// What the table of R5 holds, without a site's own.
+fn r5() -> Terminology<'static> {
+    static NONE: LazyLock<TerminologyResources> = LazyLock::new(TerminologyResources::default);
+    Terminology::of_site(&NONE)
 }
 
 /// The one code system that a value set draws on; `None` when there are several or it is not in the table. Cheaper than expanding it.
@@ -79,13 +86,13 @@ fn systems_of(value_set: &str, depth: usize, systems: &mut HashSet<String>) -> O
     if depth > DEPTH_MAX {
         return None;
     }
-    let row: ValueSetRow = serde_json::from_str(row('V', value_set)?).ok()?;
-    for include in row.compose.include {
+    let set = r5().value_set(value_set).ok()?;
+    for include in &set.include {
         if !include.system.is_empty() {
-            systems.insert(unversioned(&include.system).to_owned());
+            systems.insert(include.system.clone());
         }
-        for url in &include.value_set {
-            systems_of(unversioned(url), depth + 1, systems)?;
+        for url in &include.value_sets {
+            systems_of(url, depth + 1, systems)?;
         }
     }
     Some(())
@@ -138,172 +145,6 @@ static RULES: &[(&str, Rule)] = &[
     // A LOINC answer list that the packages do not carry: any code passes.
     ("http://loinc.org/LL2938-0/", |_| true),
 ];
-
-/// `ValueSet.compose` as the table has it.
-#[derive(Debug, Default, Deserialize)]
-struct Compose {
-    #[serde(default)]
-    include: Vec<Include>,
-    #[serde(default)]
-    exclude: Vec<Include>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Include {
-    #[serde(default)]
-    system: String,
-    /// `[code, display]`
-    #[serde(default)]
-    concept: Vec<Vec<String>>,
-    #[serde(default)]
-    filter: Vec<Filter>,
-    #[serde(default)]
-    value_set: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Filter {
-    property: String,
-    op: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct ValueSetRow {
-    #[serde(default)]
-    compose: Compose,
-}
-
-#[derive(Deserialize)]
-struct CodeSystemRow {
-    content: String,
-    concept: Vec<Value>,
-}
-
-type Pairs = HashSet<(String, String)>;
-
-/// Value sets that include each other deeper than this are not expanded (the table has at most 3 levels).
-const DEPTH_MAX: usize = 8;
-
-/// Every (system, code) of a value set; `None` when it, or something it is made of, is not in the table.
-fn expand(value_set: &str, depth: usize) -> Option<Pairs> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    let row: ValueSetRow = serde_json::from_str(row('V', value_set)?).ok()?;
-    let mut pairs = Pairs::new();
-    for include in &row.compose.include {
-        pairs.extend(select(include, depth)?);
-    }
-    for exclude in &row.compose.exclude {
-        let out = select(exclude, depth)?;
-        pairs.retain(|pair| !out.contains(pair));
-    }
-    Some(pairs)
-}
-
-/// One include or exclude: the codes that satisfy all it says.
-fn select(include: &Include, depth: usize) -> Option<Pairs> {
-    let mut selected: Option<Pairs> = None;
-    let mut narrow = |pairs: Pairs| {
-        selected = Some(match selected.take() {
-            Some(before) => before.intersection(&pairs).cloned().collect(),
-            None => pairs,
-        });
-    };
-    if !include.system.is_empty() {
-        let system = &include.system;
-        let codes = match include.concept.is_empty() {
-            false => include
-                .concept
-                .iter()
-                .filter_map(|c| c.first().cloned())
-                .collect(),
-            true => system_codes(system, &include.filter)?,
-        };
-        narrow(
-            codes
-                .into_iter()
-                .map(|code| (system.clone(), code))
-                .collect(),
-        );
-    }
-    for url in &include.value_set {
-        narrow(expand(unversioned(url), depth + 1)?);
-    }
-    selected
-}
-
-/// The codes of a code system that pass every filter; `None` when it is not complete in the table or the filter is not one of
-/// `concept is-a | is-not-a | descendent-of`, which is all that required and extensible bindings use.
-fn system_codes(system: &str, filters: &[Filter]) -> Option<Vec<String>> {
-    let row: CodeSystemRow = serde_json::from_str(row('S', unversioned(system))?).ok()?;
-    if row.content != "complete" {
-        return None;
-    }
-    // Each code with the codes above it, its own first.
-    let mut codes: Vec<Vec<&str>> = Vec::new();
-    collect(&row.concept, &mut Vec::new(), &mut codes);
-    for Filter {
-        property,
-        op,
-        value,
-    } in filters
-    {
-        if property != "concept" {
-            return None;
-        }
-        let under = |line: &Vec<&str>| line.iter().any(|code| code == value);
-        match op.as_str() {
-            "is-a" => codes.retain(under),
-            "is-not-a" => codes.retain(|line| !under(line)),
-            "descendent-of" => codes.retain(|line| under(line) && line[0] != value),
-            _ => return None,
-        }
-    }
-    Some(codes.into_iter().map(|line| line[0].to_owned()).collect())
-}
-
-/// Walks `[code, display, properties, children]`.
-fn collect<'a>(concepts: &'a [Value], above: &mut Vec<&'a str>, out: &mut Vec<Vec<&'a str>>) {
-    for concept in concepts {
-        let Some(code) = concept.get(0).and_then(Value::as_str) else {
-            continue;
-        };
-        out.push(
-            std::iter::once(code)
-                .chain(above.iter().rev().copied())
-                .collect(),
-        );
-        if let Some(children) = concept.get(3).and_then(Value::as_array) {
-            above.push(code);
-            collect(children, above, out);
-            above.pop();
-        }
-    }
-}
-
-/// The line of a value set (`V`) or code system (`S`).
-fn row(kind: char, url: &str) -> Option<&'static str> {
-    static LINES: OnceLock<HashMap<(char, &'static str), &'static str>> = OnceLock::new();
-    let lines = LINES.get_or_init(|| {
-        TERMINOLOGY
-            .text()
-            .lines()
-            .filter_map(|line| {
-                // {"V":"http://…",
-                let (url, _) = line.get(6..)?.split_once('"')?;
-                Some(((line.get(2..3)?.chars().next()?, url), line))
-            })
-            .collect()
-    });
-    lines.get(&(kind, url)).copied()
-}
-
-fn unversioned(canonical: &str) -> &str {
-    canonical.split_once('|').map_or(canonical, |(url, _)| url)
-}
 
 #[cfg(test)]
 mod tests {

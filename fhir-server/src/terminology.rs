@@ -1,0 +1,176 @@
+//! Code systems, value sets and concept maps that clients stored: looked up before a question of terminology is answered, beside those of R5 and
+//! of the site's files, which count first.
+//!
+//! What a stored value set is made of is looked up too. Refuses more than [`LOOKUPS_MAX`] of them.
+
+use crate::app::{App, now_micros};
+use crate::failure::Failure;
+use fhir_definitions::terminology::{Needed, ValueSet};
+use fhir_definitions::{Definitions, TerminologyError, TerminologyResources};
+use fhir_model::{IssueKind, Reference, ResourceKey, json};
+use fhir_search::{Handling, Named, parse};
+use fhir_storage::{Page, Version};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Most definitions that are looked up for one question.
+pub const LOOKUPS_MAX: usize = 50;
+/// Most stored versions of one canonical url that are looked at, the last changed first.
+const VERSIONS_MAX: usize = 20;
+
+/// What is stored of the value sets and code systems that are named, and of what they are made of.
+///
+/// # Errors
+/// TooCostly; what the store refuses.
+pub async fn stored(app: &App, base: &str, named: Named) -> Result<TerminologyResources, Failure> {
+    let mut lookup = Lookup::new(app, base);
+    for name in named.value_sets {
+        lookup.value_set(&name).await?;
+    }
+    let systems = named.code_systems.into_iter();
+    lookup
+        .follow(systems.map(Needed::CodeSystem).collect())
+        .await?;
+    Ok(lookup.found)
+}
+
+/// A lookup that goes on until nothing is missing that is there.
+pub struct Lookup<'a> {
+    app: &'a App,
+    base: &'a str,
+    asked: BTreeSet<Needed>,
+    pub found: TerminologyResources,
+}
+
+impl<'a> Lookup<'a> {
+    pub fn new(app: &'a App, base: &'a str) -> Lookup<'a> {
+        Lookup {
+            app,
+            base,
+            asked: BTreeSet::new(),
+            found: TerminologyResources::default(),
+        }
+    }
+
+    /// A value set by reference or canonical url, and what it is made of.
+    ///
+    /// # Errors
+    /// As [`stored`].
+    pub async fn value_set(&mut self, name: &str) -> Result<(), Failure> {
+        if let Reference::Local { key, version: None } = Reference::parse(name, Some(self.base))
+            && key.resource_type == "ValueSet"
+        {
+            if let Some(resource) = self.resource(&key).await? {
+                self.found.add_value_set_of_id(&key.id, &resource);
+                return self.follow(ValueSet::read(&resource).needs()).await;
+            }
+            let definitions = self.app.store.definitions();
+            if let Some(known) = definitions.terminology().value_set_of_id(&key.id) {
+                return self.follow(known.needs()).await;
+            }
+        }
+        self.follow(vec![Needed::ValueSet(name.to_string())]).await
+    }
+
+    /// A stored resource.
+    ///
+    /// # Errors
+    /// As [`stored`].
+    pub async fn resource(&self, key: &ResourceKey) -> Result<Option<Value>, Failure> {
+        Ok(match self.app.store.read(key).await? {
+            Some(Version::Present(stored)) => Some(json::parse(stored.body.as_bytes())?),
+            _ => None,
+        })
+    }
+
+    /// What is needed, and what that needs.
+    ///
+    /// # Errors
+    /// As [`stored`].
+    pub async fn follow(&mut self, mut needed: Vec<Needed>) -> Result<(), Failure> {
+        let definitions = self.app.store.definitions();
+        while let Some(one) = needed.pop() {
+            if !self.asked.insert(one.clone()) {
+                continue;
+            }
+            if self.asked.len() > LOOKUPS_MAX {
+                return Err(Failure::new(
+                    IssueKind::TooCostly,
+                    format!(
+                        "a value set is made of more than {LOOKUPS_MAX} others and code systems"
+                    ),
+                ));
+            }
+            let known = definitions.terminology();
+            let known = known.with(&self.found);
+            if let Some(needs) = known.needs_of(&one) {
+                needed.extend(needs);
+                continue;
+            }
+            for resource in self.versions(&definitions, &one).await? {
+                self.found.add(&resource);
+                if matches!(one, Needed::ValueSet(_)) {
+                    needed.extend(ValueSet::read(&resource).needs());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn versions(
+        &self,
+        definitions: &Definitions,
+        needed: &Needed,
+    ) -> Result<Vec<Value>, Failure> {
+        let (url, version) = match needed.canonical().split_once('|') {
+            Some((url, version)) => (url, version),
+            None => (needed.canonical(), ""),
+        };
+        let parameters = [
+            ("url".to_string(), escaped(url)),
+            ("version".to_string(), escaped(version)),
+        ];
+        let context = parse::Context {
+            definitions,
+            terminology: None,
+            base: Some(self.base),
+            handling: Handling::Strict,
+            now_micros: now_micros(),
+            count_default: VERSIONS_MAX,
+            count_max: VERSIONS_MAX,
+        };
+        let query = fhir_search::parse(&context, &[needed.resource_type()], &parameters)?;
+        let page = self.app.store.search(&query, Page::First).await?;
+        let bodies = page.matches.iter().rev();
+        bodies
+            .map(|stored| Ok(json::parse(stored.body.as_bytes())?))
+            .collect()
+    }
+}
+
+/// A value of a search parameter that holds for itself.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, ',' | '|' | '$' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// What a question of terminology that has no answer is to a client.
+pub fn refused(error: TerminologyError) -> Failure {
+    use TerminologyError::{
+        Cycle, Invalid, NotPresent, TooCostly, TooDeep, UnknownCodeSystem, UnknownConceptMap,
+        UnknownValueSet,
+    };
+    let kind = match &error {
+        UnknownValueSet(_) | UnknownCodeSystem(_) | UnknownConceptMap(_) => IssueKind::NotFound,
+        NotPresent(_) => IssueKind::NotSupported,
+        TooCostly | TooDeep(_) => IssueKind::TooCostly,
+        Cycle(_) | Invalid(_) => IssueKind::BusinessRule,
+    };
+    Failure::new(kind, error.to_string())
+}
