@@ -19,7 +19,12 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
     for (mode, resources) in [("match", &page.matches), ("include", &page.includes)] {
         for stored in resources {
             bundle.resource(base, stored);
-            let _ = write!(bundle.text, r#","search":{{"mode":"{mode}"}}}}"#);
+            let _ = write!(bundle.text, r#","search":{{"mode":"{mode}""#);
+            let score = page.scores.get(&stored.key);
+            if let (Some(score), "match") = (score, mode) {
+                let _ = write!(bundle.text, r#","score":{score}"#);
+            }
+            bundle.text.push_str("}}");
         }
     }
     if !query.issues.is_empty() {

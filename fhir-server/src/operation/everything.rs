@@ -59,12 +59,7 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
     let key = call.request.key();
     let focus = present(&key, snapshot.read(&key).await?)?;
     let owners = owners(&call, &key, &focus.body.unwrap_or_default())?;
-    let mut page = SearchPage {
-        matches: Vec::new(),
-        includes: Vec::new(),
-        total: None,
-        next: None,
-    };
+    let mut page = SearchPage::default();
     let mut place = Place::read(&call);
     if call.page.is_none() {
         // It is the first of all.

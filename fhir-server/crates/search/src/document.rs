@@ -6,7 +6,7 @@ use crate::reference::{self, Target};
 use crate::string::{self, normalise};
 use crate::token::{Hashes, STORED};
 use crate::vocabulary::{Entry, Kind, UNITS, URI_BYTES_MAX};
-use crate::{composite, date};
+use crate::{composite, contained, date};
 use fhir_definitions::{Definitions, ParameterKey, ParameterType, SearchParameter};
 use fhir_model::{DateRange, Decimal, ResourceKey, json::resource_type};
 use fhirpath::Node;
@@ -16,7 +16,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchDocument {
     /// Hashes of [`crate::token`]: tokens in their four forms, exact strings, uris, foreign references, identifiers of references,
-    /// and one presence marker per parameter that has a value.
+    /// one presence marker per parameter that has a value, and one marker per type of the resources contained.
     pub tokens: Vec<i64>,
     /// References to resources of this server.
     pub references: Vec<ReferenceEntry>,
@@ -151,6 +151,9 @@ pub(crate) fn extract(
             extraction.value(parameter, *node);
         }
     }
+    let contained = contained::within(resource).filter_map(fhir_model::json::resource_type);
+    let contained = contained.map(|name| hashes.contained(name));
+    extraction.document.tokens.extend(contained);
     extraction.document.sort();
     extraction.document
 }
@@ -333,6 +336,7 @@ impl<'a> Extraction<'a> {
                     self.uri(key, &url);
                 }
             }
+            Target::Contained(_) => {}
             Target::Identifier(value) => {
                 let identifier = Node {
                     value,
@@ -382,7 +386,7 @@ impl<'a> Extraction<'a> {
                             out.push(self.hashes.url(key, &target.to_string()))
                         }
                         Target::Url(url) => out.push(self.hashes.url(key, &url)),
-                        Target::Identifier(_) => {}
+                        Target::Identifier(_) | Target::Contained(_) => {}
                     },
                 );
             }

@@ -6,6 +6,7 @@
 mod coding;
 pub mod compartment;
 mod composite;
+pub mod contained;
 pub mod date;
 pub mod document;
 mod element;
@@ -19,6 +20,7 @@ mod parse_value;
 pub mod query;
 mod reference;
 pub mod string;
+pub mod text;
 pub mod token;
 pub mod vocabulary;
 

@@ -1,38 +1,48 @@
-//! Whether one resource matches a query, by its search document alone: the second look at what a condition or an index found.
+//! Whether one resource matches a query, by itself alone: the second look at what a condition or an index found.
 //!
-//! What depends on other resources (chains, `_has`) or on text the document does not hold (`:text`) is
-//! undecided; without the resource itself also what looks at one element alone, or at whole strings. A candidate read from the resource is hashed by another family than the stored rows ([`RECHECK`]), so that two texts that
-//! agree by accident in the index do not agree here.
+//! What depends on other resources (chains out of it, `_has`) is undecided, and where only the search document is known, what that does not hold
+//! (words, whole strings, one element alone) too. A candidate read from the resource is hashed by another family than the stored rows
+//! ([`RECHECK`]), so that two texts that agree by accident in the index do not agree here.
 
+use crate::contained::{self, Container};
 use crate::document::{SearchDocument, extract, marked};
 use crate::element;
 use crate::query::{
-    Clause, Modifier, Query, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
+    ChainedClause, Clause, Modifier, Query, ReferenceMatch, TextComparison, TextOf, UnitMatch,
+    ValueMatch,
 };
 use crate::string;
+use crate::text::Words;
 use crate::token::{Hashes, RECHECK, STORED};
 use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
 use fhir_model::{DateRange, PartialDate, ResourceKey};
 use serde_json::Value;
+use std::cell::OnceCell;
 
 /// A resource that may match.
-#[derive(Clone, Debug)]
 pub struct Candidate<'a> {
-    source: Option<Source<'a>>,
-    key: ResourceKey,
+    pub(crate) key: ResourceKey,
     /// `meta.lastUpdated`; `None` before the resource is stored.
     last_updated: Option<DateRange>,
-    document: SearchDocument,
+    document: OnceCell<SearchDocument>,
     hashes: Hashes,
+    /// `None` where only the document is known.
+    pub(crate) whole: Option<Whole<'a>>,
 }
 
-/// The resource itself.
-#[derive(Clone, Copy, Debug)]
-struct Source<'a> {
-    definitions: &'a Definitions,
-    resource: &'a Value,
-    base: Option<&'a str>,
+/// The resource itself, and where it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole<'a> {
+    pub definitions: &'a Definitions,
+    pub base: Option<&'a str>,
+    pub resource: &'a Value,
+    /// What contains it, or contains others: itself where it stands alone.
+    pub container: Container<'a>,
+    pub elsewhere: Option<Elsewhere<'a>>,
 }
+
+/// Whether the clause of a chain holds for another resource of this server; `None` where that is not known.
+pub type Elsewhere<'a> = &'a dyn Fn(&ChainedClause, &ResourceKey) -> Option<bool>;
 
 impl<'a> Candidate<'a> {
     /// From the resource itself. `None` when it has no type; one without an id matches no `_id`.
@@ -41,23 +51,31 @@ impl<'a> Candidate<'a> {
         resource: &'a Value,
         base: Option<&'a str>,
     ) -> Option<Candidate<'a>> {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let last_updated = text(resource.get("meta").and_then(|m| m.get("lastUpdated")));
+        let last_updated = resource
+            .get("meta")
+            .and_then(|meta| meta.get("lastUpdated"));
+        let last_updated = last_updated
+            .and_then(Value::as_str)
+            .and_then(PartialDate::parse)
+            .map(|date| date.range);
+        let whole = Whole {
+            definitions,
+            base,
+            resource,
+            container: Container::new(resource),
+            elsewhere: None,
+        };
+        Candidate::of(whole, last_updated)
+    }
+
+    pub(crate) fn of(whole: Whole<'a>, last_updated: Option<DateRange>) -> Option<Candidate<'a>> {
+        let text = |name: &str| whole.resource.get(name).and_then(Value::as_str);
         Some(Candidate {
-            source: Some(Source {
-                definitions,
-                resource,
-                base,
-            }),
-            key: ResourceKey {
-                resource_type: text(resource.get("resourceType"))?,
-                id: text(resource.get("id")).unwrap_or_default(),
-            },
-            last_updated: last_updated
-                .and_then(|text| PartialDate::parse(&text))
-                .map(|date| date.range),
-            document: extract(definitions, resource, base, RECHECK),
+            key: ResourceKey::new(text("resourceType")?, text("id").unwrap_or_default()),
+            last_updated,
+            document: OnceCell::new(),
             hashes: RECHECK,
+            whole: Some(whole),
         })
     }
 
@@ -66,14 +84,35 @@ impl<'a> Candidate<'a> {
         key: ResourceKey,
         last_updated: Option<DateRange>,
         document: SearchDocument,
-    ) -> Candidate<'static> {
+    ) -> Candidate<'a> {
         Candidate {
-            source: None,
             key,
             last_updated,
-            document,
+            document: OnceCell::from(document),
             hashes: STORED,
+            whole: None,
         }
+    }
+
+    /// The same, knowing what holds for the resources that its chains lead to.
+    #[must_use]
+    pub fn with(mut self, elsewhere: Elsewhere<'a>) -> Candidate<'a> {
+        if let Some(whole) = &mut self.whole {
+            whole.elsewhere = Some(elsewhere);
+        }
+        self
+    }
+
+    pub fn key(&self) -> &ResourceKey {
+        &self.key
+    }
+
+    /// What it can be found by.
+    pub fn document(&self) -> &SearchDocument {
+        self.document.get_or_init(|| match &self.whole {
+            Some(whole) => extract(whole.definitions, whole.resource, whole.base, self.hashes),
+            None => SearchDocument::default(),
+        })
     }
 
     /// Whether it matches all that the query filters by. `None`: what can be decided holds, the rest cannot be.
@@ -84,7 +123,7 @@ impl<'a> Candidate<'a> {
         all(query.filter.iter().map(|clause| self.clause(clause)))
     }
 
-    /// Whether it meets the clause; `None` where that cannot be decided.
+    /// Whether one condition holds.
     pub fn clause(&self, clause: &Clause) -> Option<bool> {
         match clause {
             Clause::Param {
@@ -108,17 +147,43 @@ impl<'a> Candidate<'a> {
                 let range = self.last_updated?;
                 Some(dates.iter().any(|date| date.matches(range.lo, range.hi)))
             }
-            Clause::ByType(chained) => chained
-                .by_type
-                .iter()
-                .find(|(name, _)| *name == self.key.resource_type)
-                .map_or(Some(false), |(_, clause)| self.clause(clause)),
+            Clause::ByType(chained) => self.by_type(chained),
             Clause::Any(clauses) => any(clauses.iter().map(|clause| self.clause(clause))),
             Clause::All(clauses) => all(clauses.iter().map(|clause| self.clause(clause))),
             Clause::Not(clause) => self.clause(clause).map(|holds| !holds),
             Clause::Element { parameter, clause } => self.element(parameter, clause),
-            Clause::Chain { .. } | Clause::Has { .. } => None,
+            Clause::Text { of, query } => Some(query.score(&self.words(*of)?).is_some()),
+            Clause::Chain {
+                parameter, clause, ..
+            } => contained::chain(self, parameter, clause),
+            Clause::Has { parameter, clause } => contained::has(self, parameter, clause),
         }
+    }
+
+    pub(crate) fn by_type(&self, chained: &ChainedClause) -> Option<bool> {
+        chained
+            .by_type
+            .iter()
+            .find(|(name, _)| *name == self.key.resource_type)
+            .map_or(Some(false), |(_, clause)| self.clause(clause))
+    }
+
+    /// The words that a search of them looks at.
+    fn words(&self, of: TextOf) -> Option<Words> {
+        self.whole.map(|whole| Words::of(of, whole.resource))
+    }
+
+    /// How well it answers the words that the query asks for: the mean of its conditions on them. `None` where there are none, or one does
+    /// not hold.
+    pub fn score(&self, query: &Query) -> Option<f64> {
+        let mut scores = Vec::new();
+        for clause in &query.filter {
+            if let Clause::Text { of, query } = clause {
+                scores.push(query.score(&self.words(*of)?)?);
+            }
+        }
+        let sum: f64 = scores.iter().sum();
+        (!scores.is_empty()).then(|| sum / scores.len() as f64)
     }
 
     fn value(
@@ -159,7 +224,7 @@ impl<'a> Candidate<'a> {
                 self.token(hashes.url(key, url))
             }
             (ValueMatch::Reference(ReferenceMatch::Local(targets)), Modifier::None) => {
-                let mut entries = self.document.references.iter();
+                let mut entries = self.document().references.iter();
                 entries.any(|entry| entry.key == key && targets.contains(&entry.target))
             }
             (ValueMatch::Text { comparison, text }, Modifier::None) => {
@@ -179,7 +244,7 @@ impl<'a> Candidate<'a> {
         };
         let (number, unit) = match value {
             ValueMatch::Date(date) => {
-                let mut entries = self.document.dates.iter();
+                let mut entries = self.document().dates.iter();
                 return Some(entries.any(|entry| {
                     entry.key == key && entry.marker == marker && date.matches(entry.lo, entry.hi)
                 }));
@@ -193,7 +258,7 @@ impl<'a> Candidate<'a> {
             _ => return None,
         };
         let unit = self.hashes.unit_match(unit);
-        let mut entries = self.document.quantities.iter();
+        let mut entries = self.document().quantities.iter();
         Some(entries.any(|entry| {
             entry.key == key
                 && entry.marker == marker
@@ -237,14 +302,10 @@ impl<'a> Candidate<'a> {
 
     /// One element of the parameter, looked at alone.
     fn element(&self, parameter: &SearchParameter, clause: &Clause) -> Option<bool> {
-        let Source {
-            definitions,
-            resource,
-            base,
-        } = self.source?;
-        let elements = element::alone(parameter, resource);
-        any(elements.iter().map(|element| {
-            Candidate::read(definitions, element, base)
+        let whole = self.whole?;
+        let elements = element::alone(parameter, whole.resource);
+        any(elements.iter().map(|resource| {
+            Candidate::of(Whole { resource, ..whole }, self.last_updated)
                 .map_or(Some(false), |candidate| candidate.clause(clause))
         }))
     }
@@ -256,7 +317,7 @@ impl<'a> Candidate<'a> {
         comparison: TextComparison,
         text: &str,
     ) -> Option<bool> {
-        let source = self.source?;
+        let source = self.whole?;
         let mut nodes = Vec::new();
         parameter.program.as_ref()?.run(source.resource, &mut nodes);
         let mut found = false;
@@ -270,22 +331,22 @@ impl<'a> Candidate<'a> {
     }
 
     fn token(&self, hash: i64) -> bool {
-        self.document.tokens.binary_search(&hash).is_ok()
+        self.document().tokens.binary_search(&hash).is_ok()
     }
 
     fn string(&self, key: ParameterKey, test: impl Fn(&str) -> bool) -> bool {
-        let mut entries = self.document.strings.iter();
+        let mut entries = self.document().strings.iter();
         entries.any(|entry| entry.key == key && test(&entry.value))
     }
 }
 
 /// False when one is false; undecided when one is.
-fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+pub(crate) fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     any(results.map(|result| result.map(|holds| !holds))).map(|fails| !fails)
 }
 
 /// True when one is true; undecided when one is.
-fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+pub(crate) fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut decided = Some(false);
     for result in results {
         match result {

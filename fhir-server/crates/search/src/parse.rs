@@ -6,7 +6,7 @@
 //! A parameter without a value (`name=`) is ignored, as the specification says. What is unknown is an error, or a warning under
 //! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
 
-use crate::query::{Clause, Include, Query, Summary, Total};
+use crate::query::{Clause, Contained, ContainedType, Include, Query, Summary, Total};
 use crate::{parse_clause as clause, parse_sort};
 use fhir_definitions::{Definitions, ParameterType, SearchParameter, TerminologyResources};
 use fhir_model::{Issue, IssueKind};
@@ -88,7 +88,10 @@ pub fn parse(
         )]);
     }
     let types = types.iter().map(|name| (*name).to_owned()).collect();
-    let mut query = Query::all(types, context.count_default);
+    let mut query = Query {
+        base: context.base.map(str::to_owned),
+        ..Query::all(types, context.count_default)
+    };
     let mut errors = Vec::new();
     for (name, value) in parameters {
         if value.is_empty() {
@@ -144,6 +147,8 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
         "_summary",
         "_maxresults",
         "_getpagesoffset",
+        "_contained",
+        "_containedType",
     ];
     if once.contains(&name) && query.applied.iter().any(|(given, _)| given == name) {
         return Err(Refusal::invalid(format!("{name} may be given once only")));
@@ -191,11 +196,24 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
             }
         },
         "_format" | "_pretty" | "_elements" => {}
-        "_contained" if text == "false" => {}
-        "_contained" | "_containedType" => {
-            return Err(Refusal::invalid(
-                "contained resources are not searched; _contained=false says so",
-            ));
+        "_contained" => {
+            query.contained = match text {
+                "false" => Contained::False,
+                "true" => Contained::True,
+                "both" => Contained::Both,
+                _ => return Err(Refusal::invalid("_contained must be true, false or both")),
+            }
+        }
+        "_containedType" => {
+            query.contained_type = match text {
+                "container" => ContainedType::Container,
+                "contained" => ContainedType::Contained,
+                _ => {
+                    return Err(Refusal::invalid(
+                        "_containedType must be container or contained",
+                    ));
+                }
+            }
         }
         _ => match name.split_once(':').unwrap_or((name, "")) {
             ("_include", modifier) => include(context, query, false, modifier, text)?,

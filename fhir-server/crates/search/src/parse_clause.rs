@@ -2,7 +2,8 @@
 
 use crate::parse::{CHAIN_MAX, Context, Refusal};
 use crate::parse_value::{self as value, shown};
-use crate::query::{ChainedClause, Clause, Modifier};
+use crate::query::{ChainedClause, Clause, Modifier, TextOf};
+use crate::text::TextQuery;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -25,11 +26,14 @@ pub(crate) fn parse(
     match types {
         [resource_type] => parser.clause(resource_type, name, text, 0),
         _ => Ok(match parser.by_type(types, name, text, 0)? {
-            // `_id` and `_lastUpdated` mean the same in every type.
+            // These mean the same in every type; what can have no narrative has none.
             ChainedClause { mut by_type }
                 if matches!(
                     by_type.first(),
-                    Some((_, Clause::Id(_) | Clause::LastUpdated(_)))
+                    Some((
+                        _,
+                        Clause::Id(_) | Clause::LastUpdated(_) | Clause::Text { .. }
+                    ))
                 ) =>
             {
                 by_type.swap_remove(0).1
@@ -100,7 +104,16 @@ impl Parser<'_> {
             ("_lastUpdated", None, None) => {
                 return Ok(Clause::LastUpdated(value::dates(self.context, text, code)?));
             }
-            ("_id" | "_lastUpdated", _, _) => {
+            ("_text", None, None) => {
+                return self.text(resource_type, code, TextOf::Narrative, text);
+            }
+            ("section-text", None, None) => {
+                return self.text(resource_type, code, TextOf::Sections, text);
+            }
+            ("_content", None, None) => {
+                return self.text(resource_type, code, TextOf::Content, text);
+            }
+            ("_id" | "_lastUpdated" | "_text" | "_content", _, _) => {
                 return Err(Refusal::unknown(format!("{code} takes no modifier here")));
             }
             _ => {}
@@ -159,6 +172,25 @@ impl Parser<'_> {
             modifier,
             values,
         })
+    }
+
+    /// `_text`, `_content`, `section-text`. A comma is OR, as everywhere.
+    fn text(
+        &self,
+        resource_type: &str,
+        code: &str,
+        of: TextOf,
+        text: &str,
+    ) -> Result<Clause, Refusal> {
+        // Bundle, Binary and Parameters have no narrative, documents alone have sections.
+        parameter(self.context.definitions, resource_type, code)?;
+        let queries = value::texts(text, code)?
+            .iter()
+            .map(|text| TextQuery::parse(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|what| Refusal::invalid(format!("the search parameter {code} {what}")))?;
+        let query = TextQuery::any(queries);
+        Ok(Clause::Text { of, query })
     }
 
     /// `Type:parameter:rest`.

@@ -41,7 +41,12 @@ pub(crate) fn alternatives<'t>(text: &'t str, code: &str) -> Result<Vec<&'t str>
 
 /// The alternatives of `_id`.
 pub(crate) fn ids(text: &str) -> Result<Vec<String>, Refusal> {
-    Ok(alternatives(text, "_id")?
+    texts(text, "_id")
+}
+
+/// The alternatives, unescaped.
+pub(crate) fn texts(text: &str, code: &str) -> Result<Vec<String>, Refusal> {
+    Ok(alternatives(text, code)?
         .into_iter()
         .map(unescape)
         .collect())

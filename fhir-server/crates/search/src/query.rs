@@ -1,5 +1,6 @@
 //! The query AST: everything a search URL can say, nothing an engine can do.
 
+use crate::text::TextQuery;
 use crate::token::STORED;
 use fhir_definitions::{ParameterKey, SearchParameter};
 use fhir_model::{DateRange, Decimal, Issue, ResourceKey};
@@ -23,6 +24,10 @@ pub struct Query {
     pub includes: Vec<Include>,
     pub total: Total,
     pub summary: Summary,
+    /// The own base without trailing slash; absolute references on it are local.
+    pub base: Option<String>,
+    pub contained: Contained,
+    pub contained_type: ContainedType,
     /// What was applied, as (name, value) as written: the `self` link holds these and no others.
     pub applied: Vec<(String, String)>,
     /// Warnings: what was ignored under `handling=lenient`.
@@ -44,6 +49,9 @@ impl Query {
             includes: Vec::new(),
             total: Total::Default,
             summary: Summary::False,
+            base: None,
+            contained: Contained::False,
+            contained_type: ContainedType::Container,
             applied: Vec::new(),
             issues: Vec::new(),
             explain: false,
@@ -82,7 +90,7 @@ fn clause_atoms(clause: &Clause, atoms: &mut Vec<i64>) {
                 clause_atoms(clause, atoms);
             }
         }
-        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => {}
+        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) | Clause::Text { .. } => {}
     }
 }
 
@@ -169,6 +177,19 @@ pub enum Clause {
     Id(Vec<String>),
     /// `_lastUpdated`: one of these.
     LastUpdated(Vec<DateMatch>),
+    /// `_text`, `_content` or `section-text`.
+    Text { of: TextOf, query: TextQuery },
+}
+
+/// Whose words are searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TextOf {
+    /// `_text`: the narrative's.
+    Narrative,
+    /// `section-text`: those of the narratives of a document's sections.
+    Sections,
+    /// `_content`: the whole resource's.
+    Content,
 }
 
 /// The clause at the end of a chain link, per target type: parameters of one name differ from type to type.
@@ -376,4 +397,22 @@ pub enum Total {
 pub enum Summary {
     False,
     Count,
+}
+
+/// `_contained`: whether contained resources are searched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contained {
+    #[default]
+    False,
+    /// They alone.
+    True,
+    Both,
+}
+
+/// `_containedType`: what is returned for a contained resource that matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContainedType {
+    #[default]
+    Container,
+    Contained,
 }

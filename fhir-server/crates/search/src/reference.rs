@@ -4,7 +4,7 @@
 //!   a search with the version finds it, and one without finds it anyway.
 //! - Absolute elsewhere, urn, of a type this server has not: the URL as written. A canonical `url|version` also without its version, a
 //!   versioned URL also without `/_history/…`.
-//! - Contained (`#id`): not searched.
+//! - Contained (`#id`; `#` alone is the container): not indexed; chains follow it on the resource itself.
 //! - An identifier in the Reference: by `:identifier` only.
 
 use fhir_definitions::Definitions;
@@ -20,6 +20,8 @@ pub(crate) enum Target<'a> {
     Url(Cow<'a, str>),
     /// Value of an Identifier.
     Identifier(&'a Value),
+    /// The id of a resource in the same container; empty for the container.
+    Contained(&'a str),
 }
 
 /// Calls `visit` for everything the element points at.
@@ -70,7 +72,7 @@ fn url<'a>(
     visit: &mut dyn FnMut(Target<'a>),
 ) {
     match Reference::parse(text, base) {
-        Reference::Contained(_) => {}
+        Reference::Contained(id) => visit(Target::Contained(id)),
         Reference::Local { key, version }
             if definitions.type_number(&key.resource_type).is_some() =>
         {

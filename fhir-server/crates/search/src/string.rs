@@ -30,6 +30,14 @@ fn within(text: &str, most: usize) -> String {
     }
 }
 
+/// Appends the words of the whole text in the normal form, with single spaces between them; nothing where it has none.
+pub(crate) fn words_into(text: &str, out: &mut String) {
+    out.push_str(&match text.is_ascii() {
+        true => fold(text.chars(), usize::MAX),
+        false => fold(text.nfkd(), usize::MAX),
+    });
+}
+
 fn fold(characters: impl Iterator<Item = char>, most: usize) -> String {
     let mut out = String::new();
     let mut space = false;

@@ -34,6 +34,7 @@ enum Form {
     Text = 17,
     /// In memory only.
     Vocabulary = 18,
+    Contained = 20,
 }
 
 /// A family of hashes. Two families never agree by accident on the same pair of texts.
@@ -53,6 +54,11 @@ impl Hashes {
     /// The parameter has a value (`:missing`).
     pub fn present(self, key: ParameterKey) -> i64 {
         self.hash(Form::Present, key, &[])
+    }
+
+    /// The resource contains one of this type.
+    pub fn contained(self, resource_type: &str) -> i64 {
+        self.hash(Form::Contained, ParameterKey(0), &[resource_type])
     }
 
     /// `code`: in any system or none; ASCII letters in any case.

@@ -99,6 +99,7 @@ fn show(clause: &Clause) -> String {
         Clause::ByType(clause) => chained(&clause.by_type),
         Clause::Id(ids) => format!("id {}", ids.join(" or ")),
         Clause::LastUpdated(dates) => format!("lastUpdated {:?}", dates[0].prefix),
+        Clause::Text { of, query } => format!("{of:?} {query:?}"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
 use fhir_search::query::{DateMatch, NumberMatch, TextComparison};
+use std::collections::BTreeMap;
 
 /// The search without paging and includes.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(super) struct FlatQuery {
     pub filter: Vec<Test>,
     /// In order of weight; never empty. The tie-break is the row key, in the direction of the first.
     pub order: Vec<Order>,
+    /// How well rows answer the words that are searched for, between 0 and 1.
+    pub scores: BTreeMap<i64, f64>,
 }
 
 /// A condition on one row of `entry`. A list is OR; an empty list never holds.

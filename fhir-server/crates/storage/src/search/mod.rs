@@ -12,6 +12,7 @@ mod keys;
 mod keyset;
 mod once;
 mod plan;
+mod reading;
 mod resolve;
 mod snapshot;
 mod sql;
@@ -29,7 +30,7 @@ pub(crate) use statistics::StatisticsCache;
 use crate::read::{StoredResource, connection_lost};
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
-use fhir_model::{DateRange, Issue, IssueKind};
+use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
@@ -37,6 +38,7 @@ use keyset::Keyset;
 use resolve::Reach;
 use sqlx::PgConnection;
 use statistics::Statistics;
+use std::collections::HashMap;
 
 /// Where a page begins.
 #[derive(Clone, Debug)]
@@ -47,10 +49,12 @@ pub enum Page {
 }
 
 /// One page of a search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SearchPage {
     pub matches: Vec<StoredResource>,
     pub includes: Vec<StoredResource>,
+    /// How well matches answer the words that were searched for, between 0 and 1; empty where none were.
+    pub scores: HashMap<ResourceKey, f64>,
     pub total: Option<u64>,
     /// The keyset of the next page, if there is one. A page that has one may hold fewer matches than asked for, even none.
     pub next: Option<Vec<u8>>,
@@ -111,19 +115,15 @@ async fn page(
     if query.count == 0 || query.summary == Summary::Count {
         let total = total::exact(connection, &flat).await?;
         return Ok(SearchPage {
-            matches: Vec::new(),
-            includes: Vec::new(),
             total: Some(total),
-            next: None,
+            ..SearchPage::default()
         });
     }
     // A resource that is not there is often asked for by id; it needs no statement more.
     if matches!(at, Page::First) && flat.filter.contains(&Test::never()) {
         return Ok(SearchPage {
-            matches: Vec::new(),
-            includes: Vec::new(),
             total: total::of_one_page(query.total, 0),
-            next: None,
+            ..SearchPage::default()
         });
     }
     let after = match at {
@@ -152,6 +152,9 @@ async fn page(
     let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;
     let matches = bodies::bodies(connection, definitions, &keys.rows).await?;
     let includes = bodies::bodies(connection, definitions, &included).await?;
+    let scored = keys.rows.iter().zip(&matches);
+    let scores = scored.filter_map(|(pk, found)| Some((found.key.clone(), *flat.scores.get(pk)?)));
+    let scores = scores.collect();
     let next = keys.next.map(|(pk, values)| {
         Keyset {
             values,
@@ -164,6 +167,7 @@ async fn page(
     Ok(SearchPage {
         matches,
         includes,
+        scores,
         total,
         next,
     })

@@ -102,8 +102,8 @@ pub(super) async fn at_once(
     }
     Ok(Some(SearchPage {
         matches,
-        includes: Vec::new(),
         total,
         next,
+        ..SearchPage::default()
     }))
 }

@@ -331,6 +331,7 @@ mod tests {
                 types: vec![7],
                 filter,
                 order: order.clone(),
+                scores: Default::default(),
             };
             assert_eq!(plan(&query, &statistics(), 20).plan, expect, "{name}");
         }
@@ -345,6 +346,7 @@ mod tests {
                 by: Column::Updated,
                 descending: true,
             }],
+            scores: Default::default(),
         };
         for statistics in [statistics(), Statistics::default()] {
             assert_eq!(plan(&query, &statistics, 20).plan, Plan::Filter);
@@ -383,6 +385,7 @@ mod tests {
                     by: Column::Date { key: 1, present: 0 },
                     descending: true,
                 }],
+                scores: Default::default(),
             };
             for statistics in [statistics(), Statistics::default()] {
                 let estimate = plan(&query, &statistics, 20);

@@ -7,6 +7,7 @@
 
 use super::flat::{Column, Dates, FlatQuery, Order, Test};
 use super::plan::known_hits;
+use super::reading::{Budget, reads};
 use super::sql::{self, reference};
 use super::statistics::Statistics;
 use super::values::{self, RowKeys};
@@ -15,10 +16,11 @@ use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{
-    ChainedClause, Clause, Modifier, ReferenceMatch, SortBy, SortKey, ValueMatch,
+    ChainedClause, Clause, Contained, Modifier, ReferenceMatch, SortBy, SortKey, ValueMatch,
 };
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
+use std::collections::BTreeMap;
 
 /// How far chains and `_has` are resolved before the outer search.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,12 @@ pub(super) async fn resolve(
         .iter()
         .map(|name| type_number(definitions, name))
         .collect::<Result<Vec<_>, _>>()?;
+    if query.contained != Contained::False {
+        return Err(Error::Refused(vec![Issue::error(
+            IssueKind::NotSupported,
+            "contained resources are not searched; _contained=false says so",
+        )]));
+    }
     let order = order(query)?;
     let rows = row_keys(connection, definitions, query).await?;
     let mut resolver = Resolver {
@@ -62,21 +70,38 @@ pub(super) async fn resolve(
         statistics,
         rows,
         reach,
+        base: query.base.as_deref(),
+        scope: Vec::new(),
+        scope_types: query.types.clone(),
+        outermost: true,
+        scores: Scores::new(),
+        budget: Budget::default(),
     };
-    let mut filter = Vec::new();
-    for clause in &query.filter {
+    // What is read comes last, so that the least is read.
+    let mut clauses: Vec<&Clause> = query.filter.iter().collect();
+    clauses.sort_by_key(|clause| (reads(clause), chains(clause)));
+    for clause in clauses {
         let test = resolver.test(clause, &query.types).await?;
+        let filter = &mut resolver.scope;
         match test {
             Test::All(tests) => filter.extend(tests),
-            Test::Dates(dates) => together(&mut filter, dates),
+            Test::Dates(dates) => together(filter, dates),
             test => filter.push(test),
         }
     }
     Ok(FlatQuery {
         types,
-        filter,
+        filter: resolver.scope,
         order,
+        scores: resolver.scores.into_iter().map(mean).collect(),
     })
+}
+
+/// How well each row answers each of the conditions on words.
+type Scores = BTreeMap<i64, Vec<f64>>;
+
+fn mean((pk, scores): (i64, Vec<f64>)) -> (i64, f64) {
+    (pk, scores.iter().sum::<f64>() / scores.len().max(1) as f64)
 }
 
 /// The one date that there is meets all conditions on it: they are tested in one place.
@@ -91,15 +116,39 @@ fn together(filter: &mut Vec<Test>, dates: Dates) {
     }
 }
 
-struct Resolver<'a> {
-    connection: &'a mut PgConnection,
-    definitions: &'a Definitions,
+pub(super) struct Resolver<'a> {
+    pub connection: &'a mut PgConnection,
+    pub definitions: &'a Definitions,
     statistics: &'a Statistics,
     rows: RowKeys,
     reach: Reach,
+    pub base: Option<&'a str>,
+    /// What the rows being tested meet anyway, and the types they are of.
+    pub scope: Vec<Test>,
+    pub scope_types: Vec<String>,
+    /// Whether the rows being tested are those searched for.
+    pub outermost: bool,
+    pub scores: Scores,
+    pub budget: Budget,
 }
 
+/// The scope of the rows that a chain begins at.
+pub(super) struct Outer(Vec<Test>, Vec<String>, bool);
+
 impl Resolver<'_> {
+    /// Leaves the scope: what follows is of other rows.
+    pub(super) fn outside(&mut self) -> Outer {
+        Outer(
+            std::mem::take(&mut self.scope),
+            std::mem::take(&mut self.scope_types),
+            std::mem::take(&mut self.outermost),
+        )
+    }
+
+    pub(super) fn back(&mut self, Outer(scope, types, outermost): Outer) {
+        (self.scope, self.scope_types, self.outermost) = (scope, types, outermost);
+    }
+
     /// The clause as a test on rows of `types`.
     async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
         match clause {
@@ -163,6 +212,7 @@ impl Resolver<'_> {
                 Ok(Test::Rows(keys))
             }
             Clause::LastUpdated(dates) => Ok(Test::Updated(dates.clone())),
+            Clause::Text { of, query } => self.words(*of, query, types).await,
         }
     }
 
@@ -183,7 +233,7 @@ impl Resolver<'_> {
         }
     }
 
-    async fn by_type(&mut self, clause: &ChainedClause) -> Result<Test, Error> {
+    pub(super) async fn by_type(&mut self, clause: &ChainedClause) -> Result<Test, Error> {
         let mut any = Vec::new();
         for (name, clause) in &clause.by_type {
             let test = Box::pin(self.test(clause, std::slice::from_ref(name))).await?;
@@ -211,6 +261,27 @@ impl Resolver<'_> {
         parameter: &SearchParameter,
         clause: &ChainedClause,
     ) -> Result<Test, Error> {
+        let within = self.chain_within(parameter, clause).await?;
+        let narrowed = match clause.by_type.iter().any(|(_, clause)| reads(clause)) {
+            true => self.targets_of_scope(parameter.key.0).await?,
+            false => None,
+        };
+        let outer = self.outside();
+        self.scope.extend(narrowed);
+        let points = self.points(parameter, clause).await;
+        self.back(outer);
+        Ok(match within == Test::never() {
+            true => points?,
+            false => Test::Any(vec![points?, within]),
+        })
+    }
+
+    /// The rows whose reference leads to a resource of its own that meets the clause.
+    async fn points(
+        &mut self,
+        parameter: &SearchParameter,
+        clause: &ChainedClause,
+    ) -> Result<Test, Error> {
         let key = parameter.key.0;
         let inner = self.by_type(clause).await?;
         if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
@@ -231,7 +302,15 @@ impl Resolver<'_> {
     async fn has(&mut self, parameter: &SearchParameter, clause: &Clause) -> Result<Test, Error> {
         let key = parameter.key.0;
         let source = std::slice::from_ref(&parameter.resource_type);
-        let mut inner = Box::pin(self.test(clause, source)).await?;
+        let narrowed = match reads(clause) {
+            true => self.sources_of_scope(key).await?,
+            false => None,
+        };
+        let outer = self.outside();
+        self.scope.extend(narrowed);
+        let inner = Box::pin(self.test(clause, source)).await;
+        self.back(outer);
+        let mut inner = inner?;
         if !inner.typed() {
             let number = type_number(self.definitions, &parameter.resource_type)?;
             inner = Test::All(vec![Test::Type(vec![number]), inner]);
@@ -262,11 +341,22 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
         Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(looks_up),
         Clause::Not(clause) | Clause::Element { clause, .. } => looks_up(clause),
-        Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) => true,
+        Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) | Clause::Text { .. } => true,
     }
 }
 
-fn type_number(definitions: &Definitions, name: &str) -> Result<i16, Error> {
+/// Whether other resources decide it.
+fn chains(clause: &Clause) -> bool {
+    match clause {
+        Clause::Chain { .. } | Clause::Has { .. } => true,
+        Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| chains(clause)),
+        Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(chains),
+        Clause::Not(clause) | Clause::Element { clause, .. } => chains(clause),
+        _ => false,
+    }
+}
+
+pub(super) fn type_number(definitions: &Definitions, name: &str) -> Result<i16, Error> {
     definitions.type_number(name).ok_or_else(|| {
         Error::Refused(vec![Issue::error(
             IssueKind::UnknownType,
@@ -349,8 +439,17 @@ async fn row_keys(
     }
     keys.sort_unstable();
     keys.dedup();
+    rows_of_keys(connection, definitions, keys.iter()).await
+}
+
+/// The rows of those of `keys` that have one.
+pub(super) async fn rows_of_keys(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    keys: impl Iterator<Item = &ResourceKey>,
+) -> Result<RowKeys, Error> {
     let (mut types, mut ids) = (Vec::new(), Vec::new());
-    for key in &keys {
+    for key in keys {
         if let Some(number) = definitions.type_number(&key.resource_type) {
             types.push(number);
             ids.push(key.id.as_str());
@@ -400,7 +499,7 @@ fn named(clause: &Clause, types: &[String], keys: &mut Vec<ResourceKey>) {
                 keys.extend(ids.iter().map(|id| ResourceKey::new(name, id)));
             }
         }
-        Clause::Missing { .. } | Clause::LastUpdated(_) => {}
+        Clause::Missing { .. } | Clause::LastUpdated(_) | Clause::Text { .. } => {}
     }
 }
 

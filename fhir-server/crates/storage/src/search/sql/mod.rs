@@ -234,6 +234,14 @@ pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
     sql.builder
 }
 
+/// Row keys of a search, in no order.
+pub(super) fn rows_of(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
+    sql.all(filter, types, "e");
+    sql.push(") SELECT pk FROM m LIMIT ").bind(limit);
+    sql.builder
+}
+
 /// Row keys that rows for which `test` holds point at by the parameter `key`, with repetitions.
 pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.refs FROM entry e WHERE ");
