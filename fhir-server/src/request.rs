@@ -233,7 +233,7 @@ impl Request {
         }
         Ok(Target::Match {
             resource_type: self.resource_type.clone(),
-            query: self.condition(app, &self.parameters)?,
+            query: Box::new(self.condition(app, &self.parameters)?),
             id: body_id.map(str::to_string),
         })
     }

@@ -40,7 +40,7 @@ pub fn change(
         None => Target::New { resource_type },
         Some(parameters) => Target::Match {
             resource_type,
-            query: request.condition(app, &parameters)?,
+            query: Box::new(request.condition(app, &parameters)?),
             id: None,
         },
     };

@@ -207,7 +207,8 @@ fn refused() {
     use TerminologyError::*;
     let filter = |system: &str, property: &str, op: &str, value: &str| json!({"include": [{"system": system, "filter": [{"property": property, "op": op, "value": value}]}]});
     let invalid = |error: &TerminologyError| matches!(error, Invalid(_));
-    let checks: [(Value, fn(&TerminologyError) -> bool); 15] = [
+    type Check = fn(&TerminologyError) -> bool;
+    let checks: [(Value, Check); 15] = [
         (json!({"include": [{"valueSet": ["urn:no"]}]}), |e| {
             *e == UnknownValueSet("urn:no".into())
         }),

@@ -107,7 +107,7 @@ pub enum Target {
     /// The one that matches; the condition is decided in the database under locks, exact under concurrency. `id`: where an update's body carries one.
     Match {
         resource_type: String,
-        query: Query,
+        query: Box<Query>,
         id: Option<String>,
     },
 }

@@ -38,7 +38,7 @@ impl Store {
         plan: &'p Plan,
     ) -> Result<HashMap<usize, Vec<Matched>>, (usize, Error)> {
         let by_condition = |(index, change): (usize, &'p Planned)| match &change.identity {
-            Identity::Match { query, .. } => Some((index, query)),
+            Identity::Match { query, .. } => Some((index, query.as_ref())),
             Identity::New(_) | Identity::Id(_) => None,
         };
         let conditions = plan.changes.iter().enumerate().filter_map(by_condition);

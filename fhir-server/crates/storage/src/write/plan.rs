@@ -71,7 +71,7 @@ pub(super) enum Identity {
     Id(String),
     /// `fresh`: the id where nothing matches; `given`: it came with the update.
     Match {
-        query: Query,
+        query: Box<Query>,
         fresh: String,
         given: bool,
     },

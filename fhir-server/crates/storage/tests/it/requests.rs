@@ -106,7 +106,7 @@ pub fn delete_matching(store: &Store, resource_type: &str, condition: &str) -> C
 pub fn matching(store: &Store, resource_type: &str, condition: &str, id: Option<&str>) -> Target {
     Target::Match {
         resource_type: resource_type.into(),
-        query: query(store, resource_type, condition),
+        query: Box::new(query(store, resource_type, condition)),
         id: id.map(str::to_owned),
     }
 }
