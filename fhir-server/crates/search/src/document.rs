@@ -3,8 +3,8 @@
 use crate::coding::{self, System};
 use crate::number;
 use crate::reference::{self, Target};
-use crate::string::{self, normalise};
-use crate::token::{Hashes, STORED};
+use crate::string::{self, normalise, normalise_whole};
+use crate::token::{Hashes, RECHECK, STORED};
 use crate::vocabulary::{Entry, Kind, UNITS, URI_BYTES_MAX};
 use crate::{composite, contained, date};
 use fhir_definitions::{Definitions, ParameterKey, ParameterType, SearchParameter};
@@ -308,7 +308,10 @@ impl<'a> Extraction<'a> {
         let key = parameter.key;
         string::each(node, &mut |part, text| {
             self.document.tokens.push(self.hashes.exact(key, text));
-            let value = normalise(text);
+            let value = self.normalised(text);
+            if value.len() >= STRING_MAX && value.chars().count() >= STRING_MAX {
+                self.document.tokens.push(self.hashes.longer(key));
+            }
             // A family name of several words is found by each of them (Carreno Quinones).
             if parameter.code == "family" || part == "family" {
                 for (space, _) in value.match_indices(' ').take(FAMILY_WORDS_MAX) {
@@ -322,6 +325,14 @@ impl<'a> Extraction<'a> {
         });
     }
 
+    /// Whole where the resource is looked at, cut where it is indexed.
+    fn normalised(&self, text: &str) -> String {
+        match self.hashes == RECHECK {
+            true => normalise_whole(text),
+            false => normalise(text),
+        }
+    }
+
     fn reference(&mut self, key: ParameterKey, node: Node<'a>) {
         let (definitions, base) = (self.definitions, self.base);
         reference::each(node, definitions, base, &mut |target| match target {
@@ -329,6 +340,11 @@ impl<'a> Extraction<'a> {
                 self.document
                     .references
                     .push(ReferenceEntry { key, target });
+                // A canonical has versions, whoever serves it.
+                if let (true, Value::String(url)) = (is_canonical(node.type_name), node.value) {
+                    self.document.tokens.push(self.hashes.url(key, url));
+                    self.uri(key, url);
+                }
             }
             Target::Url(url) => {
                 self.document.tokens.push(self.hashes.url(key, &url));
@@ -414,7 +430,7 @@ impl<'a> Extraction<'a> {
             ParameterType::String => {
                 let mut found = Vec::new();
                 string::each(node, &mut |_, text| {
-                    found.push(Ordered::String(normalise(text)))
+                    found.push(Ordered::String(self.normalised(text)))
                 });
                 found
             }
@@ -459,7 +475,7 @@ impl<'a> Extraction<'a> {
 }
 
 /// Whether references of this type are canonical urls.
-fn is_canonical(type_name: &str) -> bool {
+pub(crate) fn is_canonical(type_name: &str) -> bool {
     matches!(type_name, "canonical" | "uri")
 }
 

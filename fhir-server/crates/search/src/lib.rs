@@ -10,6 +10,7 @@ pub mod contained;
 pub mod date;
 pub mod document;
 mod element;
+pub mod hierarchy;
 pub mod matching;
 pub mod number;
 pub mod parse;

@@ -7,13 +7,16 @@
 use crate::contained::{self, Container};
 use crate::document::{SearchDocument, extract, marked};
 use crate::element;
+use crate::hierarchy;
 use crate::query::{
     ChainedClause, Clause, Modifier, Query, ReferenceMatch, TextComparison, TextOf, UnitMatch,
     ValueMatch,
 };
 use crate::string;
+use crate::string::normalise;
 use crate::text::Words;
 use crate::token::{Hashes, RECHECK, STORED};
+use crate::vocabulary::Kind;
 use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
 use fhir_model::{DateRange, PartialDate, ResourceKey};
 use serde_json::Value;
@@ -216,6 +219,43 @@ impl<'a> Candidate<'a> {
             (ValueMatch::String(text), Modifier::Contains) => {
                 self.string(key, |value| value.contains(text))
             }
+            (ValueMatch::String(text), Modifier::Text) => {
+                self.word(key, Kind::Text, |value| value.starts_with(text))
+            }
+            (ValueMatch::String(text), Modifier::CodeText) => {
+                let (code, text) = (text.to_ascii_lowercase(), normalise(text));
+                self.word(key, Kind::Code, |value| value.starts_with(&code))
+                    || self.word(key, Kind::Text, |value| value.starts_with(&text))
+            }
+            (ValueMatch::Words(query), Modifier::TextAdvanced) => {
+                let answers = |text: &str| query.score(&Words::of_text(text)).is_some();
+                self.word(key, Kind::Text, answers)
+            }
+            (ValueMatch::Words(query), Modifier::Text) => {
+                self.string(key, |text| query.score(&Words::of_text(text)).is_some())
+            }
+            (ValueMatch::Uri(uri), Modifier::Above) => {
+                self.word(key, Kind::Uri, |value| hierarchy::is_below(uri, value))
+            }
+            (ValueMatch::Uri(uri), Modifier::Below) => {
+                self.word(key, Kind::Uri, |value| hierarchy::is_below(value, uri))
+            }
+            (ValueMatch::Uri(uri), Modifier::Contains) => {
+                let part = uri.to_ascii_lowercase();
+                self.word(key, Kind::Uri, |value| {
+                    value.to_ascii_lowercase().contains(&part)
+                })
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::Above) => {
+                self.word(key, Kind::Uri, |value| {
+                    hierarchy::canonical_above(value, url)
+                })
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::Below) => {
+                self.word(key, Kind::Uri, |value| {
+                    hierarchy::canonical_below(value, url)
+                })
+            }
             (ValueMatch::Uri(uri), Modifier::None) => self.token(hashes.uri(key, uri)),
             (ValueMatch::Reference(ReferenceMatch::Identifier(token)), _) => {
                 self.token(hashes.reference_identifier(key, token))
@@ -332,6 +372,11 @@ impl<'a> Candidate<'a> {
 
     fn token(&self, hash: i64) -> bool {
         self.document().tokens.binary_search(&hash).is_ok()
+    }
+
+    fn word(&self, key: ParameterKey, kind: Kind, test: impl Fn(&str) -> bool) -> bool {
+        let mut entries = self.document().vocabulary.iter();
+        entries.any(|entry| entry.key == key && entry.kind == kind && test(&entry.value))
     }
 
     fn string(&self, key: ParameterKey, test: impl Fn(&str) -> bool) -> bool {

@@ -1,14 +1,17 @@
 //! The values of a search parameter: alternatives, escapes, prefixes, and the form of each type
 //! (<https://hl7.org/fhir/R5/search.html#escaping>). Normalised exactly as the document normalises them.
 
+use crate::coding::is_coded;
 use crate::date::approximate;
-use crate::document::STRING_MAX;
+use crate::document::{STRING_MAX, is_canonical};
+use crate::hierarchy;
 use crate::parse::{Context, Refusal, VALUES_MAX};
 use crate::parse_clause::any_target;
 use crate::query::{
     DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, TokenMatch, UnitMatch, ValueMatch,
 };
 use crate::string::normalise;
+use crate::text::TextQuery;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::key::is_id;
 use fhir_model::{Decimal, Issue, IssueKind, PartialDate, Reference, ResourceKey};
@@ -77,8 +80,11 @@ impl Reading<'_> {
             Modifier::Above | Modifier::Below if self.parameter.kind == ParameterType::Token => {
                 self.related(modifier, self.system_and_code(text)?, unescape(text))
             }
-            Modifier::Text | Modifier::CodeText => self.string(modifier, text),
-            Modifier::TextAdvanced => Ok(ValueMatch::String(unescape(text))),
+            Modifier::Above | Modifier::Below => self.hierarchy(modifier, text),
+            Modifier::Text if self.parameter.kind == ParameterType::String => self.words(text),
+            Modifier::Text => self.string(modifier, text),
+            Modifier::TextAdvanced => self.words(text),
+            Modifier::CodeText => self.code_text(text),
             Modifier::OfType => self.of_type(text),
             Modifier::Identifier => Ok(ValueMatch::Reference(ReferenceMatch::Identifier(
                 self.system_and_code(text)?,
@@ -113,11 +119,73 @@ impl Reading<'_> {
         }
     }
 
+    fn words(&self, text: &str) -> Result<ValueMatch, Refusal> {
+        TextQuery::parse(&unescape(text))
+            .map(ValueMatch::Words)
+            .map_err(|wrong| self.invalid(wrong))
+    }
+
+    /// The beginning of a code or of a text beside it. Codes that are as many as there are resources have no list that could be looked
+    /// through.
+    fn code_text(&self, text: &str) -> Result<ValueMatch, Refusal> {
+        let of_codes = self.types().iter().any(|name| is_coded(name));
+        if self.parameter.kind == ParameterType::Token && !of_codes {
+            return Err(Refusal::Unknown(Issue::error(
+                IssueKind::NotSupported,
+                format!(
+                    "the modifier :code-text is not supported on {}: its values are not codes of a code system",
+                    self.parameter.code
+                ),
+            )));
+        }
+        self.string(Modifier::CodeText, text)
+    }
+
+    /// A uri, a canonical, or a resource of a type that forms a hierarchy.
+    fn hierarchy(&self, modifier: Modifier, text: &str) -> Result<ValueMatch, Refusal> {
+        let value = unescape(text);
+        let types = self.types();
+        match self.parameter.kind {
+            ParameterType::Uri if hierarchy::is_url(&value) => Ok(ValueMatch::Uri(value)),
+            ParameterType::Uri => Err(self.invalid("has paths of URLs above and below, not urns")),
+            ParameterType::Reference if are_canonicals(&types) => {
+                let (_, version) = hierarchy::canonical(&value);
+                match modifier == Modifier::Above && !version.is_some_and(hierarchy::is_ordered) {
+                    true => Err(self.invalid(
+                        "with :above must be url|version, the version numbers with dots between them",
+                    )),
+                    false => Ok(ValueMatch::Reference(ReferenceMatch::Url(value))),
+                }
+            }
+            ParameterType::Reference => self.part_or_whole(&types, text),
+            kind => self.plain(kind, &types, text),
+        }
+    }
+
+    fn part_or_whole(&self, types: &[&str], text: &str) -> Result<ValueMatch, Refusal> {
+        let in_hierarchy = |key: &ResourceKey| {
+            hierarchy::parent_of(self.context.definitions, &key.resource_type).is_some()
+        };
+        match self.reference(types, text)? {
+            ValueMatch::Reference(ReferenceMatch::Local(keys)) if keys.iter().any(in_hierarchy) => {
+                let keys = keys.into_iter().filter(in_hierarchy).collect();
+                Ok(ValueMatch::Reference(ReferenceMatch::Local(keys)))
+            }
+            _ => Err(self.invalid(
+                "with :above or :below must name a resource of this server, of a type that is part of others of it",
+            )),
+        }
+    }
+
     fn string(&self, modifier: Modifier, text: &str) -> Result<ValueMatch, Refusal> {
         let text = unescape(text);
         if modifier == Modifier::Exact {
             return Ok(ValueMatch::String(text));
         }
+        let normal = match modifier {
+            Modifier::CodeText => text.clone(),
+            _ => normalise(&text),
+        };
         if text.chars().count() > STRING_MAX {
             return Err(Refusal::Invalid(Issue::error(
                 IssueKind::SearchValueTooLong,
@@ -127,7 +195,7 @@ impl Reading<'_> {
                 ),
             )));
         }
-        Ok(ValueMatch::String(normalise(&text)))
+        Ok(ValueMatch::String(normal))
     }
 
     /// `code`, `system|code`, `|code`, `system|`; where the elements have no system, the code alone.
@@ -200,7 +268,7 @@ impl Reading<'_> {
         let text = unescape(text);
         let definitions = self.context.definitions;
         let url = || Ok(ValueMatch::Reference(ReferenceMatch::Url(text.clone())));
-        let canonical = !types.is_empty() && types.iter().all(|t| ["canonical", "uri"].contains(t));
+        let canonical = are_canonicals(types);
         if is_id(&text) && !canonical {
             let all = definitions.resource_types();
             let targets = match self.target {
@@ -327,6 +395,11 @@ fn prefix<'t>(code: &str, allowed: &[String], text: &'t str) -> Result<(Prefix, 
             "the prefix {name} cannot be used on the search parameter {code}"
         ))),
     }
+}
+
+/// Whether references of these types are canonical urls.
+fn are_canonicals(types: &[&str]) -> bool {
+    !types.is_empty() && types.iter().all(|name| is_canonical(name))
 }
 
 /// Splits at unescaped `separator`s. The parts are still escaped.

@@ -127,6 +127,7 @@ fn value_atoms(key: ParameterKey, value: &ValueMatch, atoms: &mut Vec<i64>) {
             }
         }
         ValueMatch::String(_)
+        | ValueMatch::Words(_)
         | ValueMatch::Text { .. }
         | ValueMatch::Date(_)
         | ValueMatch::Number(_)
@@ -232,13 +233,15 @@ pub enum ValueMatch {
         asked: String,
         tokens: Vec<TokenMatch>,
     },
-    /// Normalised text, or the original under `:exact`. `:text` and `:code-text` of a token give this too.
+    /// Normalised text, or the original under `:exact` and `:code-text`. `:text` of a token or reference gives this too.
     String(String),
     /// A string, whole, by `_filter`'s operators; the text is normalised.
     Text {
         comparison: TextComparison,
         text: String,
     },
+    /// `:text-advanced`, and `:text` of a string.
+    Words(TextQuery),
     Date(DateMatch),
     Number(NumberMatch),
     Quantity {

@@ -34,6 +34,7 @@ enum Form {
     Text = 17,
     /// In memory only.
     Vocabulary = 18,
+    Longer = 19,
     Contained = 20,
 }
 
@@ -89,6 +90,11 @@ impl Hashes {
     /// The text beside a code or a reference (`:text`), normalised.
     pub fn text(self, key: ParameterKey, normal: &str) -> i64 {
         self.hash(Form::Text, key, &[normal])
+    }
+
+    /// A string of the parameter is longer than what is indexed of it.
+    pub fn longer(self, key: ParameterKey) -> i64 {
+        self.hash(Form::Longer, key, &[])
     }
 
     /// A value of the vocabulary.

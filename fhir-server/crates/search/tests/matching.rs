@@ -236,6 +236,71 @@ fn patients() {
     );
 }
 
+#[test]
+fn by_a_part() {
+    check(
+        &patient(),
+        &[
+            ("language:code-text=E", true),
+            ("language:code-text=s", false),
+            ("identifier:text=x", false),
+            ("_profile:below=http://x/p", true),
+            ("_profile:below=http://x/p|1", true),
+            ("_profile:below=http://x/p|1.20", false),
+            ("_profile:above=http://x/p|1.1", true),
+            ("_profile:above=http://x/p|1.2", false),
+        ],
+    );
+    let condition = json!({
+        "resourceType": "Condition", "id": "c", "meta": {"source": "http://x/a/b"},
+        "subject": {"reference": "Patient/1", "display": "Inès Ñandú"},
+        "code": {"coding": [{"code": "H-1", "display": "Céphalée aiguë"}], "text": "Headache, acute"}
+    });
+    check(
+        &condition,
+        &[
+            ("code:text=cephalee", true),
+            ("code:text=headache acute", true),
+            ("code:text=acute", false),
+            ("code:text=H-1", false),
+            ("code:code-text=h-", true),
+            ("code:code-text=head", true),
+            ("code:text-advanced=acute headache", true),
+            ("code:text-advanced=acute cephalee", false),
+            ("code:text-advanced=aigu* OR nothing", true),
+            ("code:text-advanced=headache NOT acute", false),
+            ("subject:text=ines", true),
+            ("patient:code-text=ines n", true),
+            ("subject:text=nandu", false),
+            ("_source:below=http://x/a", true),
+            ("_source:below=http://x/a/b/", false),
+            ("_source:above=http://x/a/b/c", true),
+            ("_source:above=http://x/a", false),
+            ("_source:contains=X/A", true),
+            ("_source:contains=c", false),
+        ],
+    );
+}
+
+/// What is longer than the index holds is seen in the resource itself.
+#[test]
+fn long_strings() {
+    let library = json!({
+        "resourceType": "Library", "description": format!("{}needle", "hay ".repeat(100))
+    });
+    let read = Candidate::read(&DEFINITIONS, &library, BASE).unwrap();
+    for (url, expect) in [
+        ("description:contains=needle", true),
+        ("description:text=needle", true),
+        ("description:text=hay NOT needle", false),
+        ("description=hay hay", true),
+        ("description=needle", false),
+    ] {
+        let found = read.matches(&query("Library", url));
+        assert_eq!(found, Some(expect), "{url}");
+    }
+}
+
 fn observation() -> Value {
     json!({
         "resourceType": "Observation",

@@ -121,6 +121,7 @@ fn show_value(value: &ValueMatch) -> String {
         }
         ValueMatch::String(text) | ValueMatch::Uri(text) => text.clone(),
         ValueMatch::Text { comparison, text } => format!("{comparison:?} {text}"),
+        ValueMatch::Words(query) => format!("{query:?}"),
         ValueMatch::Date(date) => format!(
             "{:?}[{} {})",
             date.prefix,

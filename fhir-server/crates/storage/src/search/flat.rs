@@ -3,6 +3,7 @@
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
 use fhir_search::query::{DateMatch, NumberMatch, TextComparison};
+use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
 
 /// The search without paging and includes.
@@ -75,6 +76,8 @@ pub(super) struct QuantityTest {
 pub(super) enum StringTest {
     StartsWith(String),
     Contains(String),
+    /// Words and how they stand together.
+    Words(TextQuery),
     /// The value as it is indexed; the end of one that was cut is not known.
     Is(TextComparison, String),
 }

@@ -11,6 +11,7 @@ mod include;
 mod keys;
 mod keyset;
 mod once;
+mod partial;
 mod plan;
 mod reading;
 mod resolve;

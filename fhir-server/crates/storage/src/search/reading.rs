@@ -6,6 +6,7 @@
 //! says what to add. [`reads`] names the clauses that are resolved this way; they come after the others, whose tests are their scope.
 
 use super::flat::Test;
+use super::partial;
 use super::resolve::{Resolver, rows_of_keys, type_number};
 use super::sql;
 use crate::Error;
@@ -62,9 +63,12 @@ pub(super) fn reads(clause: &Clause) -> bool {
         Clause::Has { clause, .. } => reads(clause),
         Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(reads),
         Clause::Not(clause) => reads(clause),
-        Clause::Param { .. } | Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => {
-            false
-        }
+        Clause::Param {
+            parameter,
+            modifier,
+            ..
+        } => partial::reads(parameter, *modifier),
+        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => false,
     }
 }
 

@@ -6,6 +6,7 @@
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
 use super::flat::{Column, Dates, FlatQuery, Order, Test};
+use super::partial::is_by_part;
 use super::plan::known_hits;
 use super::reading::{Budget, reads};
 use super::sql::{self, reference};
@@ -120,7 +121,7 @@ pub(super) struct Resolver<'a> {
     pub connection: &'a mut PgConnection,
     pub definitions: &'a Definitions,
     statistics: &'a Statistics,
-    rows: RowKeys,
+    pub rows: RowKeys,
     reach: Reach,
     pub base: Option<&'a str>,
     /// What the rows being tested meet anyway, and the types they are of.
@@ -160,7 +161,10 @@ impl Resolver<'_> {
                 if values::reads_strings(parameter, values) {
                     return Err(values::not_supported(parameter, *modifier).into());
                 }
-                let test = values::param(parameter, *modifier, values, &self.rows)?;
+                let test = match is_by_part(parameter, *modifier) {
+                    true => self.by_part(parameter, *modifier, values).await?,
+                    false => values::param(parameter, *modifier, values, &self.rows)?,
+                };
                 self.of_parameter(test, parameter, types)
             }
             Clause::Missing { parameter, missing } => {
@@ -292,11 +296,18 @@ impl Resolver<'_> {
             .fetch_all(&mut *self.connection)
             .await?;
         let references: Vec<i64> = targets.iter().map(|pk| reference(key, *pk)).collect();
-        Ok(match references.len() {
-            number if number <= self.reach.lookup_max => Test::References(references),
-            number if number <= self.reach.fetch_max => Test::AnyOfReferences(references),
-            _ => Test::Points(key, Box::new(inner)),
+        Ok(match references.len() > self.reach.fetch_max {
+            true => Test::Points(key, Box::new(inner)),
+            false => self.any_reference(references),
         })
+    }
+
+    /// One of so many references.
+    pub(super) fn any_reference(&self, references: Vec<i64>) -> Test {
+        match references.len() <= self.reach.lookup_max {
+            true => Test::References(references),
+            false => Test::AnyOfReferences(references),
+        }
     }
 
     async fn has(&mut self, parameter: &SearchParameter, clause: &Clause) -> Result<Test, Error> {
@@ -334,6 +345,11 @@ impl Resolver<'_> {
 /// Whether resolving the clause takes statements of its own.
 pub(super) fn looks_up(clause: &Clause) -> bool {
     match clause {
+        Clause::Param {
+            parameter,
+            modifier,
+            ..
+        } if is_by_part(parameter, *modifier) => true,
         Clause::Param { values, .. } => values
             .iter()
             .any(|value| matches!(value, ValueMatch::Reference(ReferenceMatch::Local(_)))),

@@ -49,9 +49,6 @@ pub(super) fn param(
             (ValueMatch::String(text), Modifier::None) => {
                 strings.push(StringTest::StartsWith(bounded(parameter, text)?));
             }
-            (ValueMatch::String(text), Modifier::Contains) => {
-                strings.push(StringTest::Contains(bounded(parameter, text)?));
-            }
             (ValueMatch::Text { comparison, text }, Modifier::None) => {
                 strings.push(StringTest::Is(*comparison, text.clone()));
             }

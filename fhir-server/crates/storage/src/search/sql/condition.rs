@@ -5,6 +5,7 @@ use super::{Sql, TARGET, TARGET_BITS};
 use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
 use fhir_search::document::STRING_MAX;
 use fhir_search::query::{DateMatch, Prefix, TextComparison};
+use fhir_search::text::TextQuery;
 
 impl Sql {
     /// The filter, and the type where the filter does not imply it.
@@ -374,6 +375,35 @@ impl Sql {
         self.bind(plain).push("::text::numeric")
     }
 
+    /// Whether normalised text answers the query, as [`TextQuery::score`] says.
+    fn words(&mut self, text: &str, query: &TextQuery) {
+        let (parts, between) = match query {
+            TextQuery::Words {
+                text: words,
+                begins,
+            } => {
+                let end = if *begins { "" } else { " " };
+                self.push(&format!("strpos(' ' || {text} || ' ', "))
+                    .bind(format!(" {words}{end}"))
+                    .push(") > 0");
+                return;
+            }
+            TextQuery::Not(query) => {
+                self.push("NOT (");
+                self.words(text, query);
+                self.push(")");
+                return;
+            }
+            TextQuery::All(parts) => (parts, " AND "),
+            TextQuery::Any(parts) => (parts, " OR "),
+        };
+        for (index, part) in parts.iter().enumerate() {
+            self.push(if index > 0 { between } else { "" }).push("(");
+            self.words(text, part);
+            self.push(")");
+        }
+    }
+
     pub(super) fn string(&mut self, alias: &str, test: &StringTest) {
         match test {
             StringTest::StartsWith(prefix) => {
@@ -404,6 +434,12 @@ impl Sql {
                     .push(".value, ")
                     .bind(part.clone())
                     .push(") > 0");
+            }
+            StringTest::Words(query) => {
+                // Of a longer one the words that are cut off count too.
+                self.push(&format!("char_length({alias}.value) < {STRING_MAX} AND ("));
+                self.words(&format!("{alias}.value"), query);
+                self.push(")");
             }
         }
     }

@@ -254,6 +254,51 @@ pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgre
     sql.builder
 }
 
+/// Values of the vocabulary that begin with `start`.
+pub(super) fn vocabulary(
+    parameter: i16,
+    kind: i16,
+    start: &str,
+    limit: i64,
+) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("SELECT value FROM vocabulary WHERE parameter = ");
+    sql.bind(parameter).push(" AND kind = ").bind(kind);
+    sql.push(" AND value >= ").bind(start.to_owned());
+    // U+10FFFF sorts after every character that follows.
+    sql.push(" AND value < ")
+        .bind(format!("{start}\u{10FFFF}"))
+        .push(" LIMIT ")
+        .bind(limit);
+    sql.builder
+}
+
+/// `rows`, and the rows that lead to them by the parameter `parent`, over as many others as it takes; or those that they lead to. A row is
+/// found once, so circles end.
+pub(super) fn hierarchy(
+    parent: i16,
+    rows: Vec<i64>,
+    below: bool,
+    limit: i64,
+) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("WITH RECURSIVE h(pk) AS (SELECT unnest(");
+    sql.bind(rows).push("::bigint[]) UNION SELECT ");
+    match below {
+        true => {
+            sql.push("e.pk FROM h JOIN entry e ON e.refs @> ARRAY[")
+                .bind(i64::from(parent) << TARGET_BITS)
+                .push(" | h.pk]");
+        }
+        false => {
+            sql.push("r & ")
+                .push(TARGET)
+                .push(" FROM h JOIN entry e ON e.pk = h.pk CROSS JOIN LATERAL unnest(e.refs) r WHERE r >> 40 = ")
+                .bind(i64::from(parent));
+        }
+    }
+    sql.push(") SELECT pk FROM h LIMIT ").bind(limit);
+    sql.builder
+}
+
 /// `(pk, type, id, version)` of `limit` matches.
 pub(super) fn matched(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
