@@ -163,11 +163,14 @@ fn escaped(value: &str) -> String {
 /// What a question of terminology that has no answer is to a client.
 pub fn refused(error: TerminologyError) -> Failure {
     use TerminologyError::{
-        Cycle, Invalid, NotPresent, TooCostly, TooDeep, UnknownCodeSystem, UnknownConceptMap,
-        UnknownValueSet,
+        Cycle, Invalid, NotPresent, Question, TooCostly, TooDeep, UnknownCode, UnknownCodeSystem,
+        UnknownConceptMap, UnknownValueSet,
     };
     let kind = match &error {
-        UnknownValueSet(_) | UnknownCodeSystem(_) | UnknownConceptMap(_) => IssueKind::NotFound,
+        UnknownValueSet(_) | UnknownCodeSystem(_) | UnknownConceptMap(_) | UnknownCode(..) => {
+            IssueKind::NotFound
+        }
+        Question(_) => IssueKind::Syntax,
         NotPresent(_) => IssueKind::NotSupported,
         TooCostly | TooDeep(_) => IssueKind::TooCostly,
         Cycle(_) | Invalid(_) => IssueKind::BusinessRule,

@@ -204,9 +204,15 @@ impl Reader<'_> {
         match json::resource_type(&body) {
             Some("Parameters") => {}
             Some(found) => {
-                let mut resources = self.taken().filter(|parameter| self.is_resource(parameter));
-                let only = match (resources.next(), resources.next()) {
-                    (Some(only), None) => only,
+                let resources: Vec<_> = self
+                    .taken()
+                    .filter(|parameter| self.is_resource(parameter))
+                    .collect();
+                let mut of_type = resources
+                    .iter()
+                    .filter(|parameter| parameter.type_name == found);
+                let only = match (of_type.next(), resources.as_slice()) {
+                    (Some(only), _) | (None, [only]) => *only,
                     _ => {
                         return Err(refuse(format!(
                             "the body of {} must be Parameters",

@@ -6,6 +6,8 @@
 use crate::app::{App, now_micros};
 use crate::failure::Failure;
 use crate::operation::{Answer, Call, aside};
+use fhir_definitions::Definitions;
+use fhir_definitions::terminology::operation::service;
 use fhir_model::date::instant_text;
 use fhir_model::{IssueKind, Reference, ResourceKey};
 use fhir_storage::Version;
@@ -13,6 +15,7 @@ use fhirpath::{Host, OperationError, Reason, evaluate_parameters};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// References that are followed, and how many after another.
 const RESOLVED_MAX: usize = 100;
@@ -24,7 +27,10 @@ pub async fn fhirpath(app: &App, call: Call) -> Result<Answer, Failure> {
     let now = instant_text(now_micros() / 1000);
     let mut site = Site {
         base: call.request.base.clone(),
-        ..Site::default()
+        definitions: Arc::clone(&definitions),
+        now: now.clone(),
+        resources: HashMap::new(),
+        missed: RefCell::default(),
     };
     for _ in 0..ROUNDS_MAX {
         let answer = aside(|| evaluate_parameters(&parameters, &*definitions, &site, &now));
@@ -64,14 +70,20 @@ pub async fn fhirpath(app: &App, call: Call) -> Result<Answer, Failure> {
 type Place = (ResourceKey, Option<i32>);
 
 /// What this server knows beyond the resource.
-#[derive(Default)]
 struct Site {
     base: String,
+    definitions: Arc<Definitions>,
+    now: String,
     resources: HashMap<Place, Option<Value>>,
     missed: RefCell<BTreeSet<Place>>,
 }
 
 impl Host for Site {
+    fn terminology(&self, function: &str, arguments: &[&Value]) -> Result<Value, String> {
+        let terminology = self.definitions.terminology();
+        service(&terminology, function, arguments, &self.now).map_err(|error| error.to_string())
+    }
+
     fn resolve(&self, reference: &str) -> Option<Value> {
         let Reference::Local { key, version } = Reference::parse(reference, Some(&self.base))
         else {

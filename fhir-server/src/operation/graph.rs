@@ -29,13 +29,31 @@ pub async fn graph(app: &App, call: Call) -> Result<Answer, Failure> {
     let key = call.request.key();
     let mut snapshot = app.store.snapshot().await?;
     present(&key, snapshot.read(&key).await?)?;
-    let definition = definition(&definitions, &call, &mut snapshot).await?;
+    let found = reached(&definitions, &call, &mut snapshot).await?;
+    snapshot.close().await?;
+    let entries = entries(&call.request.base, &found);
+    Ok(Answer::Bundle(format!(
+        r#"{{"resourceType":"Bundle","type":"collection","entry":[{entries}]}}"#
+    )))
+}
+
+/// The instance, and what the GraphDefinition that is asked for leads to from it, in the order in which it was found.
+///
+/// # Errors
+/// A graph that there is not, that cannot be followed, or that leads too far.
+pub async fn reached(
+    definitions: &Definitions,
+    call: &Call,
+    snapshot: &mut Snapshot,
+) -> Result<Vec<StoredResource>, Failure> {
+    let key = call.request.key();
+    let definition = definition(definitions, call, snapshot).await?;
     let graph = Graph::read(&definition)?;
     graph.check_start(&key)?;
     let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
     let mut walk = Walk {
-        call: &call,
-        definitions: &definitions,
+        call,
+        definitions,
         now: instant_text(now_micros() / 1000),
         found: BTreeMap::new(),
         order: Vec::new(),
@@ -50,7 +68,7 @@ pub async fn graph(app: &App, call: Call) -> Result<Answer, Failure> {
         }
         for link in graph.links.iter().filter(|link| link.source == node) {
             let targets = walk
-                .follow(&mut snapshot, link, graph.node_type(link.target)?, &key)
+                .follow(snapshot, link, graph.node_type(link.target)?, &key)
                 .await?;
             waiting.extend(
                 targets
@@ -59,8 +77,26 @@ pub async fn graph(app: &App, call: Call) -> Result<Answer, Failure> {
             );
         }
     }
-    snapshot.close().await?;
-    Ok(Answer::Bundle(walk.bundle()))
+    let Walk {
+        order, mut found, ..
+    } = walk;
+    let found = order.iter().filter_map(|key| found.remove(key));
+    Ok(found.collect())
+}
+
+/// As `Bundle.entry`, without brackets.
+pub fn entries(base: &str, resources: &[StoredResource]) -> String {
+    let mut text = String::new();
+    for (index, stored) in resources.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let full_url = Value::from(format!("{base}/{}", stored.key));
+        let _ = write!(
+            text,
+            r#"{comma}{{"fullUrl":{full_url},"resource":{}}}"#,
+            stored.body
+        );
+    }
+    text
 }
 
 /// The GraphDefinition that is asked for.
@@ -291,27 +327,6 @@ impl Walk<'_> {
             true => Ok(()),
             false => Err(too_costly()),
         }
-    }
-
-    /// In the order in which they were found.
-    fn bundle(&self) -> String {
-        let mut text = String::from(r#"{"resourceType":"Bundle","type":"collection","entry":["#);
-        for (index, stored) in self
-            .order
-            .iter()
-            .filter_map(|key| self.found.get(key))
-            .enumerate()
-        {
-            let comma = if index == 0 { "" } else { "," };
-            let full_url = Value::from(format!("{}/{}", self.call.request.base, stored.key));
-            let _ = write!(
-                text,
-                r#"{comma}{{"fullUrl":{full_url},"resource":{}}}"#,
-                stored.body
-            );
-        }
-        text.push_str("]}");
-        text
     }
 }
 

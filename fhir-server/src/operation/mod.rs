@@ -5,15 +5,20 @@
 
 mod answer;
 mod call;
+mod code_system;
+mod concept_map;
 mod convert;
 mod diff;
+mod document;
 mod everything;
 mod fhirpath;
 mod graph;
 mod meta;
 pub mod own;
 mod references;
+mod terminology;
 mod validate;
+mod value_set;
 
 pub use answer::Answer;
 pub use call::Call;
@@ -23,7 +28,7 @@ use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use fhir_definitions::structure::Kind;
-use fhir_definitions::{OperationDefinition, Structures};
+use fhir_definitions::{OperationDefinition, OperationParameter, Structures};
 use fhir_model::IssueKind;
 use fhir_storage::{Change, Outcome};
 use http::Method;
@@ -84,6 +89,13 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         standard("Encounter-everything", &[Instance], read!(everything::everything)),
         standard("Group-everything", &[Instance], read!(everything::everything)),
         standard("Resource-graph", &[Instance], read!(graph::graph)),
+        standard("Composition-document", &[Instance], read!(document::document)),
+        terminological("ValueSet-expand", &[Type, Instance], read!(value_set::expand)),
+        terminological("ValueSet-validate-code", &[Type, Instance], read!(value_set::validate_code)),
+        terminological("CodeSystem-validate-code", &[Type, Instance], read!(code_system::validate_code)),
+        terminological("CodeSystem-lookup", &[Type, Instance], read!(code_system::lookup)),
+        terminological("CodeSystem-subsumes", &[Type, Instance], read!(code_system::subsumes)),
+        terminological("ConceptMap-translate", &[Type, Instance], read!(concept_map::translate)),
         own("fhirpath", &[System], read!(fhirpath::fhirpath)),
         own("diff", &[System], read!(diff::of_resources)),
         own("diff-versions", &[Instance], read!(diff::of_versions)),
@@ -109,6 +121,34 @@ fn standard(id: &str, levels: &'static [Level], run: Run) -> Operation {
         definition: definition.expect("the table names operations of the specification"),
         levels,
         run,
+    }
+}
+
+/// One of the terminology service's: besides what its definition says it takes `tx-resource`, as the terminology servers in use do. Where R5 has given
+/// the targets of `$translate` the type uri by mistake, they have the types of the sources.
+fn terminological(id: &str, levels: &'static [Level], run: Run) -> Operation {
+    let operation = standard(id, levels, run);
+    let mut definition = operation.definition.clone();
+    for parameter in &mut definition.parameters {
+        let kind = match parameter.name.as_str() {
+            "targetCode" => "code",
+            "targetCoding" => "Coding",
+            "targetCodeableConcept" => "CodeableConcept",
+            _ => continue,
+        };
+        parameter.type_name = kind.to_string();
+    }
+    definition.parameters.push(OperationParameter {
+        name: "tx-resource".to_string(),
+        is_in: true,
+        min: 0,
+        max: None,
+        type_name: "Resource".to_string(),
+    });
+    Operation {
+        // Once in the life of the process.
+        definition: Box::leak(Box::new(definition)),
+        ..operation
     }
 }
 
@@ -162,7 +202,7 @@ impl Operation {
         self.levels.contains(&level) && (level == System || is_of_type)
     }
 
-    /// GET is for what changes nothing and takes primitive values only; POST is for all.
+    /// GET is for what changes nothing and can be asked by primitive values only; POST is for all.
     pub fn allows(&self, method: &Method) -> bool {
         let structures = Structures::r5();
         let is_primitive = |name: &str| {
@@ -174,7 +214,7 @@ impl Operation {
             .definition
             .parameters
             .iter()
-            .filter(|parameter| parameter.is_in);
+            .filter(|parameter| parameter.is_in && parameter.min > 0);
         match *method {
             Method::POST => true,
             Method::GET => {

@@ -37,7 +37,7 @@ async fn modes() {
     }
     site.table(&[
         ("GET metadata?mode=nosuch", "", "400"),
-        ("GET metadata?mode=terminology", "", "200 ; /codeSystem/0/uri = urn:fhir-humanitarian:CodeSystem:displacement-status ; /codeSystem/0/content = complete ; /expansion absent"),
+        ("GET metadata?mode=terminology", "", "200 ; /codeSystem/0/uri = urn:fhir-humanitarian:CodeSystem:displacement-status ; /codeSystem/0/content = complete ; ~administrative-gender ; /expansion/paging = true ; ~exclude-system ; /translation/needsMap = false ; /closure absent"),
         ("GET metadata?mode=terminology&_elements=kind", "", "200 ; /kind = instance ; /software absent"),
     ])
     .await;

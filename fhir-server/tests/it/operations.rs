@@ -213,7 +213,10 @@ async fn fhirpath() {
         ("POST $fhirpath", &parameters(&expression("1 +")), "400"),
         ("POST $fhirpath", &parameters(&expression("%nosuch")), "422"),
         ("POST $fhirpath", &parameters(&expression("'a'.memberOf('http://x')")), "400 ; /issue/0/code = not-supported"),
-        ("GET $fhirpath?expression=1", "", "405"),
+        ("GET $fhirpath?expression=1", "", "200 ; /parameter/0/valueInteger = 1"),
+        ("POST $fhirpath", &parameters(&expression("'male'.memberOf('http://hl7.org/fhir/ValueSet/administrative-gender')")), "200 ; /parameter/0/valueBoolean = true"),
+        ("POST $fhirpath", &on("gender.memberOf('http://hl7.org/fhir/ValueSet/administrative-gender')", r#"{"resourceType":"Patient","gender":"man"}"#), "200 ; /parameter/0/valueBoolean = false"),
+        ("POST $fhirpath", &parameters(&expression("%terminologies.subsumes('http://hl7.org/fhir/fhir-types', %a, %b).parameter.value")).replace(r#""parameter":["#, r#""parameter":[{"name":"variables","part":[{"name":"a","valueCode":"Element"},{"name":"b","valueCode":"HumanName"}]},"#), "200 ; ~subsumes"),
         ("POST Patient/$fhirpath", "", "400"),
     ])
     .await;
@@ -281,7 +284,7 @@ async fn validate() {
         ("POST Observation/$validate", &of(observation, &profile("http://hl7.org/fhir/StructureDefinition/Patient")), &not_checked),
         ("POST Observation/$validate", &of(observation, &profile("urn:fhir-humanitarian:StructureDefinition:displacement-status")), &format!("{not_checked} ; ~is known")),
         ("POST Observation/$validate", claims, &format!("{outcome} ; /issue/0/severity = warning ; /issue/0/expression/0 = Observation.meta.profile[0]")),
-        ("GET Observation/op-9/$validate", "", "405"),
+        ("GET Observation/op-9/$validate", "", "200 ; /issue/0/severity = information"),
         ("POST $validate", observation, "400"),
         ("GET Observation/op-9", "", "200 ; /meta/versionId = \"1\""),
     ])
@@ -881,4 +884,52 @@ async fn validate_by_policies() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn document() {
+    let site = shared();
+    let composition = |id: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"Composition","id":"{id}","status":"final","type":{{"text":"x"}},"date":"2024","title":"t","author":[{{"reference":"Practitioner/do-1"}}],
+                "subject":[{{"reference":"Patient/do-1"}}]{more}}}"#
+        )
+    };
+    let observation = r#"{"resourceType":"Observation","id":"do-1","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.50},"subject":{"reference":"Patient/do-1"},"performer":[{"reference":"Organization/do-1"}]}"#;
+    let section = r#","section":[{"entry":[{"reference":"Observation/do-1"},{"reference":"http://elsewhere/Observation/1"}]}]"#;
+    let graph = r#"{"resourceType":"GraphDefinition","id":"do-1","url":"http://op/do-graph","status":"active","name":"G","start":"c","node":[{"nodeId":"c","type":"Composition"},{"nodeId":"o","type":"Observation"},{"nodeId":"g","type":"Organization"}],
+        "link":[{"sourceId":"c","path":"section.entry","targetId":"o"},{"sourceId":"o","path":"performer","targetId":"g"}]}"#;
+    site.table(&[
+        ("PUT Patient/do-1", &patient("do-1"), "201"),
+        ("PUT Practitioner/do-1", r#"{"resourceType":"Practitioner","id":"do-1"}"#, "201"),
+        ("PUT Organization/do-1", r#"{"resourceType":"Organization","id":"do-1"}"#, "201"),
+        ("PUT Observation/do-1", observation, "201"),
+        ("PUT GraphDefinition/do-1", graph, "201"),
+        ("PUT Composition/do-1", &composition("do-1", section), "201"),
+        ("PUT Composition/do-2", &composition("do-2", r#","encounter":{"reference":"Encounter/do-gone"}"#), "201"),
+        ("GET Composition/do-1/$document", "", "200 ; /resourceType = Bundle ; /type = document ; /identifier/system = urn:ietf:rfc:3986 ; ~urn:uuid: ; /entry/0/resource/id = do-1 ; /entry/0/resource/resourceType = Composition ; /entry/3/resource/resourceType = Practitioner ; /entry/4 absent ; ~1.50 ; ~/Observation/do-1\""),
+        ("POST Composition/do-1/$document", "", "200 ; /type = document"),
+        ("GET Composition/do-1/$document?graph=http://op/do-graph", "", "200 ; /entry/0/resource/resourceType = Composition ; ~/Organization/do-1\" ; ~/Practitioner/do-1\" ; /entry/4/resource/resourceType = Practitioner ; /entry/5 absent"),
+        ("GET Composition/do-1/$document?graph=http://op/do-none", "", "404"),
+        ("GET Composition/do-2/$document", "", "422 ; ~Encounter/do-gone"),
+        ("GET Composition/do-none/$document", "", "404"),
+        ("GET Patient/do-1/$document", "", "400"),
+    ])
+    .await;
+    let stored = site
+        .check(
+            "GET Composition/do-1/$document?persist=true",
+            "",
+            "200 ; /type = document ; /meta/versionId = \"1\"",
+        )
+        .await
+        .json();
+    let id = stored["id"].as_str().unwrap();
+    let request = format!("GET Bundle/{id}");
+    let expect = "200 ; /type = document ; /entry/0/resource/resourceType = Composition";
+    site.check(&request, "", expect).await;
+    // It is a valid document.
+    let request = format!("GET Bundle/{id}/$validate");
+    site.check(&request, "", "200 ; /issue/0/severity = information")
+        .await;
 }

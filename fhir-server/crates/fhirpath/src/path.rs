@@ -87,14 +87,16 @@ impl PathProgram {
         }
     }
 
-    /// Whether a `code` may be among its results whose binding implies no one system.
-    pub fn has_codes_without_system(&self) -> bool {
+    /// Of each `code` among its results the system that its binding implies, if it implies one.
+    pub fn code_systems(&self) -> Vec<Option<&str>> {
         match &self.body {
             Body::Select(branches) => branches
                 .iter()
                 .flat_map(|branch| &branch.paths)
-                .any(|path| path.type_name == "code" && path.system.is_none()),
-            Body::Test(_) => false,
+                .filter(|path| path.type_name == "code")
+                .map(|path| path.system.as_deref())
+                .collect(),
+            Body::Test(_) => Vec::new(),
         }
     }
 

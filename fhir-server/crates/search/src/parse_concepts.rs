@@ -74,11 +74,7 @@ impl Reading<'_> {
         let expansion = terminology
             .expand(&set)
             .map_err(|error| self.refusal(error))?;
-        let by_code = self
-            .parameter
-            .program
-            .as_ref()
-            .is_some_and(|program| program.has_codes_without_system());
+        let by_code = self.code_systems().contains(&None);
         if by_code && !expansion.whole.is_empty() {
             return Err(self.refusal(TerminologyError::NotPresent(String::new())));
         }
@@ -108,6 +104,13 @@ impl Reading<'_> {
                 vec![(system.map_err(|error| self.refusal(error))?, code.clone())]
             }
             TokenMatch::Code(code) => {
+                // What a code of a system that is not here is above or below is not known.
+                for url in self.code_systems().into_iter().flatten() {
+                    let system = terminology.code_system(url);
+                    let known = system.and_then(|system| system.subsumed(code));
+                    known
+                        .map_err(|_| self.refusal(TerminologyError::NotPresent(url.to_owned())))?;
+                }
                 let systems = terminology.code_systems_of(code).into_iter();
                 systems.map(|system| (system, code.clone())).collect()
             }
@@ -125,6 +128,14 @@ impl Reading<'_> {
             tokens.extend(related.filter(|other| *other != token));
         }
         self.concepts(asked, tokens)
+    }
+
+    /// Of the elements of the type code the systems that are implied.
+    fn code_systems(&self) -> Vec<Option<&str>> {
+        let program = self.parameter.program.as_ref();
+        program
+            .map(|program| program.code_systems())
+            .unwrap_or_default()
     }
 
     fn terminology(&self) -> Terminology<'_> {

@@ -501,6 +501,10 @@ fn refused() {
             "the search parameter code asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
         ),
         (
+            "DocumentReference?contenttype:below=image",
+            "the search parameter contenttype asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
+        ),
+        (
             "Observation?code:above=urn:no-such|1",
             "the search parameter code names a code system, or a value set made of one, that is not known here: it is neither stored on this server nor among its definitions",
         ),

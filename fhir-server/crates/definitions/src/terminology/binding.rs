@@ -50,9 +50,17 @@ pub(crate) fn codes(value_set: &'static str) -> Arc<ValueSetCodes> {
     Arc::clone(codes)
 }
 
+/// How the codes of a value set look whose code system is not in the table.
+pub(super) fn rule(value_set: &str) -> Option<Rule> {
+    let mut rules = RULES.iter();
+    rules
+        .find(|(url, _)| *url == value_set)
+        .map(|(_, rule)| *rule)
+}
+
 fn read_codes(value_set: &str) -> ValueSetCodes {
-    if let Some((_, rule)) = RULES.iter().find(|(url, _)| *url == value_set) {
-        return ValueSetCodes::Rule(*rule);
+    if let Some(rule) = rule(value_set) {
+        return ValueSetCodes::Rule(rule);
     }
     let r5 = r5();
     let expansion = r5.value_set(value_set).and_then(|set| r5.expand(&set));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub struct CodeSystem {
+    id: Option<String>,
     url: Arc<str>,
     version: Option<String>,
     name: String,
@@ -143,6 +144,7 @@ impl CodeSystem {
 
     fn head(from: &Value, url: &str) -> CodeSystem {
         CodeSystem {
+            id: text(from, "id").map(str::to_owned),
             url: text(from, url).unwrap_or_default().into(),
             version: text(from, "version")
                 .filter(|version| !version.is_empty())
@@ -222,6 +224,10 @@ impl CodeSystem {
     /// Whether its concepts are its own, and some of them here.
     pub(super) fn is_searched(&self) -> bool {
         matches!(self.content, Content::Complete | Content::Part)
+    }
+
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     pub fn url(&self) -> &Arc<str> {

@@ -153,7 +153,7 @@ impl Expansion {
 }
 
 impl Member {
-    fn is_called(&self, code: &str) -> bool {
+    pub(super) fn is_called(&self, code: &str) -> bool {
         match &self.concept {
             _ if *self.code == *code => true,
             Some((system, at)) => system.number(code) == Some(*at),
@@ -345,6 +345,10 @@ impl Expander<'_> {
 }
 
 impl Used {
+    pub(super) fn url(&self) -> &str {
+        self.canonical.split('|').next().unwrap_or_default()
+    }
+
     fn system(system: &CodeSystem) -> Used {
         Used {
             is_code_system: true,

@@ -8,12 +8,13 @@ mod binding;
 mod code_system;
 mod expansion;
 mod filter;
+pub mod operation;
 mod table;
 mod value_set;
 
 pub(crate) use binding::{ValueSetCodes, code_system, codes};
 pub use code_system::{CodeSystem, Concept, Content, PropertyType, Subsumption};
-pub use expansion::{EXPANSION_MAX, Expansion, Member};
+pub use expansion::{EXPANSION_MAX, Expansion, Member, Used};
 pub use value_set::ValueSet;
 
 use serde_json::Value;
@@ -29,6 +30,9 @@ pub enum TerminologyError {
     UnknownCodeSystem(String),
     #[error("the concept map {0} is not known here")]
     UnknownConceptMap(String),
+    /// The code, and its code system.
+    #[error("the code system {1} has no code {0}")]
+    UnknownCode(String, String),
     /// It is known by name only, or in part.
     #[error("the concepts of the code system {0} are not all here")]
     NotPresent(String),
@@ -38,6 +42,9 @@ pub enum TerminologyError {
     TooDeep(String),
     #[error("the value set has more than {EXPANSION_MAX} codes")]
     TooCostly,
+    /// The question is not one.
+    #[error("{0}")]
+    Question(String),
     /// What the definition asks for cannot be done, or makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -49,6 +56,8 @@ pub struct TerminologyResources {
     code_systems: Versions<CodeSystem>,
     value_sets: Versions<ValueSet>,
     concept_maps: Versions<Value>,
+    /// By the url of a code system: the version that is used, and whether also where another one is asked for.
+    wanted: BTreeMap<String, (String, bool)>,
 }
 
 /// The versions of each url, in the order in which they came.
@@ -84,15 +93,16 @@ impl TerminologyResources {
         }
     }
 
-    /// Adds a ValueSet that is asked for by its id on this server, which finds it whether it has a url or not.
+    /// Adds a ValueSet that is asked for by its id on this server, which finds it whether it has a url or not; its url stands for what else has it.
     pub fn add_value_set_of_id(&mut self, id: &str, resource: &Value) {
         let set = ValueSet::read(resource);
         put(&mut self.value_sets, &of_id(id), "", set);
-        self.add(resource);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.code_systems.is_empty() && self.value_sets.is_empty() && self.concept_maps.is_empty()
+    /// Says which version of a code system is used where none is asked for, or always.
+    pub fn use_version(&mut self, url: &str, version: &str, always: bool) {
+        self.wanted
+            .insert(url.to_owned(), (version.to_owned(), always));
     }
 
     /// The code systems, in the order of their urls.
@@ -186,14 +196,22 @@ impl<'a> Terminology<'a> {
     /// [`TerminologyError::UnknownCodeSystem`].
     pub fn code_system(&self, canonical: &str) -> Result<Arc<CodeSystem>, TerminologyError> {
         let (url, version) = split(canonical);
+        let version = match self.layers[0].wanted.get(url) {
+            Some((wanted, always)) if *always || version.is_none() => Some(wanted.as_str()),
+            _ => version,
+        };
         let mut layers = self.layers.iter();
-        layers
-            .find_map(|layer| pick(&layer.code_systems, url, version))
-            .or_else(|| {
-                let system = table::code_system(url)?;
-                fits(system.version(), version).then_some(system)
+        let found = layers.find_map(|layer| pick(&layer.code_systems, url, version));
+        let found = found.or_else(|| {
+            let system = table::code_system(url)?;
+            fits(system.version(), version).then_some(system)
+        });
+        found.ok_or_else(|| {
+            TerminologyError::UnknownCodeSystem(match version {
+                Some(version) => format!("{url}|{version}"),
+                None => url.to_owned(),
             })
-            .ok_or_else(|| TerminologyError::UnknownCodeSystem(canonical.to_owned()))
+        })
     }
 
     /// A value set by its canonical url, `url` or `url|version`. The url that a code system gives for all of its codes is one.
@@ -232,6 +250,37 @@ impl<'a> Terminology<'a> {
             .or_else(|| table::value_set(&format!("http://terminology.hl7.org/ValueSet/{id}")))
     }
 
+    /// The code system with this id: a file of the site, or one of R5.
+    pub fn code_system_of_id(&self, id: &str) -> Option<Arc<CodeSystem>> {
+        let site = self.layers[1].code_systems.values().flatten();
+        let mut site = site.filter(|(_, system)| system.id() == Some(id));
+        let site = site.next().map(|(_, system)| Arc::clone(system));
+        site.or_else(|| table::code_system(&format!("http://terminology.hl7.org/CodeSystem/{id}")))
+            .or_else(|| table::code_system(&format!("http://hl7.org/fhir/{id}")))
+    }
+
+    /// The concept map with this id: a file of the site, or one of R5.
+    pub fn concept_map_of_id(&self, id: &str) -> Option<Arc<Value>> {
+        let mut site = self.layers[1].concept_maps.values().flatten();
+        let site = site.find(|(_, map)| map["id"] == id);
+        site.map(|(_, map)| Arc::clone(map))
+            .or_else(|| table::concept_map(&format!("http://hl7.org/fhir/ConceptMap/{id}")))
+    }
+
+    /// Every concept map that is known, those of R5 last.
+    pub fn concept_maps(&self) -> Vec<Arc<Value>> {
+        let mut all: BTreeMap<&str, Arc<Value>> = BTreeMap::new();
+        for url in table::concept_map_urls() {
+            all.extend(table::concept_map(url).map(|map| (url, map)));
+        }
+        for layer in self.layers.iter().rev() {
+            for url in layer.concept_maps.keys() {
+                all.extend(pick(&layer.concept_maps, url, None).map(|map| (url.as_str(), map)));
+            }
+        }
+        all.into_values().collect()
+    }
+
     /// What a definition that is known is made of; `None` when it is not known.
     pub fn needs_of(&self, one: &Needed) -> Option<Vec<Needed>> {
         match one {
@@ -244,6 +293,11 @@ impl<'a> Terminology<'a> {
     /// The urls of the value sets of R5, in no order.
     pub fn value_set_urls(&self) -> impl Iterator<Item = &'static str> {
         table::value_set_urls()
+    }
+
+    /// The code systems of R5, without their concepts: `url`, `version` and `content`, in the order of their urls.
+    pub fn code_system_heads(&self) -> Vec<Value> {
+        table::code_system_heads()
     }
 
     /// Every code system that has this code.

@@ -2,7 +2,7 @@
 
 use super::{CodeSystem, ValueSet};
 use crate::tables::TERMINOLOGY;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,12 +20,16 @@ pub(super) fn value_set(url: &str) -> Option<Arc<ValueSet>> {
 
 /// In the form of the resource, with what the table has of it.
 pub(super) fn concept_map(url: &str) -> Option<Arc<Value>> {
-    let mut map: Value = serde_json::from_str(line('M', url)?).ok()?;
-    let members = map.as_object_mut()?;
-    let url = members.remove("M")?;
-    members.insert("resourceType".into(), "ConceptMap".into());
-    members.insert("url".into(), url);
-    Some(Arc::new(map))
+    static KEPT: OnceLock<Kept<Value>> = OnceLock::new();
+    kept(&KEPT, 'M', url, |row| {
+        let mut map = row.clone();
+        if let Some(members) = map.as_object_mut() {
+            let url = members.remove("M").unwrap_or_default();
+            members.insert("resourceType".into(), "ConceptMap".into());
+            members.insert("url".into(), url);
+        }
+        map
+    })
 }
 
 fn kept<T>(
@@ -51,8 +55,35 @@ fn line(kind: char, url: &str) -> Option<&'static str> {
 
 /// Every value set, in no order.
 pub(super) fn value_set_urls() -> impl Iterator<Item = &'static str> {
+    urls('V')
+}
+
+/// Every concept map, in no order.
+pub(super) fn concept_map_urls() -> impl Iterator<Item = &'static str> {
+    urls('M')
+}
+
+fn urls(kind: char) -> impl Iterator<Item = &'static str> {
     let all = lines().keys();
-    all.filter(|(kind, _)| *kind == 'V').map(|(_, url)| *url)
+    all.filter(move |(of, _)| *of == kind).map(|(_, url)| *url)
+}
+
+/// `url`, `version` and `content` of every code system, in the order of the urls.
+pub(super) fn code_system_heads() -> Vec<Value> {
+    let lines = TERMINOLOGY.text().lines();
+    let rows = lines.filter(|line| line.starts_with(r#"{"S":"#));
+    rows.filter_map(|line| {
+        let mut row: Value = serde_json::from_str(line).ok()?;
+        let mut head = json!({ "url": row["S"].take(), "content": row["content"].take() });
+        if let Some(version) = row["version"]
+            .as_str()
+            .filter(|version| !version.is_empty())
+        {
+            head["version"] = version.into();
+        }
+        Some(head)
+    })
+    .collect()
 }
 
 /// The code systems that have this code, in the order of the table.

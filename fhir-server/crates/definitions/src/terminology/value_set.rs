@@ -14,6 +14,8 @@ pub struct ValueSet {
     pub(super) inactive: bool,
     /// Where there is no definition: the codes of the expansion that came with it.
     pub(super) expansion: Vec<(String, IncludedConcept)>,
+    /// `ValueSet.compose`, or null.
+    definition: Value,
     /// The resource without its definition, expansion and text.
     head: Value,
 }
@@ -63,6 +65,7 @@ impl ValueSet {
             exclude: array(compose, "exclude").map(Include::read).collect(),
             inactive: compose.get("inactive") != Some(&Value::Bool(false)),
             expansion,
+            definition: compose.clone(),
             head,
         }
     }
@@ -129,6 +132,11 @@ impl ValueSet {
     /// The resource without its definition and expansion.
     pub fn head(&self) -> &Value {
         &self.head
+    }
+
+    /// `ValueSet.compose`, or null.
+    pub fn definition(&self) -> &Value {
+        &self.definition
     }
 
     /// `url` or `url|version`.
