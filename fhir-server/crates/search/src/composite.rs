@@ -5,6 +5,7 @@
 //! Ingredient) are not indexed, and `system|` alone is not offered inside a composite.
 
 use crate::document::{Extraction, Ordered};
+use crate::position::{is_contains, is_near};
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhirpath::Node;
 
@@ -68,12 +69,20 @@ pub fn is_answered(parameter: &SearchParameter) -> bool {
     let is_special = |kind| matches!(kind, ParameterType::Special | ParameterType::Resource);
     let components = &parameter.components;
     match components.is_empty() {
-        true => parameter.program.is_some() && !is_special(parameter.kind),
+        true => {
+            let found = parameter.program.is_some() && !is_special(parameter.kind);
+            found || is_near(parameter) || is_contains(parameter) || is_everywhere(parameter)
+        }
         false => {
             let ordered = components.iter().filter(|it| is_ordered(it.kind));
             ordered.count() <= 1 && !components.iter().any(|it| is_special(it.kind))
         }
     }
+}
+
+/// `_list` and `_type` of every type; `_has` is no parameter by itself.
+fn is_everywhere(parameter: &SearchParameter) -> bool {
+    matches!(parameter.code.as_str(), "_list" | "_type")
 }
 
 /// Whether values of this type are compared, not only equal.

@@ -85,7 +85,7 @@ pub(crate) fn chain(
             }
             Target::Local(key) => whole.elsewhere.and_then(|known| known(clause, &key)),
             // A canonical URL may be that of a resource here.
-            Target::Url(_) => None,
+            Target::Url(_) | Target::Latest(_) => None,
             Target::Identifier(_) => Some(false),
         });
     });

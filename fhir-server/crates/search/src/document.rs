@@ -2,6 +2,7 @@
 
 use crate::coding::{self, System};
 use crate::number;
+use crate::position::{Point, is_near};
 use crate::reference::{self, Target};
 use crate::string::{self, normalise, normalise_whole};
 use crate::token::{Hashes, RECHECK, STORED};
@@ -134,7 +135,8 @@ pub(crate) fn extract(
         let Some(program) = &parameter.program else {
             continue;
         };
-        if matches!(parameter.code.as_str(), "_id" | "_lastUpdated") {
+        // The row's own, and what other resources say.
+        if matches!(parameter.code.as_str(), "_id" | "_lastUpdated" | "_in") {
             continue;
         }
         nodes.clear();
@@ -259,6 +261,13 @@ impl<'a> Extraction<'a> {
                 }
             }
             ParameterType::Composite => composite::extract(self, parameter, node),
+            ParameterType::Special if is_near(parameter) => {
+                if let Some(position) = position(node.value) {
+                    self.document
+                        .quantities
+                        .push(QuantityEntry { key, ..position });
+                }
+            }
             ParameterType::Special | ParameterType::Resource => {}
         }
     }
@@ -353,6 +362,10 @@ impl<'a> Extraction<'a> {
                 }
             }
             Target::Contained(_) => {}
+            Target::Latest(url) => {
+                let hash = self.hashes.url(key, &format!("{url}|"));
+                self.document.tokens.push(hash);
+            }
             Target::Identifier(value) => {
                 let identifier = Node {
                     value,
@@ -402,7 +415,7 @@ impl<'a> Extraction<'a> {
                             out.push(self.hashes.url(key, &target.to_string()))
                         }
                         Target::Url(url) => out.push(self.hashes.url(key, &url)),
-                        Target::Identifier(_) | Target::Contained(_) => {}
+                        Target::Latest(_) | Target::Identifier(_) | Target::Contained(_) => {}
                     },
                 );
             }
@@ -477,6 +490,19 @@ impl<'a> Extraction<'a> {
 /// Whether references of this type are canonical urls.
 pub(crate) fn is_canonical(type_name: &str) -> bool {
     matches!(type_name, "canonical" | "uri")
+}
+
+/// A position as the entry of `Location.near`: latitude as `lo`, longitude as `hi`, so that one row of the index has both.
+fn position(value: &Value) -> Option<QuantityEntry> {
+    Point::of_location(value)?;
+    let degrees = |name| Decimal::parse(&value.get(name)?.as_number()?.to_string());
+    Some(QuantityEntry {
+        key: ParameterKey(0),
+        marker: 0,
+        units: Vec::new(),
+        lo: Some(degrees("latitude")?),
+        hi: Some(degrees("longitude")?),
+    })
 }
 
 /// Most words of a name that it can be found by, besides its first.

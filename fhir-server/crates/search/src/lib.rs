@@ -3,6 +3,7 @@
 //!
 //! Pure: no I/O, no clock, no global state.
 
+pub mod canonical;
 mod coding;
 pub mod compartment;
 mod composite;
@@ -10,6 +11,7 @@ pub mod contained;
 pub mod date;
 pub mod document;
 mod element;
+mod functional_list;
 pub mod hierarchy;
 pub mod matching;
 pub mod number;
@@ -17,9 +19,11 @@ pub mod parse;
 mod parse_clause;
 mod parse_concepts;
 pub mod parse_sort;
+mod parse_special;
 mod parse_value;
+pub mod position;
 pub mod query;
-mod reference;
+pub mod reference;
 pub mod string;
 pub mod text;
 pub mod token;

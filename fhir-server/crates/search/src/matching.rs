@@ -5,9 +5,10 @@
 //! ([`RECHECK`]), so that two texts that agree by accident in the index do not agree here.
 
 use crate::contained::{self, Container};
-use crate::document::{SearchDocument, extract, marked};
+use crate::document::{QuantityEntry, SearchDocument, extract, marked};
 use crate::element;
 use crate::hierarchy;
+use crate::position::{Near, Point};
 use crate::query::{
     ChainedClause, Clause, Modifier, Query, ReferenceMatch, TextComparison, TextOf, UnitMatch,
     ValueMatch,
@@ -18,7 +19,7 @@ use crate::text::Words;
 use crate::token::{Hashes, RECHECK, STORED};
 use crate::vocabulary::Kind;
 use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
-use fhir_model::{DateRange, PartialDate, ResourceKey};
+use fhir_model::{DateRange, Decimal, PartialDate, ResourceKey};
 use serde_json::Value;
 use std::cell::OnceCell;
 
@@ -160,6 +161,7 @@ impl<'a> Candidate<'a> {
                 parameter, clause, ..
             } => contained::chain(self, parameter, clause),
             Clause::Has { parameter, clause } => contained::has(self, parameter, clause),
+            Clause::MemberOf { .. } => None,
         }
     }
 
@@ -270,6 +272,11 @@ impl<'a> Candidate<'a> {
             (ValueMatch::Text { comparison, text }, Modifier::None) => {
                 return self.text(parameter, *comparison, text);
             }
+            (ValueMatch::Near(near), Modifier::None) => {
+                let mut entries = self.document().quantities.iter();
+                entries.any(|entry| entry.key == key && is_at(entry, near))
+            }
+            (ValueMatch::Point(_), _) => return None,
             (ValueMatch::Composite(parts), Modifier::None) => return self.composite(key, parts),
             (ordered, Modifier::None) => return self.ordered(key, &[], ordered),
             _ => return None,
@@ -383,6 +390,14 @@ impl<'a> Candidate<'a> {
         let mut entries = self.document().strings.iter();
         entries.any(|entry| entry.key == key && test(&entry.value))
     }
+}
+
+fn is_at(entry: &QuantityEntry, near: &Near) -> bool {
+    let degrees = |bound: &Option<Decimal>| bound.as_ref()?.to_plain().parse().ok();
+    degrees(&entry.lo)
+        .zip(degrees(&entry.hi))
+        .and_then(|(latitude, longitude)| Point::new(latitude, longitude))
+        .is_some_and(|point| near.matches(point))
 }
 
 /// False when one is false; undecided when one is.

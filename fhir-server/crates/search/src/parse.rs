@@ -149,6 +149,7 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
         "_getpagesoffset",
         "_contained",
         "_containedType",
+        "_graph",
     ];
     if once.contains(&name) && query.applied.iter().any(|(given, _)| given == name) {
         return Err(Refusal::invalid(format!("{name} may be given once only")));
@@ -195,6 +196,7 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
                 ));
             }
         },
+        "_graph" => query.graph = Some(text.to_owned()),
         "_format" | "_pretty" | "_elements" => {}
         "_contained" => {
             query.contained = match text {
@@ -305,14 +307,20 @@ fn include(
             )));
         }
         let target = target.filter(|t| !t.is_empty()).map(known).transpose()?;
-        if (source, code, reverse) == ("*", None, false) {
-            includes.extend(query.types.iter().map(|source| Include {
+        if source == "*" {
+            // `*:*:Type` limits what comes; a parameter belongs to a type.
+            if code.is_some_and(|code| code != "*") {
+                return Err(Refusal::invalid(format!(
+                    "{name} of every type takes no parameter: * or *:*:Type"
+                )));
+            }
+            includes.push(Include {
                 reverse,
-                source: source.clone(),
+                source: None,
                 parameter: None,
-                target: None,
+                target,
                 iterate,
-            }));
+            });
             continue;
         }
         let source = known(source)?;
@@ -320,7 +328,7 @@ fn include(
             None | Some("*") => None,
             Some(code) => {
                 let parameter = clause::parameter(context.definitions, &source, code)?;
-                if parameter.kind != ParameterType::Reference {
+                if parameter.kind != ParameterType::Reference || parameter.code == "_in" {
                     return Err(Refusal::unknown(format!(
                         "{name} follows reference parameters only"
                     )));
@@ -330,7 +338,7 @@ fn include(
         };
         includes.push(Include {
             reverse,
-            source,
+            source: Some(source),
             parameter,
             target,
             iterate,

@@ -2,6 +2,7 @@
 
 use crate::parse::{CHAIN_MAX, Context, Refusal};
 use crate::parse_value::{self as value, shown};
+use crate::position::{is_contains, is_near};
 use crate::query::{ChainedClause, Clause, Modifier, TextOf};
 use crate::text::TextQuery;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
@@ -26,15 +27,11 @@ pub(crate) fn parse(
     match types {
         [resource_type] => parser.clause(resource_type, name, text, 0),
         _ => Ok(match parser.by_type(types, name, text, 0)? {
-            // These mean the same in every type; what can have no narrative has none.
+            // What can have no narrative has none.
             ChainedClause { mut by_type }
-                if matches!(
-                    by_type.first(),
-                    Some((
-                        _,
-                        Clause::Id(_) | Clause::LastUpdated(_) | Clause::Text { .. }
-                    ))
-                ) =>
+                if by_type
+                    .first()
+                    .is_some_and(|(_, clause)| is_of_any_type(clause)) =>
             {
                 by_type.swap_remove(0).1
             }
@@ -67,15 +64,35 @@ pub(crate) fn parameter(
         })
 }
 
-struct Parser<'a> {
-    context: &'a Context<'a>,
+/// `_id`, `_lastUpdated`, membership and words mean the same in every type.
+fn is_of_any_type(clause: &Clause) -> bool {
+    match clause {
+        Clause::Id(_) | Clause::LastUpdated(_) | Clause::MemberOf { .. } | Clause::Text { .. } => {
+            true
+        }
+        Clause::Not(clause) => is_of_any_type(clause),
+        _ => false,
+    }
+}
+
+/// What one parameter becomes.
+pub(crate) struct Parser<'a> {
+    pub(crate) context: &'a Context<'a>,
     clauses: usize,
     /// How many concepts the values stand for so far.
     concepts: Cell<usize>,
 }
 
 impl Parser<'_> {
-    fn clause(
+    pub(crate) fn parameter(
+        &self,
+        resource_type: &str,
+        code: &str,
+    ) -> Result<Arc<SearchParameter>, Refusal> {
+        parameter(self.context.definitions, resource_type, code)
+    }
+
+    pub(crate) fn clause(
         &mut self,
         resource_type: &str,
         name: &str,
@@ -100,10 +117,6 @@ impl Parser<'_> {
             None => (head, None),
         };
         match (code, modifier, rest) {
-            ("_id", None, None) => return Ok(Clause::Id(value::ids(text)?)),
-            ("_lastUpdated", None, None) => {
-                return Ok(Clause::LastUpdated(value::dates(self.context, text, code)?));
-            }
             ("_text", None, None) => {
                 return self.text(resource_type, code, TextOf::Narrative, text);
             }
@@ -113,12 +126,17 @@ impl Parser<'_> {
             ("_content", None, None) => {
                 return self.text(resource_type, code, TextOf::Content, text);
             }
-            ("_id" | "_lastUpdated" | "_text" | "_content", _, _) => {
+            ("_text" | "_content", _, _) => {
                 return Err(Refusal::unknown(format!("{code} takes no modifier here")));
             }
             _ => {}
         }
-        let parameter = parameter(self.context.definitions, resource_type, code)?;
+        if rest.is_none()
+            && let Some(clause) = self.special(resource_type, code, modifier, text, depth)
+        {
+            return clause;
+        }
+        let parameter = self.parameter(resource_type, code)?;
         if let Some(rest) = rest {
             return self.chain(parameter, modifier, rest, text, depth);
         }
@@ -130,15 +148,7 @@ impl Parser<'_> {
                     "the modifier :missing cannot be used on {code}, a composite"
                 )));
             }
-            let missing = match text {
-                "true" => true,
-                "false" => false,
-                _ => {
-                    return Err(Refusal::invalid(format!(
-                        "{code}:missing must be true or false"
-                    )));
-                }
-            };
+            let missing = value::flag(code, text)?;
             supported(&parameter)?;
             return Ok(Clause::Missing { parameter, missing });
         }
@@ -285,7 +295,8 @@ pub(crate) fn chained_types(
     modifier: Option<&str>,
     rest: &str,
 ) -> Result<Vec<String>, Refusal> {
-    if parameter.kind != ParameterType::Reference {
+    // `_in` names the groups themselves; whose members have something is asked by `_has`.
+    if parameter.kind != ParameterType::Reference || parameter.code == "_in" {
         return Err(Refusal::unknown(format!(
             "{} is no reference: nothing can be chained to it",
             parameter.code
@@ -338,7 +349,8 @@ fn supported(parameter: &SearchParameter) -> Result<(), Refusal> {
     let special = matches!(
         parameter.kind,
         ParameterType::Special | ParameterType::Resource
-    );
+    ) && !is_near(parameter)
+        && !is_contains(parameter);
     let halved = parameter.kind == ParameterType::Composite && parameter.components.len() < 2;
     match special || halved || parameter.program.is_none() {
         true => Err(Refusal::Unknown(fhir_model::Issue::error(

@@ -7,6 +7,7 @@ use crate::document::{STRING_MAX, is_canonical};
 use crate::hierarchy;
 use crate::parse::{Context, Refusal, VALUES_MAX};
 use crate::parse_clause::any_target;
+use crate::position::{Near, Point, is_contains, is_near};
 use crate::query::{
     DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, TokenMatch, UnitMatch, ValueMatch,
 };
@@ -67,6 +68,17 @@ pub(crate) fn dates(
         .collect()
 }
 
+/// The value of `:missing`.
+pub(crate) fn flag(code: &str, text: &str) -> Result<bool, Refusal> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Refusal::invalid(format!(
+            "{code}:missing must be true or false"
+        ))),
+    }
+}
+
 /// A name from the client, fit for a message.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
@@ -113,6 +125,12 @@ impl Reading<'_> {
             ParameterType::Date => Ok(ValueMatch::Date(date(self.context, code, allowed, text)?)),
             ParameterType::Number => Ok(ValueMatch::Number(self.number(text)?)),
             ParameterType::Quantity => self.quantity(text),
+            ParameterType::Special if is_near(self.parameter) => Near::read(&split(text, '|'))
+                .map(ValueMatch::Near)
+                .map_err(|reason| self.invalid(reason)),
+            ParameterType::Special if is_contains(self.parameter) => Point::read(&split(text, '|'))
+                .map(ValueMatch::Point)
+                .map_err(|reason| self.invalid(reason)),
             ParameterType::Composite | ParameterType::Special | ParameterType::Resource => {
                 Err(self.invalid("has no values that can be read"))
             }

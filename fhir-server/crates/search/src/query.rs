@@ -1,5 +1,6 @@
 //! The query AST: everything a search URL can say, nothing an engine can do.
 
+use crate::position::{Near, Point};
 use crate::text::TextQuery;
 use crate::token::STORED;
 use fhir_definitions::{ParameterKey, SearchParameter};
@@ -22,6 +23,8 @@ pub struct Query {
     /// `_maxresults`: matches on all pages together.
     pub results_max: Option<usize>,
     pub includes: Vec<Include>,
+    /// `_graph`: the GraphDefinition whose targets go with the matches, by canonical URL or `GraphDefinition/[id]`.
+    pub graph: Option<String>,
     pub total: Total,
     pub summary: Summary,
     /// The own base without trailing slash; absolute references on it are local.
@@ -47,6 +50,7 @@ impl Query {
             offset: 0,
             results_max: None,
             includes: Vec::new(),
+            graph: None,
             total: Total::Default,
             summary: Summary::False,
             base: None,
@@ -90,7 +94,11 @@ fn clause_atoms(clause: &Clause, atoms: &mut Vec<i64>) {
                 clause_atoms(clause, atoms);
             }
         }
-        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) | Clause::Text { .. } => {}
+        Clause::Missing { .. }
+        | Clause::Id(_)
+        | Clause::LastUpdated(_)
+        | Clause::Text { .. }
+        | Clause::MemberOf { .. } => {}
     }
 }
 
@@ -129,6 +137,8 @@ fn value_atoms(key: ParameterKey, value: &ValueMatch, atoms: &mut Vec<i64>) {
         ValueMatch::String(_)
         | ValueMatch::Words(_)
         | ValueMatch::Text { .. }
+        | ValueMatch::Near(_)
+        | ValueMatch::Point(_)
         | ValueMatch::Date(_)
         | ValueMatch::Number(_)
         | ValueMatch::Quantity { .. } => {}
@@ -173,6 +183,12 @@ pub enum Clause {
     Element {
         parameter: Arc<SearchParameter>,
         clause: Box<Clause>,
+    },
+    /// `_list`, `_in`: one of these Lists, Groups and CareTeams refers to it.
+    MemberOf {
+        collections: Vec<ResourceKey>,
+        /// As to a member that is active then, in microseconds since 1970 UTC.
+        active_at: Option<i64>,
     },
     /// `_id`: one of these.
     Id(Vec<String>),
@@ -257,6 +273,10 @@ pub enum ValueMatch {
         value: String,
     },
     Reference(ReferenceMatch),
+    /// `Location.near`.
+    Near(Near),
+    /// `Location.contains`.
+    Point(Point),
     /// One match per component.
     Composite(Vec<ValueMatch>),
 }
@@ -378,8 +398,8 @@ pub enum SortBy {
 #[derive(Clone, Debug)]
 pub struct Include {
     pub reverse: bool,
-    /// The type whose references are followed.
-    pub source: String,
+    /// The type whose references are followed; `None` for every type (`*`).
+    pub source: Option<String>,
     /// `None` for the wildcard.
     pub parameter: Option<Arc<SearchParameter>>,
     pub target: Option<String>,

@@ -97,6 +97,18 @@ fn show(clause: &Clause) -> String {
             )
         }
         Clause::ByType(clause) => chained(&clause.by_type),
+        Clause::MemberOf {
+            collections,
+            active_at,
+        } => {
+            let names: Vec<_> = collections.iter().map(ToString::to_string).collect();
+            let active = if active_at.is_some() {
+                "active in"
+            } else {
+                "in"
+            };
+            format!("{active} {}", names.join(" or "))
+        }
         Clause::Id(ids) => format!("id {}", ids.join(" or ")),
         Clause::LastUpdated(dates) => format!("lastUpdated {:?}", dates[0].prefix),
         Clause::Text { of, query } => format!("{of:?} {query:?}"),
@@ -142,6 +154,11 @@ fn show_value(value: &ValueMatch) -> String {
             code,
             value,
         } => format!("{system} {code} {value}"),
+        ValueMatch::Near(near) => {
+            let at = near.at;
+            format!("{} {} {:.0} m", at.latitude, at.longitude, near.metres)
+        }
+        ValueMatch::Point(at) => format!("{} {}", at.latitude, at.longitude),
         ValueMatch::Reference(ReferenceMatch::Local(keys)) => keys
             .iter()
             .map(ToString::to_string)
@@ -160,6 +177,17 @@ fn show_value(value: &ValueMatch) -> String {
 #[test]
 fn understood() {
     for (url, expect) in [
+        // Membership and places.
+        ("Patient?_list=42", "in List/42"),
+        (
+            "Patient?_in:not=Group/1,2",
+            "not(active in Group/1 or CareTeam/2 or Group/2 or List/2)",
+        ),
+        ("Patient?_id:not=1", "not(id 1)"),
+        ("Patient?_type=Patient", "()"),
+        ("Patient?_list=$current-problems", ""),
+        ("Location?near=1|2|3|km", "near:None 1 2 3000 m"),
+        ("Location?contains=1|2", "contains:None 1 2"),
         // String.
         ("Patient?name=M%C3", "name:None m c3"),
         ("Patient?name=Müller", "name:None muller"),
@@ -508,7 +536,7 @@ fn refused() {
             "Observation?code:above=urn:no-such|1",
             "the search parameter code names a code system, or a value set made of one, that is not known here: it is neither stored on this server nor among its definitions",
         ),
-        ("Patient?_id:not=1", "_id takes no modifier here"),
+        ("Patient?_id:exact=1", "_id takes no modifier of this name"),
         ("Patient?name=,", "the search parameter name has no value"),
         (
             "Patient?name.given=1",
@@ -588,8 +616,8 @@ fn refused() {
             "_include must be Type:parameter or Type:parameter:Type",
         ),
         (
-            "Patient?_revinclude=*",
-            "_revinclude names a resource type this server does not have",
+            "Patient?_revinclude=*:subject",
+            "_revinclude of every type takes no parameter: * or *:*:Type",
         ),
         (
             "Patient?name=\0",
@@ -674,7 +702,7 @@ fn results() {
             format!(
                 "{} {} {:?} {:?} {}",
                 i.reverse,
-                i.source,
+                i.source.as_deref().unwrap_or("*"),
                 i.parameter.as_ref().map(|p| p.code.as_str()),
                 i.target,
                 i.iterate
@@ -686,7 +714,7 @@ fn results() {
         [
             "false Patient Some(\"organization\") None false",
             "true Observation Some(\"subject\") Some(\"Patient\") true",
-            "false Patient None None false",
+            "false * None None false",
             "false Patient None None false",
         ]
     );

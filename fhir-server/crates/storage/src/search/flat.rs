@@ -2,6 +2,7 @@
 //!
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
+use fhir_search::position::Near;
 use fhir_search::query::{DateMatch, NumberMatch, TextComparison};
 use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub(super) enum Test {
     Dates(Dates),
     Quantities(i16, Vec<QuantityTest>),
     Strings(i16, Vec<StringTest>),
+    /// A position (latitude in `lo`, longitude in `hi`) lies in one of these circles.
+    Near(i16, Vec<Near>),
     Updated(Vec<DateMatch>),
     /// One of these many references; tested row by row because an index scan per reference would cost more.
     AnyOfReferences(Vec<i64>),
@@ -102,6 +105,7 @@ impl Test {
             | Test::Dates(_)
             | Test::Quantities(..)
             | Test::Strings(..)
+            | Test::Near(..)
             | Test::Type(_)
             | Test::Points(..) => true,
             // Row keys from `_has` may be of any type the reference allows.
@@ -120,7 +124,8 @@ impl Test {
             | Test::Rows(_)
             | Test::Dates(_)
             | Test::Quantities(..)
-            | Test::Strings(..) => true,
+            | Test::Strings(..)
+            | Test::Near(..) => true,
             Test::Type(_)
             | Test::Updated(_)
             | Test::AnyOfReferences(_)

@@ -4,12 +4,15 @@
 //! cannot do is refused with an issue, never ignored; what takes too long is `too-costly`.
 
 mod bodies;
+mod boundary;
 mod bounds;
+mod canonical;
 mod conditional;
 mod flat;
 mod include;
 mod keys;
 mod keyset;
+mod membership;
 mod once;
 mod partial;
 mod plan;
@@ -150,12 +153,13 @@ async fn page(
         (None, Some(_)) if query.total != Total::None && keys.counted.is_some() => keys.counted,
         _ => total::of_pages(connection, &flat, statistics, query.total, after.as_ref()).await?,
     };
-    let included = include::included(connection, definitions, &query.includes, &keys.rows).await?;
-    let matches = bodies::bodies(connection, definitions, &keys.rows).await?;
-    let includes = bodies::bodies(connection, definitions, &included).await?;
-    let scored = keys.rows.iter().zip(&matches);
-    let scores = scored.filter_map(|(pk, found)| Some((found.key.clone(), *flat.scores.get(pk)?)));
-    let scores = scores.collect();
+    let rows = bodies::rows(connection, definitions, &keys.rows).await?;
+    let includes = include::included(connection, definitions, &query.includes, &rows).await?;
+    let scored = rows.iter();
+    let scores = scored
+        .filter_map(|row| Some((row.resource.key.clone(), *flat.scores.get(&row.pk)?)))
+        .collect();
+    let matches = rows.into_iter().map(|row| row.resource).collect();
     let next = keys.next.map(|(pk, values)| {
         Keyset {
             values,

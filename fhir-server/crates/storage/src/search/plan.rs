@@ -135,7 +135,7 @@ fn filter_cost(query: &FlatQuery, statistics: &Statistics) -> (bool, f64) {
 
 /// Whether how many rows it holds for is only guessed.
 pub(super) fn is_range(test: &Test) -> bool {
-    matches!(test, Test::Dates(_) | Test::Quantities(..))
+    matches!(test, Test::Dates(_) | Test::Quantities(..) | Test::Near(..))
 }
 
 /// How many rows a range may have to be begun with instead of what was estimated; `None` when it is not worth asking.
@@ -219,7 +219,7 @@ fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
             sum(&mut references.iter().map(|r| statistics.reference(*r)))
         }
         Test::Rows(rows) => (rows.len() as f64).min(all),
-        Test::Dates(_) | Test::Quantities(..) => all * 0.1,
+        Test::Dates(_) | Test::Quantities(..) | Test::Near(..) => all * 0.1,
         Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
         Test::Updated(_) => all,
         Test::AnyOfReferences(references) => {

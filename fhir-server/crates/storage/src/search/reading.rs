@@ -68,7 +68,10 @@ pub(super) fn reads(clause: &Clause) -> bool {
             modifier,
             ..
         } => partial::reads(parameter, *modifier),
-        Clause::Missing { .. } | Clause::Id(_) | Clause::LastUpdated(_) => false,
+        Clause::Missing { .. }
+        | Clause::Id(_)
+        | Clause::LastUpdated(_)
+        | Clause::MemberOf { .. } => false,
     }
 }
 

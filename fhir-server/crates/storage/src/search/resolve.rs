@@ -16,6 +16,8 @@ use crate::Error;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
+use fhir_search::canonical::holds_canonicals;
+use fhir_search::position::is_contains;
 use fhir_search::query::{
     ChainedClause, Clause, Contained, Modifier, ReferenceMatch, SortBy, SortKey, ValueMatch,
 };
@@ -154,6 +156,12 @@ impl Resolver<'_> {
     async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
         match clause {
             Clause::Param {
+                parameter, values, ..
+            } if is_contains(parameter) => {
+                let test = self.around(parameter, values).await?;
+                self.of_parameter(test, parameter, types)
+            }
+            Clause::Param {
                 parameter,
                 modifier,
                 values,
@@ -178,8 +186,12 @@ impl Resolver<'_> {
             Clause::Chain {
                 parameter, clause, ..
             } => self.chain(parameter, clause).await,
-            Clause::Has { parameter, clause } => self.has(parameter, clause).await,
+            Clause::Has { parameter, clause } => self.has(parameter, clause, types).await,
             Clause::ByType(clause) => self.by_type(clause).await,
+            Clause::MemberOf {
+                collections,
+                active_at,
+            } => self.members(collections, *active_at).await,
             Clause::Any(clauses) => {
                 let mut any = Vec::new();
                 for clause in clauses {
@@ -199,7 +211,10 @@ impl Resolver<'_> {
                 for clause in clauses {
                     all.push(Box::pin(self.test(clause, types)).await?);
                 }
-                Ok(Test::All(all))
+                Ok(match all.contains(&Test::never()) {
+                    true => Test::never(),
+                    false => Test::All(all),
+                })
             }
             Clause::Not(clause) => Ok(Box::pin(self.test(clause, types)).await?.negate()),
             Clause::Element { parameter, .. } => {
@@ -286,8 +301,17 @@ impl Resolver<'_> {
         parameter: &SearchParameter,
         clause: &ChainedClause,
     ) -> Result<Test, Error> {
-        let key = parameter.key.0;
         let inner = self.by_type(clause).await?;
+        let literal = self.literal_chain(parameter.key.0, inner.clone()).await?;
+        if !holds_canonicals(parameter) {
+            return Ok(literal);
+        }
+        let canonical = self.canonical_chain(parameter, &inner).await?;
+        Ok(either(literal, canonical))
+    }
+
+    /// What the index has as a reference to a row.
+    async fn literal_chain(&mut self, key: i16, inner: Test) -> Result<Test, Error> {
         if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
             return Ok(Test::Points(key, Box::new(inner)));
         }
@@ -310,11 +334,15 @@ impl Resolver<'_> {
         }
     }
 
-    async fn has(&mut self, parameter: &SearchParameter, clause: &Clause) -> Result<Test, Error> {
-        let key = parameter.key.0;
+    async fn has(
+        &mut self,
+        parameter: &SearchParameter,
+        clause: &Clause,
+        types: &[String],
+    ) -> Result<Test, Error> {
         let source = std::slice::from_ref(&parameter.resource_type);
         let narrowed = match reads(clause) {
-            true => self.sources_of_scope(key).await?,
+            true => self.sources_of_scope(parameter.key.0).await?,
             false => None,
         };
         let outer = self.outside();
@@ -326,6 +354,15 @@ impl Resolver<'_> {
             let number = type_number(self.definitions, &parameter.resource_type)?;
             inner = Test::All(vec![Test::Type(vec![number]), inner]);
         }
+        if !holds_canonicals(parameter) {
+            return self.literal_has(parameter.key.0, inner).await;
+        }
+        let rows = self.canonical_has(parameter, &inner, types).await?;
+        let literal = self.literal_has(parameter.key.0, inner).await?;
+        Ok(either(literal, Test::Rows(rows)))
+    }
+
+    async fn literal_has(&mut self, key: i16, inner: Test) -> Result<Test, Error> {
         if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
             return Ok(Test::PointedAt(key, Box::new(inner)));
         }
@@ -342,6 +379,19 @@ impl Resolver<'_> {
     }
 }
 
+fn either(a: Test, b: Test) -> Test {
+    let nothing = |test: &Test| match test {
+        Test::Rows(rows) => rows.is_empty(),
+        Test::References(references) => references.is_empty(),
+        _ => false,
+    };
+    match (nothing(&a), nothing(&b)) {
+        (_, true) => a,
+        (true, false) => b,
+        (false, false) => Test::Any(vec![a, b]),
+    }
+}
+
 /// Whether resolving the clause takes statements of its own.
 pub(super) fn looks_up(clause: &Clause) -> bool {
     match clause {
@@ -350,14 +400,21 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
             modifier,
             ..
         } if is_by_part(parameter, *modifier) => true,
-        Clause::Param { values, .. } => values
-            .iter()
-            .any(|value| matches!(value, ValueMatch::Reference(ReferenceMatch::Local(_)))),
+        Clause::Param { values, .. } => values.iter().any(|value| {
+            matches!(
+                value,
+                ValueMatch::Reference(ReferenceMatch::Local(_)) | ValueMatch::Point(_)
+            )
+        }),
         Clause::Missing { .. } | Clause::LastUpdated(_) => false,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
         Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(looks_up),
         Clause::Not(clause) | Clause::Element { clause, .. } => looks_up(clause),
-        Clause::Chain { .. } | Clause::Has { .. } | Clause::Id(_) | Clause::Text { .. } => true,
+        Clause::Chain { .. }
+        | Clause::Has { .. }
+        | Clause::Id(_)
+        | Clause::Text { .. }
+        | Clause::MemberOf { .. } => true,
     }
 }
 
@@ -501,6 +558,7 @@ fn named(clause: &Clause, types: &[String], keys: &mut Vec<ResourceKey>) {
         }
         Clause::Chain { clause, .. } => named_by_type(clause, keys),
         Clause::ByType(clause) => named_by_type(clause, keys),
+        Clause::MemberOf { collections, .. } => keys.extend_from_slice(collections),
         Clause::Any(clauses) | Clause::All(clauses) => {
             for clause in clauses {
                 named(clause, types, keys);

@@ -37,6 +37,7 @@ pub(super) fn param(
     let mut dates = Vec::new();
     let mut quantities = Vec::new();
     let mut strings = Vec::new();
+    let mut circles = Vec::new();
     for value in values {
         match (value, modifier) {
             (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
@@ -73,6 +74,7 @@ pub(super) fn param(
             (ValueMatch::Quantity { number, unit }, Modifier::None) => {
                 quantities.push(quantity(0, number, unit));
             }
+            (ValueMatch::Near(near), Modifier::None) => circles.push(*near),
             (ValueMatch::Reference(ReferenceMatch::Local(keys)), Modifier::None) => references
                 .extend(
                     keys.iter()
@@ -117,6 +119,9 @@ pub(super) fn param(
     }
     if !strings.is_empty() {
         tests.push(Test::Strings(key.0, strings));
+    }
+    if !circles.is_empty() {
+        tests.push(Test::Near(key.0, circles));
     }
     let test = match tests.len() {
         0 => Test::never(),

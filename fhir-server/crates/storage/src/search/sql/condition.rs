@@ -4,6 +4,7 @@
 use super::{Sql, TARGET, TARGET_BITS};
 use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
 use fhir_search::document::STRING_MAX;
+use fhir_search::position::{EARTH_METRES, Near, Point};
 use fhir_search::query::{DateMatch, Prefix, TextComparison};
 use fhir_search::text::TextQuery;
 
@@ -69,6 +70,11 @@ impl Sql {
             Test::Strings(key, any) => {
                 self.exists("sp_string", *key, alias, |sql, inner| {
                     sql.any(any, |sql, test| sql.string(inner, test));
+                });
+            }
+            Test::Near(key, any) => {
+                self.exists("sp_quantity", *key, alias, |sql, inner| {
+                    sql.any(any, |sql, near| sql.near(inner, near));
                 });
             }
             Test::Updated(any) => {
@@ -369,6 +375,31 @@ impl Sql {
             }
             self.push(&format!("{column} {operator} ")).number(bound);
         }
+    }
+
+    /// The same distance as [`Near::matches`]; the latitude bounds the index scan.
+    fn near(&mut self, alias: &str, near: &Near) {
+        let Point {
+            latitude,
+            longitude,
+        } = near.at;
+        let reach = (near.metres / EARTH_METRES).to_degrees() + 1e-6;
+        self.push(alias).push(".marker = 0 AND ");
+        for (operator, bound) in [(">=", latitude - reach), ("<=", latitude + reach)] {
+            self.push(&format!("{alias}.lo {operator} "))
+                .number(format!("{bound:.9}"))
+                .push(" AND ");
+        }
+        self.push(&format!(
+            "asin(sqrt(least(1, power(sind(({alias}.lo::float8 - "
+        ));
+        self.bind(latitude)
+            .push(&format!(") / 2), 2) + cosd({alias}.lo::float8) * cosd("));
+        self.bind(latitude)
+            .push(&format!(") * power(sind(({alias}.hi::float8 - "));
+        self.bind(longitude).push(") / 2), 2)))) <= ");
+        // No two places are farther from each other than half way around.
+        self.bind((near.metres / EARTH_METRES / 2.0).min(2.0));
     }
 
     pub(super) fn number(&mut self, plain: String) -> &mut Sql {

@@ -317,7 +317,10 @@ fn holds(clause: &Clause, resource: &Indexed, corpus: &[Indexed]) -> bool {
         Clause::Any(clauses) => clauses.iter().any(|clause| holds(clause, resource, corpus)),
         Clause::All(clauses) => clauses.iter().all(|clause| holds(clause, resource, corpus)),
         Clause::Not(clause) => !holds(clause, resource, corpus),
-        Clause::ByType(_) | Clause::Element { .. } | Clause::Text { .. } => panic!("{clause:?}"),
+        Clause::MemberOf { .. }
+        | Clause::ByType(_)
+        | Clause::Element { .. }
+        | Clause::Text { .. } => panic!("{clause:?}"),
     }
 }
 

@@ -266,7 +266,7 @@ async fn large() {
     let revinclude = Query {
         includes: vec![Include {
             reverse: true,
-            source: "Observation".into(),
+            source: Some("Observation".into()),
             parameter: Some(Arc::clone(&patient)),
             target: None,
             iterate: false,
