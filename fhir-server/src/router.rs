@@ -57,6 +57,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "openapi.json", Interaction::Openapi),
     route(Method::POST, "", Interaction::Bundle),
     route(Method::GET, "", Interaction::SearchSystem),
+    route(Method::GET, "_search", Interaction::SearchSystem),
     route(Method::POST, "_search", Interaction::SearchSystem),
     route(Method::GET, "_history", Interaction::HistorySystem),
     route(Method::POST, "{type}", Interaction::Create),

@@ -2,7 +2,9 @@
 
 use fhir_model::date::instant_text;
 use fhir_model::issue::operation_outcome;
+use fhir_model::{Issue, IssueKind, Severity};
 use fhir_search::Query;
+use fhir_search::reference::chains_over_version;
 use fhir_storage::{History, HistoryVersion, Method, SearchPage, StoredResource, Version};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -27,8 +29,10 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
             bundle.text.push_str("}}");
         }
     }
-    if !query.issues.is_empty() {
-        let outcome = operation_outcome(&query.issues);
+    let mut issues = query.issues.clone();
+    issues.extend(of_versions(query, page));
+    if !issues.is_empty() {
+        let outcome = operation_outcome(&issues);
         bundle.next_entry();
         // It is nowhere, but every entry has a fullUrl (bdl-15).
         let full_url = uuid::Uuid::new_v4().urn();
@@ -38,6 +42,26 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
         );
     }
     bundle.end()
+}
+
+/// A warning where a chain looked at the current version of what is referred to by another
+/// (<https://hl7.org/fhir/R5/search.html#versions>).
+fn of_versions(query: &Query, page: &SearchPage) -> Option<Issue> {
+    let mut versioned = page
+        .matches
+        .iter()
+        .filter(|stored| stored.body.contains("/_history/"));
+    let over = versioned.any(|stored| {
+        let resource = serde_json::from_str(&stored.body).unwrap_or_default();
+        chains_over_version(query, &resource)
+    });
+    over.then(|| Issue {
+        severity: Severity::Warning,
+        ..Issue::error(
+            IssueKind::Informational,
+            "some of these references name a version; the chain looked at the current one",
+        )
+    })
 }
 
 /// A page of a history (<https://hl7.org/fhir/R5/bundle.html#history>). `meta.lastUpdated` is the time up to which nothing is missing: where the

@@ -134,11 +134,10 @@ fn resource(
     includes.extend(
         parameters
             .iter()
-            .filter(|parameter| {
-                parameter.kind == ParameterType::Reference && is_answered(parameter)
-            })
+            .filter(|parameter| is_followed(parameter))
             .map(|parameter| format!("{resource_type}:{}", parameter.code)),
     );
+    let every = std::iter::once("*");
     let mut value = json!({
         "type": resource_type,
         "profile": format!("http://hl7.org/fhir/StructureDefinition/{resource_type}"),
@@ -157,7 +156,7 @@ fn resource(
         },
         "referencePolicy": reference_policy(config),
         "searchInclude": includes,
-        "searchRevInclude": pointing,
+        "searchRevInclude": every.chain(pointing.iter().map(String::as_str)).collect::<Vec<_>>(),
         "searchParam": answered.map(|parameter| search_parameter(parameter)).collect::<Vec<_>>(),
         "operation": operations(base, |operation| {
             let levels = [Level::Type, Level::Instance];
@@ -167,11 +166,6 @@ fn resource(
     let profiles = profiles(definitions, resource_type);
     if !profiles.is_empty() {
         value["supportedProfile"] = profiles.into();
-    }
-    if pointing.is_empty()
-        && let Some(object) = value.as_object_mut()
-    {
-        object.remove("searchRevInclude");
     }
     value
 }
@@ -236,12 +230,17 @@ fn has(interaction: Interaction) -> bool {
     ROUTES.iter().any(|route| route.interaction == interaction)
 }
 
+/// Whether includes follow it. `_in` is no element that refers.
+fn is_followed(parameter: &SearchParameter) -> bool {
+    parameter.kind == ParameterType::Reference && parameter.code != "_in" && is_answered(parameter)
+}
+
 /// By type: the `Type:parameter` that may point at it.
 fn pointing_at(definitions: &Definitions) -> BTreeMap<&str, Vec<String>> {
     let mut pointing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for resource_type in definitions.resource_types() {
         for parameter in definitions.search_parameters(resource_type) {
-            if parameter.kind != ParameterType::Reference || !is_answered(parameter) {
+            if !is_followed(parameter) {
                 continue;
             }
             for target in &parameter.targets {

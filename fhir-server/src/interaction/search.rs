@@ -5,6 +5,7 @@ use crate::app::{App, now_micros, now_seconds};
 use crate::bundle::searchset;
 use crate::failure::Failure;
 use crate::interaction::paging;
+use crate::operation::graph;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
@@ -17,6 +18,12 @@ use fhir_storage::{Page, SearchPage, Snapshot};
 
 pub async fn search(app: &App, request: Request) -> Result<Reply, Failure> {
     let asked = Asked::read(app, &request).await?;
+    if asked.query.graph.is_some() {
+        let mut snapshot = app.store.snapshot().await?;
+        let found = asked.with_graph(app, &request, &mut snapshot).await?;
+        snapshot.close().await?;
+        return Ok(asked.reply(app, &request, &found));
+    }
     let found = app.store.search(&asked.query, asked.page.clone()).await?;
     Ok(asked.reply(app, &request, &found))
 }
@@ -33,7 +40,7 @@ pub async fn search_within(
         Some(snapshot) => snapshot,
         None => app.store.snapshot().await?,
     };
-    let found = snapshot.search(&asked.query, asked.page.clone()).await?;
+    let found = asked.with_graph(app, request, &mut snapshot).await?;
     *state = Some(snapshot);
     Ok(asked.reply(app, request, &found))
 }
@@ -67,6 +74,28 @@ impl Asked {
             page: Page::After(place.keyset),
             token: Some(token.to_string()),
         })
+    }
+
+    /// The page, with what `_graph` adds to it.
+    async fn with_graph(
+        &self,
+        app: &App,
+        request: &Request,
+        snapshot: &mut Snapshot,
+    ) -> Result<SearchPage, Failure> {
+        let mut found = snapshot.search(&self.query, self.page.clone()).await?;
+        if let Some(name) = &self.query.graph {
+            let definitions = app.store.definitions();
+            let led_to =
+                graph::led_to(&definitions, &request.base, snapshot, name, &found.matches).await?;
+            for stored in led_to {
+                let mut there = found.matches.iter().chain(&found.includes);
+                if !there.any(|it| it.key == stored.key) {
+                    found.includes.push(stored);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The searchset with its links.

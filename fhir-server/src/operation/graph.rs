@@ -47,41 +47,19 @@ pub async fn reached(
     snapshot: &mut Snapshot,
 ) -> Result<Vec<StoredResource>, Failure> {
     let key = call.request.key();
-    let definition = definition(definitions, call, snapshot).await?;
+    let mut walk = Walk::new(definitions, &call.request.base);
+    let name = call.text("graph").unwrap_or_default();
+    let Some(definition) = walk.definition(name, snapshot).await? else {
+        return Err(Failure::new(
+            IssueKind::NotFound,
+            "there is no such GraphDefinition: graph must be the canonical URL of one that is stored here, or GraphDefinition/[id]",
+        ));
+    };
     let graph = Graph::read(&definition)?;
     graph.check_start(&key)?;
     let focus = snapshot.read_all(std::slice::from_ref(&key)).await?;
-    let mut walk = Walk {
-        call,
-        definitions,
-        now: instant_text(now_micros() / 1000),
-        found: BTreeMap::new(),
-        order: Vec::new(),
-        seen: BTreeSet::new(),
-        searches: 0,
-    };
-    let mut waiting = VecDeque::from([(graph.start.to_string(), key)]);
-    walk.keep(focus)?;
-    while let Some((node, key)) = waiting.pop_front() {
-        if !walk.seen.insert((node.clone(), key.clone())) {
-            continue;
-        }
-        for link in graph.links.iter().filter(|link| link.source == node) {
-            let targets = walk
-                .follow(snapshot, link, graph.node_type(link.target)?, &key)
-                .await?;
-            waiting.extend(
-                targets
-                    .into_iter()
-                    .map(|key| (link.target.to_string(), key)),
-            );
-        }
-    }
-    let Walk {
-        order, mut found, ..
-    } = walk;
-    let found = order.iter().filter_map(|key| found.remove(key));
-    Ok(found.collect())
+    walk.along_all(&graph, focus, snapshot).await?;
+    Ok(walk.in_order())
 }
 
 /// As `Bundle.entry`, without brackets.
@@ -99,57 +77,35 @@ pub fn entries(base: &str, resources: &[StoredResource]) -> String {
     text
 }
 
-/// The GraphDefinition that is asked for.
-async fn definition(
+/// What the graph `name` leads to from those of `starts` that are of the type it starts at, without these: `_graph` of a search
+/// (<https://hl7.org/fhir/R5/search.html#graph>).
+///
+/// # Errors
+/// SearchParameter where there is no such GraphDefinition; what it refuses itself; TooCostly.
+pub async fn led_to(
     definitions: &Definitions,
-    call: &Call,
+    base: &str,
     snapshot: &mut Snapshot,
-) -> Result<Value, Failure> {
-    let name = call.text("graph").unwrap_or_default();
-    let body = match Reference::parse(name, Some(&call.request.base)) {
-        Reference::Local { key, .. } if key.resource_type == "GraphDefinition" => {
-            match snapshot.read(&key).await? {
-                Some(Version::Present(stored)) => Some(stored.body),
-                _ => None,
-            }
-        }
-        _ => {
-            let (url, version) = name.split_once('|').unwrap_or((name, ""));
-            let parameters = [
-                ("url".to_string(), url.to_string()),
-                ("version".to_string(), version.to_string()),
-            ];
-            let query = query(definitions, call, "GraphDefinition", &parameters)?;
-            let found = snapshot.search(&query, Page::First).await?;
-            // Of several versions the one that was changed last.
-            found.matches.into_iter().next().map(|stored| stored.body)
-        }
+    name: &str,
+    starts: &[StoredResource],
+) -> Result<Vec<StoredResource>, Failure> {
+    let mut walk = Walk::new(definitions, base);
+    let Some(definition) = walk.definition(name, snapshot).await? else {
+        return Err(Failure::new(
+            IssueKind::SearchParameter,
+            "_graph must be the canonical URL of a GraphDefinition that is stored here, or GraphDefinition/[id]",
+        ));
     };
-    match body {
-        Some(body) => Ok(json::parse(body.as_bytes())?),
-        None => Err(Failure::new(
-            IssueKind::NotFound,
-            "there is no such GraphDefinition: graph must be the canonical URL of one that is stored here, or GraphDefinition/[id]",
-        )),
-    }
-}
-
-fn query(
-    definitions: &Definitions,
-    call: &Call,
-    resource_type: &str,
-    parameters: &[(String, String)],
-) -> Result<Query, Failure> {
-    let context = parse::Context {
-        definitions,
-        terminology: None,
-        base: Some(&call.request.base),
-        handling: Handling::Strict,
-        now_micros: now_micros(),
-        count_default: RESOURCES_MAX,
-        count_max: RESOURCES_MAX,
-    };
-    Ok(parse(&context, &[resource_type], parameters)?)
+    let graph = Graph::read(&definition)?;
+    let start = graph.node_type(graph.start)?;
+    let starts: Vec<StoredResource> = starts
+        .iter()
+        .filter(|stored| is_of(&stored.key, start))
+        .cloned()
+        .collect();
+    let count = starts.len();
+    walk.along_all(&graph, starts, snapshot).await?;
+    Ok(walk.in_order().split_off(count))
 }
 
 /// A GraphDefinition, understood.
@@ -231,7 +187,7 @@ fn is_of(key: &ResourceKey, node_type: &str) -> bool {
 
 /// The way through a graph.
 struct Walk<'a> {
-    call: &'a Call,
+    base: &'a str,
     definitions: &'a Definitions,
     now: String,
     found: BTreeMap<ResourceKey, StoredResource>,
@@ -240,7 +196,90 @@ struct Walk<'a> {
     searches: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(definitions: &'a Definitions, base: &'a str) -> Walk<'a> {
+        Walk {
+            base,
+            definitions,
+            now: instant_text(now_micros() / 1000),
+            found: BTreeMap::new(),
+            order: Vec::new(),
+            seen: BTreeSet::new(),
+            searches: 0,
+        }
+    }
+
+    /// The GraphDefinition that is asked for.
+    async fn definition(
+        &self,
+        name: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<Option<Value>, Failure> {
+        let body = match Reference::parse(name, Some(self.base)) {
+            Reference::Local { key, .. } if key.resource_type == "GraphDefinition" => {
+                match snapshot.read(&key).await? {
+                    Some(Version::Present(stored)) => Some(stored.body),
+                    _ => None,
+                }
+            }
+            _ => {
+                let (url, version) = name.split_once('|').unwrap_or((name, ""));
+                let parameters = [
+                    ("url".to_string(), url.to_string()),
+                    ("version".to_string(), version.to_string()),
+                ];
+                let query = self.parsed("GraphDefinition", &parameters)?;
+                let found = snapshot.search(&query, Page::First).await?;
+                // Of several versions the one that was changed last.
+                found.matches.into_iter().next().map(|stored| stored.body)
+            }
+        };
+        Ok(body.map(|body| json::parse(body.as_bytes())).transpose()?)
+    }
+
+    fn parsed(
+        &self,
+        resource_type: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Query, Failure> {
+        let context = parse::Context {
+            definitions: self.definitions,
+            terminology: None,
+            base: Some(self.base),
+            handling: Handling::Strict,
+            now_micros: now_micros(),
+            count_default: RESOURCES_MAX,
+            count_max: RESOURCES_MAX,
+        };
+        Ok(parse(&context, &[resource_type], parameters)?)
+    }
+
+    /// From `starts` along every link.
+    async fn along_all(
+        &mut self,
+        graph: &Graph<'_>,
+        starts: Vec<StoredResource>,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), Failure> {
+        let keys = starts.iter().map(|stored| stored.key.clone());
+        let mut waiting: VecDeque<(String, ResourceKey)> =
+            keys.map(|key| (graph.start.to_string(), key)).collect();
+        self.keep(starts)?;
+        while let Some((node, key)) = waiting.pop_front() {
+            if !self.seen.insert((node.clone(), key.clone())) {
+                continue;
+            }
+            for link in graph.links.iter().filter(|link| link.source == node) {
+                let targets = self
+                    .follow(snapshot, link, graph.node_type(link.target)?, &key)
+                    .await?;
+                let targets = targets.into_iter();
+                waiting.extend(targets.map(|key| (link.target.to_string(), key)));
+            }
+        }
+        Ok(())
+    }
+
     /// Where a link leads from a resource that was found.
     async fn follow(
         &mut self,
@@ -295,7 +334,7 @@ impl Walk<'_> {
             let items = program
                 .evaluate(&context)
                 .map_err(|error| error.to_string())?;
-            let base = Some(self.call.request.base.as_str());
+            let base = Some(self.base);
             let key = |text: &str| match Reference::parse(text, base) {
                 Reference::Local { key, .. } => Some(key),
                 _ => None,
@@ -313,7 +352,7 @@ impl Walk<'_> {
 
     fn query(&self, search: &str, target: &str, from: &ResourceKey) -> Result<Query, Failure> {
         let parameters = url::parameters(&search.replace("{ref}", &from.to_string()))?;
-        query(self.definitions, self.call, target, &parameters)
+        self.parsed(target, &parameters)
     }
 
     fn keep(&mut self, resources: Vec<StoredResource>) -> Result<(), Failure> {
@@ -327,6 +366,12 @@ impl Walk<'_> {
             true => Ok(()),
             false => Err(too_costly()),
         }
+    }
+
+    /// In the order in which they were found.
+    fn in_order(mut self) -> Vec<StoredResource> {
+        let order = self.order.iter();
+        order.filter_map(|key| self.found.remove(key)).collect()
     }
 }
 

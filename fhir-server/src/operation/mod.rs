@@ -12,7 +12,7 @@ mod diff;
 mod document;
 mod everything;
 mod fhirpath;
-mod graph;
+pub mod graph;
 mod meta;
 pub mod own;
 mod references;

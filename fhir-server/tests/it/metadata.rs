@@ -46,6 +46,10 @@ async fn modes() {
 /// A value that each parameter of the type can have.
 fn value(parameter: &SearchParameter) -> String {
     match parameter.kind {
+        _ if parameter.code == "_type" => parameter.resource_type.clone(),
+        _ if parameter.code == "_in" => "Group/nosuch".to_string(),
+        ParameterType::Special if parameter.code == "near" => "1|2|3|km".to_string(),
+        ParameterType::Special if parameter.code == "contains" => "1|2".to_string(),
         ParameterType::Composite => {
             let parts = parameter.components.iter().map(|it| of_kind(it.kind));
             parts.collect::<Vec<_>>().join("$")
@@ -95,10 +99,10 @@ async fn every_search_parameter_and_include_that_is_declared_works() {
     }
     for declared in statement["rest"][0]["searchParam"].as_array().unwrap() {
         let name = declared["name"].as_str().unwrap();
-        let value = if name == "_lastUpdated" {
-            "1990"
-        } else {
-            "nosuch"
+        let value = match name {
+            "_lastUpdated" => "1990",
+            "_type" => "Patient",
+            _ => "nosuch",
         };
         urls.push(format!("?{name}={value}"));
     }
