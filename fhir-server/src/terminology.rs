@@ -5,6 +5,7 @@
 
 use crate::app::{App, now_micros};
 use crate::failure::Failure;
+use crate::operation::aside;
 use fhir_definitions::terminology::{Needed, ValueSet};
 use fhir_definitions::{Definitions, TerminologyError, TerminologyResources};
 use fhir_model::{IssueKind, Reference, ResourceKey, json};
@@ -108,7 +109,7 @@ impl<'a> Lookup<'a> {
                 continue;
             }
             for resource in self.versions(&definitions, &one).await? {
-                self.found.add(&resource);
+                aside(|| self.found.add(&resource));
                 if matches!(one, Needed::ValueSet(_)) {
                     needed.extend(ValueSet::read(&resource).needs());
                 }
@@ -143,7 +144,7 @@ impl<'a> Lookup<'a> {
         let page = self.app.store.search(&query, Page::First).await?;
         let bodies = page.matches.iter().rev();
         bodies
-            .map(|stored| Ok(json::parse(stored.body.as_bytes())?))
+            .map(|stored| Ok(aside(|| json::parse(stored.body.as_bytes()))?))
             .collect()
     }
 }

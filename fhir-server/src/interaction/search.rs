@@ -5,6 +5,7 @@ use crate::app::{App, now_micros, now_seconds};
 use crate::bundle::searchset;
 use crate::failure::Failure;
 use crate::interaction::paging;
+use crate::operation::aside;
 use crate::operation::graph;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -133,7 +134,11 @@ async fn understand(
     };
     let (types, given, others) = types(&definitions, request, parameters)?;
     let names: Vec<&str> = types.iter().map(String::as_str).collect();
-    let mut query = parse(&context, &names, &others)?;
+    let mut query = match stored {
+        None => parse(&context, &names, &others)?,
+        // Value sets are expanded.
+        Some(_) => aside(|| parse(&context, &names, &others))?,
+    };
     query.applied.splice(0..0, given);
     if !request.id.is_empty() {
         let clause = compartment::clause(&definitions, &[request.key()], &types);

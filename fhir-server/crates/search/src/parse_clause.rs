@@ -173,6 +173,9 @@ impl Parser<'_> {
             target: target.as_deref(),
             concepts: &self.concepts,
         };
+        if matches!(modifier, Modifier::Above | Modifier::Below) && reading.is_of_mime_types() {
+            return reading.mime_types(modifier, &values);
+        }
         let values = values
             .into_iter()
             .map(|one| reading.value(modifier, one))

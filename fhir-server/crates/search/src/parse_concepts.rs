@@ -7,17 +7,23 @@
 //! A code system that a value set takes whole, and that is not here, stands for all of its codes. An element of type `code` whose binding names several
 //! systems has none to compare: its code alone decides.
 //!
+//! MIME types are no code system that is here; their hierarchy is in how they are written: `image` is above `image/png`, `text/xml` above
+//! `text/xml;charset=UTF-8` (<https://hl7.org/fhir/R5/search.html#mimetype>), in any letter case.
+//!
 //! Refuses value sets and code systems that are not known, what is made of them, and more than [`CONCEPTS_MAX`] concepts.
 
 use crate::parse::Refusal;
 use crate::parse_value::{Reading, alternatives, split, unescape};
-use crate::query::{Modifier, TokenMatch, ValueMatch};
+use crate::query::{Clause, Modifier, TokenMatch, ValueMatch};
 use fhir_definitions::{Terminology, TerminologyError};
 use fhir_model::{Issue, IssueKind, Reference};
 use std::sync::Arc;
 
 /// Most concepts that the values of one search parameter may stand for.
 pub const CONCEPTS_MAX: usize = 20_000;
+
+/// The system of MIME types.
+const MIME_TYPES: &str = "urn:ietf:bcp:13";
 
 /// The value sets and code systems that a search names: what the caller looks up before it parses, where the definitions do not have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +94,57 @@ impl Reading<'_> {
         let whole = expansion.whole.iter();
         tokens.extend(whole.map(|system| TokenMatch::System(system.to_string())));
         self.concepts(asked, tokens)
+    }
+
+    /// Whether all elements are codes of MIME types.
+    pub(crate) fn is_of_mime_types(&self) -> bool {
+        let types = self.types();
+        !types.is_empty()
+            && types.iter().all(|name| *name == "code")
+            && self
+                .code_systems()
+                .iter()
+                .all(|system| *system == Some(MIME_TYPES))
+    }
+
+    /// `:above` and `:below` of MIME types.
+    pub(crate) fn mime_types(&self, modifier: Modifier, texts: &[&str]) -> Result<Clause, Refusal> {
+        let (mut whole, mut beginnings) = (Vec::new(), Vec::new());
+        for text in texts {
+            let code = match self.system_and_code(text)? {
+                TokenMatch::Code(code) => code,
+                TokenMatch::SystemAndCode(system, code) if system == MIME_TYPES => code,
+                _ => {
+                    return Err(
+                        self.invalid("must be a MIME type, or the part of one before the /")
+                    );
+                }
+            };
+            match modifier {
+                Modifier::Above => {
+                    let without_parameters = code.split(';').next().unwrap_or_default().trim();
+                    let kind = without_parameters.split('/').next().unwrap_or_default();
+                    for above in [without_parameters, kind] {
+                        whole.push(ValueMatch::Token(TokenMatch::Code(above.to_owned())));
+                    }
+                }
+                _ => {
+                    let next = if code.contains('/') { ';' } else { '/' };
+                    beginnings.push(ValueMatch::String(format!("{code}{next}")));
+                }
+            }
+            whole.push(ValueMatch::Token(TokenMatch::Code(code)));
+        }
+        let clause = |modifier, values| Clause::Param {
+            parameter: Arc::clone(self.parameter),
+            modifier,
+            values,
+        };
+        let whole = clause(Modifier::None, whole);
+        Ok(match beginnings.is_empty() {
+            true => whole,
+            false => Clause::Any(vec![whole, clause(Modifier::CodeText, beginnings)]),
+        })
     }
 
     /// `:above` and `:below`.

@@ -17,11 +17,12 @@ use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::key::is_id;
 use fhir_model::{Decimal, Issue, IssueKind, PartialDate, Reference, ResourceKey};
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// What a value is read for.
 pub(crate) struct Reading<'a> {
     pub context: &'a Context<'a>,
-    pub parameter: &'a SearchParameter,
+    pub parameter: &'a Arc<SearchParameter>,
     /// `:[type]`.
     pub target: Option<&'a str>,
     /// How many concepts the values of the search parameter stand for so far.
@@ -231,7 +232,7 @@ impl Reading<'_> {
         Ok(token)
     }
 
-    fn system_and_code(&self, text: &str) -> Result<TokenMatch, Refusal> {
+    pub(crate) fn system_and_code(&self, text: &str) -> Result<TokenMatch, Refusal> {
         let parts = split(text, '|');
         match parts.as_slice() {
             [code] => Ok(TokenMatch::Code(unescape(code))),
@@ -347,7 +348,7 @@ impl Reading<'_> {
             .map(ValueMatch::Composite)
     }
 
-    fn types(&self) -> Vec<&str> {
+    pub(crate) fn types(&self) -> Vec<&str> {
         self.parameter
             .program
             .as_ref()

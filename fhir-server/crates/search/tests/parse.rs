@@ -257,6 +257,14 @@ fn understood() {
         ),
         ("Observation?code:below=|b", "code:Below |b = <>b of 1"),
         (
+            "DocumentReference?contenttype:below=image,text/xml",
+            "contenttype:None image or text/xml or contenttype:CodeText image/ or text/xml;",
+        ),
+        (
+            "DocumentReference?contenttype:above=text/xml;charset=utf-8",
+            "contenttype:None text/xml or text or text/xml;charset=utf-8",
+        ),
+        (
             "Observation?code:below=urn:cs|",
             "code:Below urn:cs| = <urn:cs>* of 1",
         ),
@@ -529,8 +537,12 @@ fn refused() {
             "the search parameter code asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
         ),
         (
-            "DocumentReference?contenttype:below=image",
-            "the search parameter contenttype asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
+            "DocumentReference?contenttype:below=urn:x|image",
+            "the search parameter contenttype must be a MIME type, or the part of one before the /",
+        ),
+        (
+            "Patient?language:below=urn:ietf:bcp:47|de",
+            "the search parameter language asks for concepts of a code system that is not here, or not as a whole; add it to the site's terminology folder",
         ),
         (
             "Observation?code:above=urn:no-such|1",
