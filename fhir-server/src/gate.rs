@@ -16,6 +16,7 @@ use tokio::time::timeout;
 /// The door of the server.
 pub struct Gate {
     working: Arc<Semaphore>,
+    working_max: usize,
     waiting: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
@@ -39,6 +40,7 @@ impl Gate {
         let answers = units(config.answers_max_bytes);
         Gate {
             working: Arc::new(Semaphore::new(config.requests_max)),
+            working_max: config.requests_max,
             waiting: Arc::new(Semaphore::new(config.requests_waiting_max)),
             bodies: Arc::new(Semaphore::new(bodies as usize)),
             answers: Arc::new(Semaphore::new(answers as usize)),
@@ -46,6 +48,11 @@ impl Gate {
             wait: Duration::from_millis(config.requests_wait_ms),
             refused: Seldom::new(),
         }
+    }
+
+    /// Whether any request is at work.
+    pub fn is_working(&self) -> bool {
+        self.working.available_permits() < self.working_max
     }
 
     /// A turn to work.
@@ -159,6 +166,7 @@ mod tests {
     fn gate() -> Gate {
         Gate {
             working: Arc::new(Semaphore::new(1)),
+            working_max: 1,
             waiting: Arc::new(Semaphore::new(1)),
             bodies: Arc::new(Semaphore::new(1)),
             answers: Arc::new(Semaphore::new(100)),

@@ -3,6 +3,7 @@
 use crate::app::App;
 use axum::body::Body;
 use axum::response::Response;
+use fhir_definitions::IndexState;
 use http::{HeaderValue, StatusCode, header};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,7 +21,19 @@ pub async fn ready(app: &App) -> Response {
         return said(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
     }
     match timeout(PROBE, app.store.ping()).await {
-        Ok(Ok(())) => said(StatusCode::OK, "ready\n"),
+        Ok(Ok(())) => {
+            let index = app.store.definitions();
+            let IndexState {
+                parameters, types, ..
+            } = index.index();
+            match parameters.is_empty() && types.is_empty() {
+                true => said(StatusCode::OK, "ready\n"),
+                false => said(
+                    StatusCode::OK,
+                    "ready; some search parameters are being indexed\n",
+                ),
+            }
+        }
         Ok(Err(error)) if error.is_disk_full() => said(
             StatusCode::SERVICE_UNAVAILABLE,
             "the disk of the database is full: nothing can be written\n",

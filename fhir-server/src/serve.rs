@@ -160,6 +160,8 @@ impl Server {
         let work = connections::serve(http, service, refusal, app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(crate::job::work(app.clone(), stop.clone())));
+        let work = crate::operation::reindex::work(app.clone(), stop.clone());
+        tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
         app.set_listening(true);
         let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());

@@ -101,6 +101,10 @@ pub fn metrics(app: &App) -> Response {
                 .set(f64::from(connections));
         }
     }
+    let definitions = app.store.definitions();
+    let index = definitions.index();
+    let waiting = index.parameters.len() + index.types.len();
+    gauge!("fhir_search_parameters_waiting").set(waiting as f64);
     if let Some(bytes) = resident_bytes() {
         gauge!("process_resident_memory_bytes").set(bytes as f64);
     }

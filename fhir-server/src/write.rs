@@ -2,9 +2,10 @@
 
 use crate::app::App;
 use crate::failure::{Failure, Refused};
+use crate::operation::reindex;
 use fhir_definitions::Definitions;
-use fhir_model::{Issue, IssueKind, json};
-use fhir_storage::{Answer, Change, Outcome, Program, Read};
+use fhir_model::{Issue, IssueKind, ResourceKey, json};
+use fhir_storage::{Answer, Change, Outcome, Program, Read, Target};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -26,7 +27,14 @@ pub async fn transact(
     reads: &[Read],
 ) -> Result<(Vec<Outcome>, Vec<Answer>), Refused> {
     check(app, &mut changes)?;
-    Ok(app.store.transact(changes, reads).await?)
+    let defines = changes
+        .iter()
+        .any(|change| change.resource_type() == "SearchParameter");
+    let done = app.store.transact(changes, reads).await?;
+    if defines {
+        reindex::begin(app).await;
+    }
+    Ok(done)
 }
 
 /// What [`commit_one`] would say now; nothing of it is done.
@@ -46,10 +54,10 @@ fn check(app: &App, changes: &mut [Change]) -> Result<(), Refused> {
         if let Change::Patch { program, .. } = change {
             *program = checked(program.clone(), definitions.clone());
         }
-        let Some(resource) = resource(change) else {
+        let Some((target, resource)) = written(change) else {
             continue;
         };
-        let issues = definitions.validate(resource);
+        let issues = problems(&definitions, resource, target);
         if issues.iter().any(Issue::is_error) {
             return Err(Refused {
                 index: Some(index),
@@ -65,7 +73,9 @@ fn checked(program: Program, definitions: Arc<Definitions>) -> Program {
     Program::new(move |current| {
         let resource = program.apply(current)?;
         json::check(&resource).map_err(|issue| vec![issue])?;
-        let issues = definitions.validate(&resource);
+        let id = resource.get("id").and_then(Value::as_str);
+        let key = ResourceKey::new("", id.unwrap_or_default());
+        let issues = problems(&definitions, &resource, &Target::Id(key));
         match issues.iter().any(Issue::is_error) {
             true => Err(issues),
             false => Ok(resource),
@@ -88,9 +98,29 @@ fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failure> {
         .ok_or_else(|| Failure::new(IssueKind::Exception, "the commit gave no outcome"))
 }
 
-fn resource(change: &Change) -> Option<&Value> {
+fn written(change: &Change) -> Option<(&Target, &Value)> {
     match change {
-        Change::Create { resource, .. } | Change::Update { resource, .. } => Some(resource),
+        Change::Create {
+            target, resource, ..
+        }
+        | Change::Update {
+            target, resource, ..
+        } => Some((target, resource)),
         Change::Patch { .. } | Change::Delete { .. } => None,
     }
+}
+
+/// What is wrong with a resource; of a SearchParameter also what is in the way of searching by it.
+pub fn problems(definitions: &Definitions, resource: &Value, target: &Target) -> Vec<Issue> {
+    let mut issues = definitions.validate(resource);
+    let is_parameter = json::resource_type(resource) == Some("SearchParameter");
+    if is_parameter && !issues.iter().any(Issue::is_error) {
+        let (id, new) = match target {
+            Target::Id(key) => (Some(key.id.as_str()), false),
+            Target::New { .. } => (None, true),
+            Target::Match { id, .. } => (id.as_deref(), false),
+        };
+        issues.extend(definitions.check_parameter(resource, id, new));
+    }
+    issues
 }

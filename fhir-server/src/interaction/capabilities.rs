@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES};
 use crate::subset::Subset;
-use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter, State};
 use fhir_model::IssueKind;
 use fhir_search::is_answered;
 use serde_json::{Value, json};
@@ -116,7 +116,9 @@ fn resource(
     pointing: &[String],
 ) -> Value {
     let parameters = definitions.search_parameters(resource_type);
-    let answered = parameters.iter().filter(|parameter| is_answered(parameter));
+    let answered = parameters
+        .iter()
+        .filter(|parameter| answers(definitions, parameter));
     let interactions: Vec<Value> = ROUTES
         .iter()
         .filter(|route| route.path.starts_with("{type}"))
@@ -134,7 +136,7 @@ fn resource(
     includes.extend(
         parameters
             .iter()
-            .filter(|parameter| is_followed(parameter))
+            .filter(|parameter| is_followed(definitions, parameter))
             .map(|parameter| format!("{resource_type}:{}", parameter.code)),
     );
     let every = std::iter::once("*");
@@ -178,6 +180,11 @@ fn operations(base: &str, is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
     .collect()
 }
 
+/// Whether searches by the parameter are answered now.
+pub fn answers(definitions: &Definitions, parameter: &SearchParameter) -> bool {
+    is_answered(parameter) && definitions.state(parameter) == State::Answers
+}
+
 fn search_parameter(parameter: &SearchParameter) -> Value {
     json!({
         "name": parameter.code,
@@ -193,7 +200,7 @@ fn of_every_type(definitions: &Definitions) -> Vec<Value> {
     };
     let is_everywhere = |parameter: &&Arc<SearchParameter>| {
         let mut types = definitions.resource_types().iter();
-        is_answered(parameter)
+        answers(definitions, parameter)
             && types.all(|name| {
                 let same = definitions.search_parameter(name, &parameter.code);
                 same.is_some_and(|same| same.url == parameter.url)
@@ -231,8 +238,10 @@ fn has(interaction: Interaction) -> bool {
 }
 
 /// Whether includes follow it. `_in` is no element that refers.
-fn is_followed(parameter: &SearchParameter) -> bool {
-    parameter.kind == ParameterType::Reference && parameter.code != "_in" && is_answered(parameter)
+fn is_followed(definitions: &Definitions, parameter: &SearchParameter) -> bool {
+    parameter.kind == ParameterType::Reference
+        && parameter.code != "_in"
+        && answers(definitions, parameter)
 }
 
 /// By type: the `Type:parameter` that may point at it.
@@ -240,7 +249,7 @@ fn pointing_at(definitions: &Definitions) -> BTreeMap<&str, Vec<String>> {
     let mut pointing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for resource_type in definitions.resource_types() {
         for parameter in definitions.search_parameters(resource_type) {
-            if !is_followed(parameter) {
+            if !is_followed(definitions, parameter) {
                 continue;
             }
             for target in &parameter.targets {

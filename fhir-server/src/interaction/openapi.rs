@@ -4,6 +4,7 @@
 use crate::app::App;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::interaction::capabilities::answers;
 use crate::interaction::statements::Kind;
 use crate::operation::{Level, OPERATIONS, Operation};
 use crate::patch;
@@ -13,7 +14,6 @@ use crate::request::Request;
 use crate::router::{Interaction, ROUTES, Route};
 use fhir_definitions::structure::Kind as TypeKind;
 use fhir_definitions::{Definitions, OperationParameter};
-use fhir_search::is_answered;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -250,7 +250,7 @@ fn operation_paths(operation: &Operation) -> Vec<String> {
 fn search_parameters(definitions: &Definitions, resource_type: &str) -> Vec<Value> {
     let own = definitions.search_parameters(resource_type).iter();
     let own = own
-        .filter(|it| is_answered(it))
+        .filter(|it| answers(definitions, it))
         .map(|it| text_parameter(&it.code));
     let results = ["_count", "_sort", "_include", "_revinclude", "_total"].map(text_parameter);
     let parts = ["_summary", "_elements"].map(parameter);

@@ -18,15 +18,43 @@ use fhir_search::{Handling, Query, compartment, parse};
 use fhir_storage::{Page, SearchPage, Snapshot};
 
 pub async fn search(app: &App, request: Request) -> Result<Reply, Failure> {
-    let asked = Asked::read(app, &request).await?;
+    let (mut reply, mut settled) = attempt(app, &request).await;
+    // A search parameter that another server of the database has changed meanwhile: the answer is that of a moment before, or after, never a mixture.
+    for _ in 0..REDEFINED_MAX {
+        if settled || !app.store.refresh().await.unwrap_or(false) {
+            break;
+        }
+        (reply, settled) = attempt(app, &request).await;
+    }
+    reply
+}
+
+/// How often a search is made again because search parameters have changed meanwhile.
+const REDEFINED_MAX: usize = 3;
+
+/// The answer by what is known of the search parameters; and whether others would have given the same.
+async fn attempt(app: &App, request: &Request) -> (Result<Reply, Failure>, bool) {
+    let definitions = app.store.definitions();
+    let asked = match Asked::read(app, request).await {
+        Ok(asked) => asked,
+        Err(failure) => return (Err(failure), false),
+    };
+    let settled = !definitions.may_name_own(&asked.query.applied);
+    let found = found(app, request, &asked).await;
+    (
+        found.map(|found| asked.reply(app, request, &found)),
+        settled,
+    )
+}
+
+async fn found(app: &App, request: &Request, asked: &Asked) -> Result<SearchPage, Failure> {
     if asked.query.graph.is_some() {
         let mut snapshot = app.store.snapshot().await?;
-        let found = asked.with_graph(app, &request, &mut snapshot).await?;
+        let found = asked.with_graph(app, request, &mut snapshot).await?;
         snapshot.close().await?;
-        return Ok(asked.reply(app, &request, &found));
+        return Ok(found);
     }
-    let found = app.store.search(&asked.query, asked.page.clone()).await?;
-    Ok(asked.reply(app, &request, &found))
+    Ok(app.store.search(&asked.query, asked.page.clone()).await?)
 }
 
 /// One of several searches that follow each other: they read one state on one connection, which saves beginning and ending a

@@ -16,6 +16,7 @@ pub mod graph;
 mod meta;
 pub mod own;
 mod references;
+pub mod reindex;
 mod terminology;
 mod validate;
 mod value_set;
@@ -99,6 +100,8 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         own("fhirpath", &[System], read!(fhirpath::fhirpath)),
         own("diff", &[System], read!(diff::of_resources)),
         own("diff-versions", &[Instance], read!(diff::of_versions)),
+        own("reindex", &[System], read!(reindex::start)),
+        own("reindex-status", &[System], read!(reindex::status)),
     ]
 });
 

@@ -16,10 +16,12 @@ pub struct Own {
     resource: Value,
 }
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 5] = [
     include_str!("definitions/fhirpath.json"),
     include_str!("definitions/diff.json"),
     include_str!("definitions/diff-versions.json"),
+    include_str!("definitions/reindex.json"),
+    include_str!("definitions/reindex-status.json"),
 ];
 
 /// All of them.

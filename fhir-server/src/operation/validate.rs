@@ -120,7 +120,17 @@ fn content(call: &Call, definitions: &Definitions, resource: &Value) -> Vec<Issu
             let reason = format!("the resourceType is not {wanted}, which the URL names");
             vec![Issue::error(IssueKind::Structure, reason).at("resourceType")]
         }
-        _ => definitions.validate(resource),
+        _ => write::problems(definitions, resource, &target(call)),
+    }
+}
+
+/// Where it would be written.
+fn target(call: &Call) -> Target {
+    match call.level() {
+        Level::Instance => Target::Id(call.request.key()),
+        _ => Target::New {
+            resource_type: call.request.resource_type.clone(),
+        },
     }
 }
 

@@ -30,6 +30,7 @@ mod patches;
 mod policies;
 mod process;
 mod races;
+mod search_parameters;
 mod search_suite;
 mod searching;
 mod site;

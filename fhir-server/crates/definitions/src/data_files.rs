@@ -3,15 +3,16 @@
 //! Refused: what is not JSON or not valid R5, a type that does not belong here, a missing or repeated canonical url, one that claims to be HL7's,
 //! a structure of elements that do not exist, a search parameter that could not be searched.
 
-use crate::parameter::{ParameterKey, ParameterType, SearchParameter};
-use crate::search_parameters::{self, ByType, Definition, parameter_type};
-use crate::structure::{Kind, Structures};
+use crate::own_parameters;
+use crate::parameter::ParameterType;
+use crate::search_parameters::{ByType, Definition};
+use crate::stored_parameters::definition;
+use crate::structure::Structures;
 use crate::validate::validate;
-use crate::{DataError, DataFile};
+use crate::{DataError, DataFile, array, text};
 use fhir_model::{Issue, json};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What may stand in the folders. Below `examples/` any resource may.
 const TYPES: [&str; 6] = [
@@ -185,7 +186,7 @@ impl<'a> Load<'a> {
             .iter()
             .filter(|(_, resource)| text(resource, "resourceType") == "SearchParameter")
             .map(|(url, resource)| {
-                let is_active = text(resource, "status") != "retired";
+                let is_active = text(resource, "status") == "active";
                 (url.clone(), definition(resource), is_active)
             })
             .collect();
@@ -199,94 +200,14 @@ impl<'a> Load<'a> {
             kinds.get(url).copied().or_else(|| Some(core()?.kind))
         };
         for (url, definition, is_active) in own {
-            if is_active {
-                self.bind(self.files[&url], &definition, &kind_of, parameters);
-            }
-        }
-    }
-
-    fn bind(
-        &mut self,
-        file: &str,
-        definition: &Definition,
-        kind_of: &dyn Fn(&str) -> Option<ParameterType>,
-        parameters: &mut ByType,
-    ) {
-        if definition.expression.is_empty() {
-            return self.error(
-                file,
-                "SearchParameter.expression",
-                "an expression is required",
-            );
-        }
-        for (index, base) in definition.bases.iter().enumerate() {
-            let place = format!("SearchParameter.base[{index}]");
-            let concrete: Vec<usize> = self.concrete(base);
-            if concrete.is_empty() {
-                self.error(file, place, "no such resource type");
+            if !is_active {
                 continue;
             }
-            for number in concrete {
-                let resource_type = &self.structures.resource_types()[number];
-                let list = &mut parameters[number];
-                let at = match list.binary_search_by(|p| p.code.cmp(&definition.code)) {
-                    Ok(at) => {
-                        let reason = format!(
-                            "{resource_type} has a search parameter {} already: {}",
-                            definition.code, list[at].url
-                        );
-                        self.error(file, "SearchParameter.code", reason);
-                        continue;
-                    }
-                    Err(at) => at,
-                };
-                let taken = |key: ParameterKey| parameters.iter().flatten().any(|p| p.key == key);
-                let key = search_parameters::own_key(resource_type, &definition.code, &taken);
-                let (parameter, problem) =
-                    definition.bind(resource_type, key, self.structures, kind_of);
-                if let Some(problem) = problem {
-                    self.error(
-                        file,
-                        "SearchParameter.expression",
-                        format!("for {resource_type}: {problem}"),
-                    );
-                } else if let Some(reason) = self.components_missing(definition, &parameter) {
-                    self.error(file, "SearchParameter.component", reason);
-                } else {
-                    parameters[number].insert(at, Arc::new(parameter));
-                }
+            let bound = own_parameters::bind(&definition, self.structures, &kind_of, parameters);
+            for (place, reason) in bound.err().into_iter().flatten() {
+                self.error(self.files[&url], place, reason);
             }
         }
-    }
-
-    fn components_missing(
-        &self,
-        definition: &Definition,
-        parameter: &SearchParameter,
-    ) -> Option<&'static str> {
-        let composite = parameter.kind == ParameterType::Composite;
-        if parameter.components.len() != definition.components.len() {
-            return Some("a component's expression is not one of its elements");
-        }
-        (composite != (parameter.components.len() > 1))
-            .then_some("a composite, and only a composite, has two or more components")
-    }
-
-    /// The numbers of the concrete types that a base stands for.
-    fn concrete(&self, base: &str) -> Vec<usize> {
-        use fhirpath::TypeModel;
-        if self
-            .structures
-            .get(base)
-            .is_none_or(|s| s.kind != Kind::Resource)
-        {
-            return Vec::new();
-        }
-        let types = self.structures.resource_types().iter().enumerate();
-        types
-            .filter(|(_, name)| self.structures.is_a(name, base))
-            .map(|(number, _)| number)
-            .collect()
     }
 }
 
@@ -301,48 +222,4 @@ fn place(issue: &Issue) -> String {
 fn is_example(path: &str) -> bool {
     let mut parts = path.rsplit(['/', '\\']).skip(1);
     parts.any(|part| part == "examples")
-}
-
-/// A SearchParameter resource that was found valid.
-fn definition(resource: &Value) -> Definition {
-    let flag = |name| resource.get(name).and_then(Value::as_bool).unwrap_or(true);
-    let list = |name| {
-        array(resource, name)
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    Definition {
-        url: text(resource, "url").to_owned(),
-        code: text(resource, "code").to_owned(),
-        kind: parameter_type(text(resource, "type")),
-        bases: list("base"),
-        expression: text(resource, "expression").to_owned(),
-        targets: list("target"),
-        multiple_or: flag("multipleOr"),
-        multiple_and: flag("multipleAnd"),
-        comparators: list("comparator"),
-        modifiers: list("modifier"),
-        chains: list("chain"),
-        components: array(resource, "component")
-            .map(|c| {
-                (
-                    text(c, "definition").to_owned(),
-                    text(c, "expression").to_owned(),
-                )
-            })
-            .collect(),
-    }
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn array<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
 }

@@ -1,21 +1,26 @@
 //! The definitions: an immutable snapshot of structures, search parameters, compartments and terminology, and validation by it.
 //!
 //! [`Definitions::load`] reads the committed R5 tables and the data folders (`profiles/`, `terminology/`); it is swapped whole,
-//! never changed in place (design invariant 12). Pure: the folders' bytes are handed in by the caller.
+//! never changed in place (design invariant 12). Pure: the folders' bytes are handed in by the caller, and so are the SearchParameter
+//! resources that are stored ([`Definitions::with_stored`]) and how far the index follows them ([`Definitions::with_index`]).
 
 pub mod compartment;
 mod data_files;
+mod index_state;
 pub mod operation;
+mod own_parameters;
 pub mod parameter;
 mod primitive;
 mod search_parameters;
 mod shape;
+mod stored_parameters;
 pub mod structure;
 mod tables;
 pub mod terminology;
 mod validate;
 
 pub use compartment::Compartment;
+pub use index_state::{IndexState, State};
 pub use operation::{OperationDefinition, OperationParameter};
 pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
 pub use structure::{Element, Structure, Structures};
@@ -26,8 +31,9 @@ use fhir_model::Issue;
 use fhirpath::{ElementType, TypeModel};
 use search_parameters::ByType;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+use stored_parameters::Stored;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The format of search documents and of their hashes. Raised by one with every change of what `fhir_search::search_document` makes of the same
@@ -52,15 +58,19 @@ pub struct DataError {
 }
 
 /// Everything the program knows of FHIR R5, with the site's own additions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Definitions {
     structures: &'static Structures,
-    numbers: HashMap<&'static str, i16>,
-    parameters: ByType,
+    numbers: Arc<HashMap<&'static str, i16>>,
+    parameters: Arc<ByType>,
+    /// The codes of those that are the site's own.
+    own_codes: Arc<BTreeSet<String>>,
     /// The site's files by canonical url.
-    own: BTreeMap<String, Value>,
-    terminology: TerminologyResources,
+    own: Arc<BTreeMap<String, Value>>,
+    terminology: Arc<TerminologyResources>,
+    stored: Arc<Stored>,
     fingerprint: u64,
+    index: Arc<IndexState>,
 }
 
 impl Definitions {
@@ -74,22 +84,33 @@ impl Definitions {
         let own = data_files::load(files, structures, &mut parameters)?;
         Ok(Definitions {
             structures,
-            numbers: structures
-                .resource_types()
-                .iter()
-                .zip(0..)
-                .map(|(name, number)| (name.as_str(), number))
-                .collect(),
-            fingerprint: fingerprint(&parameters),
-            parameters,
-            terminology: TerminologyResources::read(own.values()),
-            own,
+            numbers: Arc::new(
+                structures
+                    .resource_types()
+                    .iter()
+                    .zip(0..)
+                    .map(|(name, number)| (name.as_str(), number))
+                    .collect(),
+            ),
+            fingerprint: fingerprint(&parameters, &BTreeSet::new()),
+            own_codes: own_codes(&parameters),
+            parameters: Arc::new(parameters),
+            terminology: Arc::new(TerminologyResources::read(own.values())),
+            own: Arc::new(own),
+            stored: Arc::default(),
+            index: Arc::default(),
         })
     }
 
-    /// A hash of everything that decides what a search document holds. Where it differs from the one stored with the data, a reindex is due.
+    /// A hash of everything that decides what a search document holds, and what is searched. Where it differs from the one stored with the
+    /// data, a reindex may be due.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// The part of it that comes with the program: the specification's parameters, and the format of the index.
+    pub fn core_fingerprint(&self) -> u64 {
+        core_fingerprint()
     }
 
     /// The concrete resource types in the order of their numbers (157 in R5). A type's number never changes.
@@ -179,24 +200,50 @@ impl TypeModel for Definitions {
     }
 }
 
-/// Everything that decides what is extracted, under which number. The types follow from the table of structures.
-fn fingerprint(parameters: &ByType) -> u64 {
+/// Everything that decides what is extracted, under which number, and what of it is not searched.
+fn fingerprint(parameters: &ByType, retired: &BTreeSet<ParameterKey>) -> u64 {
     let mut hash = Xxh3::new();
-    hash.update(&INDEX_FORMAT.to_be_bytes());
-    hash.update(tables::STRUCTURES.text().as_bytes());
-    for p in parameters.iter().flatten() {
-        hash.update(&p.key.0.to_be_bytes());
-        for text in [&p.resource_type, &p.code, &p.expression] {
-            hash.update(text.as_bytes());
-            hash.update(&[0]);
-        }
-        hash.update(&[p.kind as u8, p.components.len() as u8]);
-        for component in &p.components {
-            hash.update(component.definition.as_bytes());
-            hash.update(&[component.kind as u8]);
-        }
+    hash.update(&core_fingerprint().to_be_bytes());
+    let own = parameters.iter().flatten();
+    for parameter in own.filter(|p| own_parameters::is_own(p.key)) {
+        hash.update(&search_parameters::hash(parameter).to_be_bytes());
+    }
+    for key in retired {
+        hash.update(&key.0.to_be_bytes());
     }
     hash.digest()
+}
+
+fn own_codes(parameters: &ByType) -> Arc<BTreeSet<String>> {
+    let own = parameters.iter().flatten();
+    let own = own.filter(|p| own_parameters::is_own(p.key));
+    Arc::new(own.map(|p| p.code.clone()).collect())
+}
+
+/// The types follow from the table of structures.
+fn core_fingerprint() -> u64 {
+    static CORE: OnceLock<u64> = OnceLock::new();
+    *CORE.get_or_init(|| {
+        let mut hash = Xxh3::new();
+        hash.update(&INDEX_FORMAT.to_be_bytes());
+        hash.update(tables::STRUCTURES.text().as_bytes());
+        for parameter in search_parameters::r5().iter().flatten() {
+            hash.update(&search_parameters::hash(parameter).to_be_bytes());
+        }
+        hash.digest()
+    })
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn array<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

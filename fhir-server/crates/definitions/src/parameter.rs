@@ -72,6 +72,7 @@ impl SearchParameter {
 pub struct Component {
     /// Canonical URL of the component's SearchParameter.
     pub definition: String,
+    pub expression: String,
     pub kind: ParameterType,
     pub program: PathProgram,
 }

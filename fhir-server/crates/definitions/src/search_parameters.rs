@@ -10,7 +10,7 @@ use crate::tables::{PARAMETERS, Row};
 use fhirpath::{CompileError, PathProgram};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The first number of a site's own parameters. The table's have theirs by position.
 pub(crate) const FIRST_OWN_KEY: i16 = 8192;
@@ -37,7 +37,10 @@ pub(crate) struct Definition {
     pub multiple_and: bool,
     pub comparators: Vec<String>,
     pub modifiers: Vec<String>,
+    /// Codes that may be chained to it; empty: all.
     pub chains: Vec<String>,
+    /// Canonical URL, without version, of the parameter that it repeats; empty: none.
+    pub derived_from: String,
     /// Canonical URL and expression of each component.
     pub components: Vec<(String, String)>,
 }
@@ -64,6 +67,7 @@ impl Definition {
                 .filter_map(|c| c.split_once(' '))
                 .map(|(url, expression)| (url.to_owned(), expression.to_owned()))
                 .collect(),
+            ..Definition::default()
         }
     }
 
@@ -96,6 +100,7 @@ impl Definition {
                 if let Some(program) = compile(expression, base) {
                     components.push(Component {
                         definition: definition.clone(),
+                        expression: expression.clone(),
                         kind: component_kind(kind_of(definition), &program.types()),
                         program,
                     });
@@ -120,6 +125,27 @@ impl Definition {
         };
         (parameter, problem)
     }
+}
+
+/// A hash of what it finds in a resource, and under which number.
+pub(crate) fn hash(parameter: &SearchParameter) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&parameter.key.0.to_be_bytes());
+    for text in [
+        &parameter.resource_type,
+        &parameter.code,
+        &parameter.expression,
+    ] {
+        hash.update(text.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.update(&[parameter.kind as u8, parameter.components.len() as u8]);
+    for component in &parameter.components {
+        hash.update(component.definition.as_bytes());
+        hash.update(&[0, component.kind as u8]);
+        hash.update(component.expression.as_bytes());
+    }
+    hash.digest()
 }
 
 fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
@@ -157,30 +183,30 @@ fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
 /// The type of a composite's component: that of its definition, or what its elements ask for. R5 names 13 definitions that do not exist
 /// (`ResearchStudy-state`), and takes the two of `DocumentReference.relationship` for each other.
 fn component_kind(defined: Option<ParameterType>, types: &[&str]) -> ParameterType {
-    use ParameterType::*;
-    let kinds = |type_name: &str| -> &'static [ParameterType] {
-        match type_name {
-            "code" | "Coding" | "CodeableConcept" | "Identifier" | "ContactPoint" | "boolean"
-            | "id" => &[Token],
-            "string" => &[String, Token],
-            "markdown" | "HumanName" | "Address" => &[String],
-            "CodeableReference" => &[Token, Reference],
-            "Reference" => &[Reference],
-            "canonical" => &[Reference, Uri],
-            "uri" | "url" | "oid" | "uuid" => &[Uri, Token, Reference],
-            "date" | "dateTime" | "instant" | "Period" | "Timing" => &[Date],
-            "decimal" | "integer" | "positiveInt" | "unsignedInt" | "integer64" => &[Number],
-            "Quantity" | "Age" | "Duration" | "Count" | "Distance" | "Money" | "Range" => {
-                &[Quantity]
-            }
-            _ => &[Special],
-        }
-    };
-    let fits = |kind: &ParameterType| types.iter().any(|t| kinds(t).contains(kind));
+    let fits = |kind: &ParameterType| types.iter().any(|t| kinds_of(t).contains(kind));
     defined
         .filter(fits)
-        .or_else(|| kinds(types.first()?).first().copied())
-        .unwrap_or(Special)
+        .or_else(|| kinds_of(types.first()?).first().copied())
+        .unwrap_or(ParameterType::Special)
+}
+
+/// As what elements of a type can be searched; first what is usual.
+pub(crate) fn kinds_of(type_name: &str) -> &'static [ParameterType] {
+    use ParameterType::*;
+    match type_name {
+        "code" | "id" => &[Token, String],
+        "Coding" | "CodeableConcept" | "Identifier" | "ContactPoint" | "boolean" => &[Token],
+        "string" => &[String, Token],
+        "markdown" | "HumanName" | "Address" => &[String],
+        "CodeableReference" => &[Token, Reference],
+        "Reference" => &[Reference],
+        "canonical" => &[Reference, Uri, String],
+        "uri" | "url" | "oid" | "uuid" => &[Uri, Token, Reference, String],
+        "date" | "dateTime" | "instant" | "Period" | "Timing" => &[Date],
+        "decimal" | "integer" | "positiveInt" | "unsignedInt" | "integer64" => &[Number],
+        "Quantity" | "Age" | "Duration" | "Count" | "Distance" | "Money" | "Range" => &[Quantity],
+        _ => &[],
+    }
 }
 
 /// The number of a site's own parameter: from its type and code alone, so that adding or removing another one does not

@@ -5,7 +5,7 @@ use crate::parse_value::{self as value, shown};
 use crate::position::{is_contains, is_near};
 use crate::query::{ChainedClause, Clause, Modifier, TextOf};
 use crate::text::TextQuery;
-use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_definitions::{Definitions, ParameterType, SearchParameter, State};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -47,21 +47,29 @@ pub(crate) fn parse(
     }
 }
 
-/// The search parameter `code` of a type.
+/// The search parameter `code` of a type, where it answers.
 pub(crate) fn parameter(
     definitions: &Definitions,
     resource_type: &str,
     code: &str,
 ) -> Result<Arc<SearchParameter>, Refusal> {
-    definitions
-        .search_parameter(resource_type, code)
-        .cloned()
-        .ok_or_else(|| {
-            Refusal::unknown(format!(
-                "{resource_type} has no search parameter {}",
-                shown(code)
-            ))
-        })
+    let found = definitions.search_parameter(resource_type, code);
+    match found.map(|parameter| (parameter, definitions.state(parameter))) {
+        Some((parameter, State::Answers)) => Ok(parameter.clone()),
+        // Never ignored: what it would have left out, it may have been the only one to.
+        Some((parameter, State::Indexing(percent))) => Err(Refusal::invalid(format!(
+            "the search parameter {} of {resource_type} is being indexed, {percent} %; try again later",
+            parameter.code
+        ))),
+        Some((parameter, State::Retired)) => Err(Refusal::unknown(format!(
+            "the search parameter {} of {resource_type} is retired on this server",
+            parameter.code
+        ))),
+        None => Err(Refusal::unknown(format!(
+            "{resource_type} has no search parameter {}",
+            shown(code)
+        ))),
+    }
 }
 
 /// `_id`, `_lastUpdated`, membership and words mean the same in every type.

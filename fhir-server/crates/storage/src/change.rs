@@ -39,6 +39,24 @@ pub enum Change {
     },
 }
 
+impl Change {
+    pub fn target(&self) -> &Target {
+        match self {
+            Change::Create { target, .. }
+            | Change::Update { target, .. }
+            | Change::Patch { target, .. }
+            | Change::Delete { target, .. } => target,
+        }
+    }
+
+    pub fn resource_type(&self) -> &str {
+        match self.target() {
+            Target::Id(key) => &key.resource_type,
+            Target::New { resource_type } | Target::Match { resource_type, .. } => resource_type,
+        }
+    }
+}
+
 /// By what a version came to be, as a history tells it (<https://hl7.org/fhir/R5/bundle.html#history>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

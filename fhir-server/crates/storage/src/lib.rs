@@ -5,6 +5,7 @@
 pub mod backup;
 mod binary;
 pub mod change;
+mod definitions;
 pub mod error;
 mod held;
 pub mod history;
@@ -33,3 +34,4 @@ pub use private_postgres::{PrivatePostgres, Upgraded};
 pub use read::{StoredResource, Version};
 pub use search::{Page, SearchPage, Snapshot};
 pub use store::{PoolUse, Store, StoreSettings};
+pub use write::{Progress, Step};

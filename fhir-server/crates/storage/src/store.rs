@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use fhir_definitions::Definitions;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -39,11 +39,18 @@ pub(crate) struct Inner {
     /// One connection for [`Store::ping`]: whether the database answers must be known when all others are taken.
     health_pool: PgPool,
     pub(crate) disk_full: AtomicBool,
+    /// Those of the program and its data folders.
+    pub(crate) base: Arc<Definitions>,
+    /// Those with what is stored: what the database is indexed by, as far as this server knows.
     pub(crate) definitions: ArcSwap<Definitions>,
+    /// Which SearchParameter resources they were made with ([`Store::refresh`]).
+    pub(crate) stored: AtomicI64,
+    /// Tells this server from others that may index resources again.
+    pub(crate) owner: uuid::Uuid,
+    /// One change of the definitions at a time.
+    pub(crate) adopting: tokio::sync::Mutex<()>,
     pub(crate) settings: StoreSettings,
     pub(crate) site_secret: [u8; 32],
-    /// The epoch of `definitions`; a write that finds another one in the database must not use them.
-    pub(crate) epoch: AtomicI64,
     pub(crate) keys: crate::write::Keys,
     pub(crate) turns: crate::write::Turns,
     pub(crate) vocabulary: crate::vocabulary::Vocabulary,
@@ -76,7 +83,9 @@ const PROBE_ROW_BYTES: i32 = 1_000;
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
 impl Store {
-    /// Connects, migrates, and brings the index up to `definitions` where another set made it.
+    /// Connects, migrates, and makes `definitions`, with the search parameters that are stored, the ones that resources are indexed by. Where
+    /// the index was made by another version of the program, every resource is indexed again first; what only the site's own
+    /// search parameters need is left to [`Store::reindex_step`].
     ///
     /// # Errors
     /// [`Error::Start`] for an unusable URL, a server older than 15 or a database of a later version of this program,
@@ -128,17 +137,21 @@ impl Store {
                 search_pool,
                 health_pool,
                 disk_full: AtomicBool::new(false),
-                definitions: ArcSwap::new(definitions),
+                definitions: ArcSwap::new(Arc::clone(&definitions)),
+                base: definitions,
+                stored: AtomicI64::new(0),
+                owner: uuid::Uuid::new_v4(),
+                adopting: tokio::sync::Mutex::default(),
                 settings,
                 site_secret,
-                epoch: AtomicI64::new(0),
                 keys: crate::write::Keys::default(),
                 turns: crate::write::Turns::default(),
                 vocabulary: crate::vocabulary::Vocabulary::default(),
                 statistics: crate::search::StatisticsCache::default(),
             }),
         };
-        store.adopt_definitions().await?;
+        store.adopt(true).await?;
+        store.index_what_blocks().await?;
         Ok(store)
     }
 
@@ -198,35 +211,6 @@ impl Store {
         self.inner.write_pool.close().await;
         self.inner.search_pool.close().await;
         self.inner.health_pool.close().await;
-    }
-
-    /// Makes these definitions the ones writes must index by, and indexes again what others were used for.
-    async fn adopt_definitions(&self) -> Result<(), Error> {
-        let fingerprint = self.definitions().fingerprint() as i64;
-        let mut transaction = self.inner.write_pool.begin().await?;
-        // Writes hold this lock shared: after it, none is under way that has not seen the new epoch.
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(crate::write::EPOCH_LOCK)
-            .execute(&mut *transaction)
-            .await?;
-        let row = sqlx::query(
-            "UPDATE site SET epoch = epoch + (definitions <> $1)::int, definitions = $1, \
-             fingerprint = CASE WHEN EXISTS (SELECT FROM resource WHERE version > 0) THEN fingerprint ELSE $1 END \
-             RETURNING epoch, fingerprint",
-        )
-        .bind(fingerprint)
-        .fetch_one(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        self.inner.epoch.store(row.get(0), Ordering::SeqCst);
-        if row.get::<i64, _>(1) != fingerprint {
-            let count = self.reindex().await?;
-            tracing::info!(
-                count,
-                "the definitions have changed; every resource was indexed again"
-            );
-        }
-        Ok(())
     }
 }
 

@@ -22,9 +22,11 @@ mod turns;
 mod written;
 
 pub(crate) use keys::Keys;
+pub use reindex::{Progress, Step};
 pub(crate) use turns::Turns;
 
-use crate::change::{Answer, Change, Outcome, Read};
+use crate::change::{Answer, Change, Outcome, Read, Target};
+use crate::definitions::PARAMETER;
 use crate::error::{CommitError, Error};
 use crate::held::Held;
 use crate::policy::Rules;
@@ -34,6 +36,7 @@ use crate::vocabulary::Learned;
 use apply::Write;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
+use fhir_search::Query;
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::HashMap;
@@ -84,7 +87,10 @@ impl Store {
         reads: &[Read],
         end: End,
     ) -> Result<(Vec<Outcome>, Vec<Answer>), CommitError> {
-        let definitions = self.definitions();
+        let defines = changes
+            .iter()
+            .any(|change| change.resource_type() == PARAMETER);
+        let mut definitions = self.definitions();
         let mut work = Work::new(&definitions, self.rules(), changes)?;
         let _turns = match &work {
             Work::Patches(changes) => self.inner.turns.of(changes).await,
@@ -92,6 +98,7 @@ impl Store {
         };
         let mut contended = 0;
         let mut lost = 0;
+        let mut redefined = 0;
         loop {
             let attempt = self.attempt(&definitions, &work, reads, end).await;
             // Another one finds out whether this one was committed after all, or what is in the way.
@@ -101,6 +108,9 @@ impl Store {
             match attempt {
                 Ok(done) => {
                     self.inner.disk_full.store(false, Ordering::Relaxed);
+                    if defines && end == End::Committed {
+                        self.redefine().await;
+                    }
                     return Ok(done);
                 }
                 Err(Stop::Final(error)) => {
@@ -114,8 +124,22 @@ impl Store {
                     contended += 1;
                     tokio::time::sleep(pause(contended)).await;
                 }
+                Err(Stop::Redefined) if redefined < ATTEMPTS => {
+                    redefined += 1;
+                    self.refresh().await.map_err(whole)?;
+                    let before = std::mem::replace(&mut definitions, self.definitions());
+                    if work.asks_for_own(&before, reads) {
+                        return Err(whole(refuse(
+                            IssueKind::Transient,
+                            "the search parameters have changed meanwhile; try again",
+                        )));
+                    }
+                    if let Work::Planned(plan) = &mut work {
+                        plan.index_by(&definitions, self.base());
+                    }
+                }
                 Err(Stop::Lost(error)) => return Err(whole(Error::Unavailable(error))),
-                Err(Stop::Contended) => {
+                Err(Stop::Contended | Stop::Redefined) => {
                     return Err(whole(refuse(
                         IssueKind::Transient,
                         "too many others change the same resources; try again",
@@ -189,8 +213,10 @@ impl Store {
         let shared = resolved.shared_rows(definitions, plan, rules.policies);
         let rows = resolved.rows(plan);
         let ground = ground::lock_rows(&mut transaction, definitions, rows, shared).await?;
-        self.check_epoch(&mut transaction, definitions, ground.epoch)
-            .await?;
+        // Index rows may only be made by the definitions that the database is indexed by.
+        if ground.epoch != definitions.index().epoch {
+            return Err(Stop::Redefined);
+        }
         let renewed = match patches.is_empty() {
             true => None,
             false => patch::renewed(definitions, rules, plan, patches, &ground)?,
@@ -243,27 +269,11 @@ impl Store {
         }
     }
 
-    /// Index rows may only be made by the definitions that the database is indexed by.
-    async fn check_epoch(
-        &self,
-        connection: &mut PgConnection,
-        definitions: &Definitions,
-        epoch: i64,
-    ) -> Result<(), Stop> {
-        if epoch == self.inner.epoch.load(Ordering::SeqCst) {
-            return Ok(());
+    /// What was committed may have changed the definitions. Where that cannot be seen to now, the servers of the database do so in a moment.
+    async fn redefine(&self) {
+        if let Err(error) = self.adopt(false).await {
+            tracing::warn!(%error, "a SearchParameter was stored and is not used yet");
         }
-        let wanted: i64 = sqlx::query_scalar("SELECT definitions FROM site")
-            .fetch_one(connection)
-            .await?;
-        if wanted == definitions.fingerprint() as i64 {
-            self.inner.epoch.store(epoch, Ordering::SeqCst);
-            return Err(Stop::Contended);
-        }
-        Err(Stop::Final(whole(refuse(
-            IssueKind::Transient,
-            "another server has changed the definitions of the database; this one must be started again with the same",
-        ))))
     }
 
     async fn answers(
@@ -378,11 +388,27 @@ impl Work {
             false => Plan::new(definitions, rules, changes, HashMap::new()).map(Work::Planned),
         }
     }
+
+    /// Whether a condition or a read may name one of the site's own search parameters: it was understood by definitions that have changed.
+    fn asks_for_own(&self, definitions: &Definitions, reads: &[Read]) -> bool {
+        let names_own = |query: &Query| definitions.may_name_own(&query.applied);
+        let of_changes = match self {
+            Work::Planned(plan) => plan.conditions().any(names_own),
+            Work::Patches(changes) => changes.iter().any(|change| match change.target() {
+                Target::Match { query, .. } => names_own(query),
+                Target::Id(_) | Target::New { .. } => false,
+            }),
+        };
+        let is_of_own = |read: &Read| matches!(read, Read::Search(query, _) if names_own(query));
+        of_changes || reads.iter().any(is_of_own)
+    }
 }
 
 /// Why an attempt ended.
 enum Stop {
     Final(CommitError),
+    /// By other definitions than those of the database; nothing was written.
+    Redefined,
     /// Others were in the way; nothing was written.
     Contended,
     /// The connection was dead; nothing was written.
@@ -393,6 +419,7 @@ impl Stop {
     fn is_of_database(&self) -> bool {
         match self {
             Stop::Contended | Stop::Lost(_) => true,
+            Stop::Redefined => false,
             Stop::Final(error) => {
                 matches!(error.error, Error::Unavailable(_) | Error::Database(_))
             }

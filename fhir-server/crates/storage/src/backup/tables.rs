@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgCopyIn};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
 /// Every table of the migrations but `job`: a job that was restored would be done a second time. A database may hold the tables of others too.
-pub(crate) const TABLES: [&str; 10] = [
+pub(crate) const TABLES: [&str; 12] = [
     "site",
     "resource",
     "resource_history",
@@ -20,6 +20,8 @@ pub(crate) const TABLES: [&str; 10] = [
     "sp_quantity",
     "sp_string",
     "vocabulary",
+    "own_parameter",
+    "reindex",
 ];
 
 /// Told apart from the server's own connections.

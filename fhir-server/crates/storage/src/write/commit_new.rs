@@ -10,7 +10,6 @@ use crate::read;
 use crate::store::Store;
 use fhir_definitions::Definitions;
 use sqlx::PgConnection;
-use std::sync::atomic::Ordering;
 
 impl Store {
     /// Commits a plan of which [`Plan::is_new`]. When the connection is lost, whether that happened is not known.
@@ -25,7 +24,7 @@ impl Store {
         let fresh = keys.fresh(connection, plan.changes.len()).await?;
         let vocabulary = &self.inner.vocabulary;
         let learned = vocabulary.learn(connection, plan.vocabulary()).await?;
-        let epoch = self.inner.epoch.load(Ordering::SeqCst);
+        let epoch = definitions.index().epoch;
         let prepared = prepare::prepare(
             definitions,
             self.rules(),
@@ -62,9 +61,9 @@ mod tests {
     use crate::write::Stop;
     use crate::write::plan::Plan;
     use crate::write::{End, Work};
+    use fhir_definitions::IndexState;
     use serde_json::json;
     use std::collections::HashMap;
-    use std::sync::atomic::Ordering;
 
     fn plan(store: &Store) -> Plan {
         let create = |resource_type: &str, number: serde_json::Number| Change::Create {
@@ -162,14 +161,13 @@ mod tests {
     async fn other_definitions_stop_it() {
         let store = testing::store().await;
         let plan = plan(&store);
-        store.inner.epoch.fetch_add(1, Ordering::SeqCst);
+        let held = store.definitions();
+        let other = held.with_index(IndexState {
+            epoch: held.index().epoch + 1,
+            ..held.index().clone()
+        });
         let stopped = store
-            .attempt(
-                &store.definitions(),
-                &Work::Planned(plan),
-                &[],
-                End::Committed,
-            )
+            .attempt(&other, &Work::Planned(plan), &[], End::Committed)
             .await;
         assert!(matches!(stopped, Err(Stop::Contended)));
         let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM resource")

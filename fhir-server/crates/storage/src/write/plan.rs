@@ -129,18 +129,9 @@ impl Plan {
                     plan.locks.extend(query.atoms());
                     plan.conditional.push((index, text, query));
                 }
-                // The functions of the search crate read whole resources; the map is lent to them as one.
-                let whole = Value::Object(std::mem::take(resource));
-                *document = search_document(definitions, &whole, base);
-                plan.locks.extend(identity_atoms(definitions, &whole, base));
-                if let Value::Object(map) = whole {
-                    *resource = map;
-                }
-                for reference in &document.references {
-                    if let Some(number) = definitions.type_number(&reference.target.resource_type) {
-                        plan.targets.push((number, reference.target.clone()));
-                    }
-                }
+                let (made, identities) = documented(definitions, base, resource, &mut plan.targets);
+                *document = made;
+                plan.locks.extend(identities);
             }
             plan.locks.extend(change.identity_locks());
         }
@@ -153,10 +144,35 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Makes the search documents again, by other definitions.
+    pub(super) fn index_by(&mut self, definitions: &Definitions, base: Option<&str>) {
+        self.targets.clear();
+        for change in &mut self.changes {
+            if let Action::Write {
+                resource, document, ..
+            } = &mut change.action
+            {
+                *document = documented(definitions, base, resource, &mut self.targets).0;
+            }
+        }
+        self.leave_out_own_targets();
+    }
+
+    /// The searches that the commit depends on.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = &Query> {
+        let of_changes = self
+            .changes
+            .iter()
+            .filter_map(|change| match &change.identity {
+                Identity::Match { query, .. } => Some(&**query),
+                Identity::New(_) | Identity::Id(_) => None,
+            });
+        of_changes.chain(self.conditional.iter().map(|(.., query)| query))
+    }
+
     /// Whether the commit depends on searches.
     pub(super) fn has_conditions(&self) -> bool {
-        let by_condition = |change: &Planned| matches!(change.identity, Identity::Match { .. });
-        !self.conditional.is_empty() || self.changes.iter().any(by_condition)
+        self.conditions().next().is_some()
     }
 
     /// Whether all changes are of ids that nobody knows yet, nothing in them must be looked up, and nothing of them stands elsewhere.
@@ -409,6 +425,28 @@ fn checked(resource: Value, resource_type: &str, id: &str) -> Result<Map<String,
     }
     resource.insert("id".into(), id.into());
     Ok(resource)
+}
+
+/// The search document and the identities of a resource; the targets of its references are added.
+fn documented(
+    definitions: &Definitions,
+    base: Option<&str>,
+    resource: &mut Map<String, Value>,
+    targets: &mut Vec<(i16, ResourceKey)>,
+) -> (SearchDocument, Vec<i64>) {
+    // The functions of the search crate read whole resources; the map is lent to them as one.
+    let whole = Value::Object(std::mem::take(resource));
+    let document = search_document(definitions, &whole, base);
+    let identities = identity_atoms(definitions, &whole, base);
+    if let Value::Object(map) = whole {
+        *resource = map;
+    }
+    for reference in &document.references {
+        if let Some(number) = definitions.type_number(&reference.target.resource_type) {
+            targets.push((number, reference.target.clone()));
+        }
+    }
+    (document, identities)
 }
 
 /// A conditional reference's query.

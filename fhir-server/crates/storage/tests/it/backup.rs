@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "site",
     "resource",
     "resource_history",
@@ -17,6 +17,8 @@ const TABLES: [&str; 10] = [
     "sp_quantity",
     "sp_string",
     "vocabulary",
+    "own_parameter",
+    "reindex",
 ];
 
 struct Database {

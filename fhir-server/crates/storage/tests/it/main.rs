@@ -8,3 +8,4 @@ mod definitions;
 mod measure;
 mod private_postgres;
 mod requests;
+mod search_parameters;

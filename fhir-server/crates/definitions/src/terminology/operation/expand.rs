@@ -35,7 +35,7 @@ pub fn expand(
         let is_excluded = |canonical: &&str| canonical.split('|').next() == Some(&*member.system);
         !(asked.flag("activeOnly") == Some(true) && member.is_inactive()
             || asked.flag("excludeNotForUI") == Some(true) && member.is_abstract()
-            || excluded.iter().any(|canonical| is_excluded(canonical))
+            || excluded.iter().any(is_excluded)
             || words.as_ref().is_some_and(|words| !is_found(member, words)))
     });
     let total = expansion.members.len();
