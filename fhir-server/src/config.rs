@@ -101,7 +101,9 @@ settings! {
     page_lifetime_seconds: u64 = "86400", "FHIR_PAGE_LIFETIME_SECONDS", "s", "How long a `next` link is served; later is a 410.";
     write_connections: u32 = "8", "FHIR_WRITE_CONNECTIONS", "connections", "Database connections for reads and writes.";
     search_connections: u32 = "8", "FHIR_SEARCH_CONNECTIONS", "connections", "Database connections for searches.";
-    statement_timeout_ms: u64 = "20000", "FHIR_STATEMENT_TIMEOUT_MS", "ms", "Longest a search statement may run; longer is a `too-costly`.";
+    statement_timeout_ms: u64 = "20000", "FHIR_STATEMENT_TIMEOUT_MS", "ms", "Longest a search, and each of its statements, may run; longer is a `too-costly`.";
+    search_slow_ms: Option<u64> = "1000", "FHIR_SEARCH_SLOW_MS", "ms", "Searches that take as long are logged: names, modifiers, prefixes and times, never values; `off` for none.";
+    search_explain: bool = "false", "FHIR_SEARCH_EXPLAIN", "", "Whether `_explain=true` tells how a search was answered: plan, SQL without values, estimates, times. It shows what others store in numbers; for development.";
 }
 
 /// A promised setting that this version cannot keep: who sets it must not believe that it works.

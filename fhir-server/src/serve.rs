@@ -105,6 +105,7 @@ async fn open_at(
         write_connections: config.write_connections,
         search_connections: config.search_connections,
         statement_timeout_ms: config.statement_timeout_ms,
+        slow_search_ms: config.search_slow_ms,
         base: Some(config.own_base()),
         policies: policy::of_store(config),
     };

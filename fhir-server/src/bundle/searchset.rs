@@ -12,10 +12,12 @@ use std::fmt::Write as _;
 /// The links of a page.
 pub struct Links {
     pub self_url: String,
-    pub next_url: Option<String>,
+    /// Relation and URL of other pages.
+    pub others: Vec<(&'static str, String)>,
 }
 
-/// A searchset (<https://hl7.org/fhir/R5/bundle.html#searchset>): matches, what they include, and an outcome where something was ignored.
+/// A searchset (<https://hl7.org/fhir/R5/bundle.html#searchset>): matches, what they include, and an outcome where
+/// something was ignored or is explained.
 pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> String {
     let mut bundle = Writer::start("searchset", None, page.total, links, bodies_bytes(page));
     for (mode, resources) in [("match", &page.matches), ("include", &page.includes)] {
@@ -29,8 +31,13 @@ pub fn write(base: &str, links: &Links, query: &Query, page: &SearchPage) -> Str
             bundle.text.push_str("}}");
         }
     }
+    let told = page.explained.iter().map(|line| Issue {
+        severity: Severity::Information,
+        ..Issue::error(IssueKind::Informational, line.as_str())
+    });
     let mut issues = query.issues.clone();
     issues.extend(of_versions(query, page));
+    issues.extend(told);
     if !issues.is_empty() {
         let outcome = operation_outcome(&issues);
         bundle.next_entry();
@@ -131,8 +138,9 @@ impl Writer {
             r#","link":[{{"relation":"self","url":{}}}"#,
             quoted(&links.self_url)
         );
-        if let Some(next) = &links.next_url {
-            let _ = write!(text, r#",{{"relation":"next","url":{}}}"#, quoted(next));
+        for (relation, url) in &links.others {
+            let url = quoted(url);
+            let _ = write!(text, r#",{{"relation":"{relation}","url":{url}}}"#);
         }
         text.push(']');
         Writer { text, entries: 0 }

@@ -45,7 +45,14 @@ pub async fn history(app: &App, request: Request) -> Result<Reply, Failure> {
         ));
     }
     let next = found.next.map(HistoryPage::to_bytes);
-    let links = paging::links(app, &request.base, &path, &parameters, token, next);
+    let links = paging::links(
+        app,
+        &request.base,
+        &path,
+        &parameters,
+        token,
+        paging::Pages::forward(next),
+    );
     let bundle = searchset::write_history(&request.base, &links, &found);
     Ok(Reply::bundle(bundle, subset))
 }

@@ -133,7 +133,13 @@ impl Asked {
         // Only what was applied; a search that was understood in part says so here, too.
         let applied = &self.query.applied;
         let token = self.token.as_deref();
-        let links = paging::links(app, base, &self.path, applied, token, found.next.clone());
+        let pages = paging::Pages {
+            next: found.next.clone(),
+            previous: found.previous.clone(),
+            last: found.last.clone(),
+            first: true,
+        };
+        let links = paging::links(app, base, &self.path, applied, token, pages);
         let subset = Subset::read(applied).unwrap_or_default();
         Reply::bundle(searchset::write(base, &links, &self.query, found), subset)
     }
@@ -160,14 +166,24 @@ async fn understand(
         count_default: app.config.count_default,
         count_max: app.config.count_max,
     };
-    let (types, given, others) = types(&definitions, request, parameters)?;
+    let (types, given, mut others) = types(&definitions, request, parameters)?;
     let names: Vec<&str> = types.iter().map(String::as_str).collect();
+    // Where it is switched off it is a parameter like any other that is unknown.
+    let explains = |(name, value): &(String, String)| name == "_explain" && value == "true";
+    let explain = app.config.search_explain && others.iter().any(explains);
+    if explain {
+        others.retain(|parameter| !explains(parameter));
+    }
     let mut query = match stored {
         None => parse(&context, &names, &others)?,
         // Value sets are expanded.
         Some(_) => aside(|| parse(&context, &names, &others))?,
     };
     query.applied.splice(0..0, given);
+    if explain {
+        query.explain = true;
+        query.applied.push(("_explain".into(), "true".into()));
+    }
     if !request.id.is_empty() {
         let clause = compartment::clause(&definitions, &[request.key()], &types);
         query.filter.push(clause);

@@ -106,7 +106,14 @@ pub async fn everything(app: &App, call: Call) -> Result<Answer, Failure> {
     let base = &call.request.base;
     let token = call.page.as_ref().map(|page| page.token.as_str());
     let next = page.next.clone();
-    let links = paging::links(app, base, &call.path(), &call.in_url(), token, next);
+    let links = paging::links(
+        app,
+        base,
+        &call.path(),
+        &call.in_url(),
+        token,
+        paging::Pages::forward(next),
+    );
     let query = asked.query(&definitions, &[]);
     Ok(Answer::Bundle(searchset::write(
         base, &links, &query, &page,

@@ -28,6 +28,12 @@ fn ids(bundle: &Value) -> Vec<String> {
         .collect()
 }
 
+fn link(bundle: &Value, relation: &str) -> Option<String> {
+    let links = bundle["link"].as_array()?;
+    let found = links.iter().find(|link| link["relation"] == relation)?;
+    found["url"].as_str().map(str::to_string)
+}
+
 #[tokio::test]
 async fn bundle_and_links() {
     let site = shared();
@@ -109,7 +115,7 @@ async fn pages() {
             .await;
         let page = site.check(&request, "", "200").await.json();
         seen.extend(ids(&page));
-        let Some(next) = page["link"][1]["url"].as_str() else {
+        let Some(next) = link(&page, "next") else {
             break;
         };
         assert!(
@@ -126,7 +132,7 @@ async fn pages() {
         .send("GET Patient?_tag=urn:t|pages&_count=5", "")
         .await
         .json();
-    let next = first["link"][1]["url"].as_str().unwrap().to_string();
+    let next = link(&first, "next").unwrap();
     let token = next.rsplit_once('=').unwrap().1;
     site.table(&[
         (&format!("GET {next}"), "", "200"),
@@ -144,6 +150,89 @@ async fn pages() {
             "400",
         ),
         ("GET Patient?_page=", "", "400"),
+    ])
+    .await;
+}
+
+/// Forward to the end and back again, and from the last page: the same pages.
+#[tokio::test]
+async fn pages_in_both_directions() {
+    let site = shared();
+    seed(&site, "both", 11).await;
+    let get = async |url: &str| site.check(&format!("GET {url}"), "", "200").await.json();
+    let first = get("Patient?_tag=urn:t|both&_count=4&_sort=-family").await;
+    assert!(link(&first, "prev").is_none());
+    let (mut pages, mut page) = (vec![ids(&first)], first.clone());
+    while let Some(next) = link(&page, "next") {
+        page = get(&next).await;
+        assert_eq!(link(&page, "first"), link(&first, "self"));
+        pages.push(ids(&page));
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 3]);
+    let last = get(&link(&first, "last").unwrap()).await;
+    assert_eq!(ids(&last), pages[2]);
+    assert!(link(&last, "next").is_none() && link(&last, "last").is_none());
+    for mut page in [page, last] {
+        for expect in pages.iter().rev().skip(1) {
+            page = get(&link(&page, "prev").unwrap()).await;
+            assert_eq!(ids(&page), *expect);
+            assert_eq!(page["total"], 11);
+        }
+        assert!(link(&page, "prev").is_none());
+        let next = get(&link(&page, "next").unwrap()).await;
+        assert_eq!(ids(&next), pages[1]);
+    }
+}
+
+#[tokio::test]
+async fn results() {
+    let site = shared();
+    seed(&site, "results", 9).await;
+    let base = site.base();
+    let get = async |url: &str| site.check(&format!("GET {url}"), "", "200").await.json();
+    // As many as are asked for, over all pages.
+    let mut page = get("Patient?_tag=urn:t|results&_count=3&_maxresults=5&_sort=_id").await;
+    assert_eq!(
+        link(&page, "self").unwrap(),
+        format!("{base}/Patient?_tag=urn:t%7Cresults&_count=3&_maxresults=5&_sort=_id")
+    );
+    assert!(link(&page, "last").is_none());
+    let mut found = ids(&page);
+    while let Some(next) = link(&page, "next") {
+        page = get(&next).await;
+        found.extend(ids(&page));
+    }
+    let expect: Vec<String> = (0..5)
+        .map(|number| format!("results-{number:03}"))
+        .collect();
+    assert_eq!(found, expect);
+    // A page that begins anywhere.
+    let page = get("Patient?_tag=urn:t|results&_sort=_id&_count=2&_getpagesoffset=5").await;
+    assert_eq!(
+        (ids(&page), &page["total"]),
+        (vec!["results-005".into(), "results-006".into()], &9.into())
+    );
+    let (next, previous) = (link(&page, "next").unwrap(), link(&page, "prev").unwrap());
+    assert_eq!(ids(&get(&next).await), ["results-007", "results-008"]);
+    assert_eq!(ids(&get(&previous).await), ["results-003", "results-004"]);
+    assert_eq!(
+        link(&page, "first").unwrap(),
+        format!("{base}/Patient?_tag=urn:t%7Cresults&_sort=_id&_count=2")
+    );
+    site.table(&[
+        (
+            "GET Patient?_tag=urn:t|results&_getpagesoffset=20",
+            "",
+            "200 ; /total = 9 ; /entry absent",
+        ),
+        ("GET Patient?_getpagesoffset=10001", "", "422 ; ~too-costly"),
+        (
+            "GET Patient?_tag=urn:t|results&_count=100000",
+            "",
+            "200 ; ~_count=1000",
+        ),
+        // Switched off, it is unknown.
+        ("GET Patient?_explain=true", "", "400"),
     ])
     .await;
 }

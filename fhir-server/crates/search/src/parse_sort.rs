@@ -9,6 +9,7 @@ use crate::parse_clause as clause;
 use crate::parse_value::shown;
 use crate::query::{SortBy, SortKey};
 use fhir_definitions::{ParameterType, SearchParameter};
+use fhirpath::JsonPath;
 use std::sync::Arc;
 
 /// Values that can be compared with each other.
@@ -35,6 +36,38 @@ impl Family {
             ParameterType::Composite | ParameterType::Special | ParameterType::Resource => None,
         }
     }
+}
+
+/// Where in a stored resource the texts stand that a parameter of [`Family::Text`] is sorted by, as SQL/JSON paths: the codes of a token
+/// (the value of an Identifier or ContactPoint), uris and canonicals, the text of a Reference. `None` where no path leads there.
+pub fn stored_texts(parameter: &SearchParameter) -> Option<Vec<String>> {
+    let mut texts: Vec<String> = parameter
+        .program
+        .as_ref()?
+        .json_paths()?
+        .into_iter()
+        .filter_map(|JsonPath { text, type_name }| {
+            let member = match (parameter.kind, type_name) {
+                (ParameterType::Reference, "Reference") => ".reference",
+                (ParameterType::Reference, "CodeableReference") => ".reference.reference",
+                (ParameterType::Reference, "canonical" | "uri" | "url" | "oid" | "uuid") => "",
+                // A resource within a Bundle.
+                (ParameterType::Reference, _) => return None,
+                (ParameterType::Token, "CodeableConcept") => ".coding.code",
+                (ParameterType::Token, "CodeableReference") => ".concept.coding.code",
+                (ParameterType::Token, "Coding") => ".code",
+                (ParameterType::Token, "Identifier" | "ContactPoint") => ".value",
+                _ => "",
+            };
+            // A condition has no members.
+            Some(match text.starts_with('$') {
+                true => text + member,
+                false => text,
+            })
+        })
+        .collect();
+    texts.dedup();
+    (!texts.is_empty()).then_some(texts)
 }
 
 /// `_sort=name,-birthdate`.
@@ -142,6 +175,9 @@ fn comparable(parameters: Vec<Arc<SearchParameter>>, code: &str) -> Result<SortB
             return Err(refuse("it has no values"));
         }
         match (parameter.kind, Family::of(parameter.kind)) {
+            (_, Some(Family::Text)) if stored_texts(parameter).is_none() => {
+                return Err(refuse("its values cannot be put in order"));
+            }
             (_, Some(family)) => families.push(family),
             (ParameterType::Composite, None) => {
                 return Err(refuse(

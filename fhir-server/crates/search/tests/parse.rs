@@ -834,6 +834,32 @@ fn sorts() {
     }
 }
 
+/// What a log may say of a search.
+#[test]
+fn shapes() {
+    for (url, expect) in [
+        ("Patient?", "Patient?_count=20"),
+        (
+            "Patient?name:exact=Anna,Eva&birthdate=ge1980&identifier=s|1,2&_sort=-birthdate,_id&_count=5",
+            "Patient?name:exact=string x2&birthdate=ge date&identifier=system|token,token&_sort=-birthdate,_id&_count=5",
+        ),
+        (
+            "Observation?subject:Patient.identifier=s|1&_has:Provenance:target:agent=Device/2&code-value-quantity=s|1$lt2",
+            "Observation?subject:Patient.identifier=system|token&_has:Provenance:target:agent=reference&code-value-quantity=system|token$lt quantity&_count=20",
+        ),
+        (
+            "Encounter,Condition?patient=p1&_lastUpdated=gt2020&_id=a,b&_total=none&_getpagesoffset=4",
+            "Encounter,Condition?patient=reference x2&_lastUpdated=gt date&_id=id x2&_count=20&_total=none&_getpagesoffset=4",
+        ),
+        (
+            "Observation?date:missing=true&_include:iterate=Observation:subject:Patient&_revinclude=Provenance:target&_sort=patient.name",
+            "Observation?date:missing=true&_sort=patient.name&_include:iterate=Observation:subject:Patient&_revinclude=Provenance:target&_count=20",
+        ),
+    ] {
+        assert_eq!(fhir_search::shape(&strict(url).unwrap()), expect, "{url}");
+    }
+}
+
 /// What stands in the self link.
 #[test]
 fn applied() {

@@ -22,6 +22,8 @@ pub struct StoreSettings {
     pub search_connections: u32,
     /// Longest a search statement may run, in milliseconds.
     pub statement_timeout_ms: u64,
+    /// Searches that take as long as this are logged, in milliseconds.
+    pub slow_search_ms: Option<u64>,
     /// Base URL without trailing slash under which absolute references are local; `None`: only relative ones are.
     pub base: Option<String>,
     pub policies: Policies,

@@ -54,6 +54,7 @@ pub fn settings(url: String) -> StoreSettings {
         write_connections: 8,
         search_connections: 4,
         statement_timeout_ms: 10_000,
+        slow_search_ms: None,
         base: Some("http://localhost/fhir".into()),
         policies: Policies::default(),
     }

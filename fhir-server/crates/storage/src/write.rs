@@ -316,9 +316,8 @@ impl Store {
     ) -> Result<Answer, Error> {
         let (key, row) = match read {
             Read::Search(query, page) => {
-                let statistics = &self.inner.statistics;
                 let page =
-                    crate::search::search_in(connection, definitions, statistics, query, page);
+                    crate::search::search_in(connection, definitions, &self.inner, query, page);
                 return Ok(Answer::Page(Box::new(page.await?)));
             }
             Read::Instance(key) => (key, instances.get(key).cloned()),

@@ -163,10 +163,7 @@ mod tests {
             (Some(2), vec![vec![test(Prefix::Ne, 1, 2)]], None),
             (None, vec![until], None),
         ] {
-            let order = [Order {
-                by: Column::Date { key: 1, present: 0 },
-                descending: false,
-            }];
+            let order = [Order::new(Column::Date { key: 1, present: 0 }, false)];
             let dates = Test::Dates(Dates {
                 key: 1,
                 single,

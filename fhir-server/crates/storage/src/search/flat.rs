@@ -8,7 +8,7 @@ use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
 
 /// The search without paging and includes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FlatQuery {
     /// Numbers of the types searched; never empty.
     pub types: Vec<i16>,
@@ -16,8 +16,25 @@ pub(super) struct FlatQuery {
     pub filter: Vec<Test>,
     /// In order of weight; never empty. The tie-break is the row key, in the direction of the first.
     pub order: Vec<Order>,
-    /// How well rows answer the words that are searched for, between 0 and 1.
+    /// What [`Column::Found`] names.
+    pub found: Vec<Found>,
+    /// How well rows match, between 0 and 1, where a condition tells.
     pub scores: BTreeMap<i64, f64>,
+}
+
+impl FlatQuery {
+    /// Turns the order around, so that the last comes first.
+    pub fn reverse(&mut self) {
+        for order in &mut self.order {
+            order.backwards = !order.backwards;
+        }
+    }
+
+    /// Whether sorting looks at each match; scores are there.
+    pub fn sorts_by_looking(&self) -> bool {
+        let looked_up = |found: &Found| found.value != FoundValue::Scores;
+        self.found.iter().any(looked_up)
+    }
 }
 
 /// A condition on one row of `entry`. A list is OR; an empty list never holds.
@@ -143,6 +160,23 @@ impl Test {
 pub(super) struct Order {
     pub by: Column,
     pub descending: bool,
+    /// Read from the end: all turned around, but not which of several values counts.
+    pub backwards: bool,
+}
+
+impl Order {
+    pub fn new(by: Column, descending: bool) -> Order {
+        Order {
+            by,
+            descending,
+            backwards: false,
+        }
+    }
+
+    /// Whether larger values come first.
+    pub fn falls(self) -> bool {
+        self.descending != self.backwards
+    }
 }
 
 /// What is sorted by. Of several values the smallest counts ascending, the largest descending; no value comes last in both directions
@@ -163,4 +197,46 @@ pub(super) enum Column {
     Number {
         key: i16,
     },
+    /// The place in [`FlatQuery::found`] of what has no index to walk.
+    Found(usize),
+}
+
+/// A sort value that is looked up for each match.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    /// References to follow: the numbers of the parameters that one step may take.
+    pub links: Vec<Vec<i16>>,
+    /// Types of the resources that have the value, where references lead there.
+    pub types: Vec<i16>,
+    pub value: FoundValue,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum FoundValue {
+    /// By parameters with these numbers.
+    Dates(Vec<i16>),
+    Strings(Vec<i16>),
+    Numbers(Vec<i16>),
+    Texts(Vec<StoredText>),
+    Updated,
+    Ids,
+    Scores,
+}
+
+/// Texts of the stored resources of a type.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredText {
+    pub type_number: i16,
+    /// In the SQL/JSON path language; made from definitions, never from a request.
+    pub path: String,
+    pub form: TextForm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextForm {
+    /// Compared without regard to the case of ASCII letters, as tokens match.
+    Code,
+    AsWritten,
+    /// `Type/id` at its end, where it has that.
+    Reference,
 }

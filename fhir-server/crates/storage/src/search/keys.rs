@@ -6,7 +6,9 @@ use super::keyset::Keyset;
 use super::plan::{self, FILTER_MAX, Plan};
 use super::sql::{self, Selection};
 use super::statistics::Statistics;
+use super::trace::Trace;
 use crate::Error;
+use fhir_model::{Issue, IssueKind};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 /// Each window of a walk is so many times the one before, up to [`plan::window_max`]. When no index leads to the matches, a request walks
@@ -14,17 +16,26 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 const GROWTH: i64 = 10;
 const WINDOWS_MAX: i64 = 2;
 
+/// Most matches whose sort values are looked up one by one.
+pub(super) const SORTED_MAX: i64 = 20_000;
+
 /// A row's place: its sort keys and its row key.
 pub(super) type Place = (i64, Vec<Option<String>>);
 
 /// The rows of a page.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    pub rows: Vec<i64>,
+    pub found: Vec<Place>,
     /// Where the next page begins; `None`: there are no more matches.
     pub next: Option<Place>,
     /// The number of all matches, where finding the page has counted them.
     pub counted: Option<u64>,
+}
+
+impl Keys {
+    pub fn rows(&self) -> Vec<i64> {
+        self.found.iter().map(|(pk, _)| *pk).collect()
+    }
 }
 
 /// How to answer `query`: by statistics, and where the range of a date would be a cheaper beginning, by asking how many rows it has.
@@ -33,8 +44,20 @@ pub(super) async fn plan(
     query: &FlatQuery,
     statistics: &Statistics,
     limit: usize,
+    trace: &mut Trace,
 ) -> Result<Plan, Error> {
+    if query.sorts_by_looking() {
+        bounded(connection, query, trace).await?;
+    }
     let estimate = plan::plan(query, statistics, limit);
+    trace.note(|| {
+        let hits = plan::hits(&query.filter, &query.types, statistics);
+        let matches = plan::matches(&query.filter, &query.types, statistics);
+        format!(
+            "plan: {:?}, estimated {:.2} ms, {hits:.0} rows to read, {matches:.0} matches",
+            estimate.plan, estimate.ms
+        )
+    });
     let range = bounds::range(&query.filter).zip(plan::range_max(estimate));
     let Some(((dates, bounds), most)) = range else {
         return Ok(estimate.plan);
@@ -43,10 +66,33 @@ pub(super) async fn plan(
         .build_query_scalar()
         .fetch_one(connection)
         .await?;
+    trace.note(|| format!("range: {rows} rows of at most {most}"));
     Ok(match rows <= most {
         true => Plan::Range,
         false => estimate.plan,
     })
+}
+
+/// Refuses to look at more matches than [`SORTED_MAX`].
+async fn bounded(
+    connection: &mut PgConnection,
+    query: &FlatQuery,
+    trace: &mut Trace,
+) -> Result<(), Error> {
+    let mut statement = sql::count(&query.types, &query.filter, Some(SORTED_MAX));
+    trace.statement(&statement);
+    let matches: i64 = statement.build_query_scalar().fetch_one(connection).await?;
+    match matches <= SORTED_MAX {
+        true => Ok(()),
+        false => Err(Issue::error(
+            IssueKind::TooCostly,
+            format!(
+                "more than {SORTED_MAX} matches would have to be looked at one by one to be sorted like this; add a condition that fewer \
+                 meet, or sort by one date or string of the resource itself, _id or _lastUpdated"
+            ),
+        )
+        .into()),
+    }
 }
 
 /// Finds the first `limit` rows after `after`.
@@ -57,8 +103,10 @@ pub(super) async fn keys(
     plan: Plan,
     after: Option<&Keyset>,
     limit: usize,
+    trace: &mut Trace,
 ) -> Result<Keys, Error> {
     let mut run = Run {
+        trace,
         connection,
         query,
         selection: selection(query, statistics, plan, limit),
@@ -83,7 +131,7 @@ pub(super) async fn keys(
         false => short_at,
     };
     Ok(Keys {
-        rows: found.into_iter().map(|(pk, _)| pk).collect(),
+        found,
         next,
         counted,
     })
@@ -100,6 +148,8 @@ pub(super) fn selection<'q>(
         types: &query.types,
         filter: &query.filter,
         order: &query.order,
+        found: &query.found,
+        scores: &query.scores,
         after: None,
         // One more than asked tells whether there is a next page.
         limit: limit as i64 + 1,
@@ -113,6 +163,7 @@ pub(super) fn selection<'q>(
 }
 
 struct Run<'a> {
+    trace: &'a mut Trace,
     connection: &'a mut PgConnection,
     query: &'a FlatQuery,
     selection: Selection<'a>,
@@ -129,13 +180,24 @@ impl Run<'_> {
         mut window: i64,
         statistics: &Statistics,
     ) -> Result<Option<Place>, Error> {
-        if self
-            .after
-            .as_ref()
-            .is_some_and(|keyset| keyset.values[0].is_none())
-        {
-            self.without_value().await?;
-            return Ok(None);
+        let backwards = self.query.order[0].backwards;
+        // What has no date meets no condition on it.
+        let bounded = bounds::of_order(&self.query.filter, &self.query.order).is_some();
+        match &self.after {
+            Some(keyset) if keyset.without_value() => {
+                match backwards {
+                    true => self.filter().await?,
+                    false => self.without_value().await?,
+                }
+                return Ok(None);
+            }
+            None if backwards && !bounded => {
+                self.without_value().await?;
+                if self.found.len() >= self.want {
+                    return Ok(None);
+                }
+            }
+            _ => {}
         }
         let positive = self.query.filter.iter().any(Test::positive);
         let hits = plan::hits(&self.query.filter, &self.query.types, statistics);
@@ -154,8 +216,7 @@ impl Run<'_> {
                 .await?
                 .pop();
             let Some(end) = end else {
-                // What has no date meets no condition on it.
-                if bounds::of_order(&self.query.filter, &self.query.order).is_none() {
+                if !bounded && !backwards {
                     self.without_value().await?;
                 }
                 return Ok(None);
@@ -186,7 +247,7 @@ impl Run<'_> {
         if self
             .after
             .as_ref()
-            .is_some_and(|keyset| keyset.values[0].is_some())
+            .is_some_and(|keyset| !keyset.without_value())
         {
             self.after = None;
         }
@@ -198,11 +259,12 @@ impl Run<'_> {
 
     /// The number of all that match, if any come after where it begins.
     async fn filter_by(&mut self, filter: &[Test]) -> Result<Option<u64>, Error> {
-        let rows: Vec<(i64, Vec<Option<String>>, i64)> =
-            sql::filter_then_sort(self.selection(filter))
-                .build_query_as()
-                .fetch_all(&mut *self.connection)
-                .await?;
+        let mut statement = sql::filter_then_sort(self.selection(filter));
+        self.trace.statement(&statement);
+        let rows: Vec<(i64, Vec<Option<String>>, i64)> = statement
+            .build_query_as()
+            .fetch_all(&mut *self.connection)
+            .await?;
         let counted = rows.first().map(|(_, _, count)| count.unsigned_abs());
         let places = rows.into_iter().map(|(pk, values, _)| (pk, values));
         self.found.extend(places);
@@ -224,10 +286,13 @@ impl Run<'_> {
             pk,
             horizon: 0,
             total: None,
+            backwards: false,
+            passed: 0,
         }
     }
 
     async fn fetch(&mut self, mut statement: QueryBuilder<Postgres>) -> Result<Vec<Place>, Error> {
+        self.trace.statement(&statement);
         Ok(statement
             .build_query_as()
             .fetch_all(&mut *self.connection)

@@ -14,6 +14,8 @@ mod keys;
 mod keyset;
 mod membership;
 mod once;
+mod ordering;
+mod pages;
 mod partial;
 mod plan;
 mod reading;
@@ -22,6 +24,7 @@ mod snapshot;
 mod sql;
 mod statistics;
 mod total;
+mod trace;
 mod values;
 
 #[cfg(test)]
@@ -32,6 +35,7 @@ pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
 use crate::read::{StoredResource, connection_lost};
+use crate::store::Inner;
 use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
@@ -43,6 +47,8 @@ use resolve::Reach;
 use sqlx::PgConnection;
 use statistics::Statistics;
 use std::collections::HashMap;
+use std::time::Duration;
+use trace::Trace;
 
 /// Where a page begins.
 #[derive(Clone, Debug)]
@@ -62,6 +68,11 @@ pub struct SearchPage {
     pub total: Option<u64>,
     /// The keyset of the next page, if there is one. A page that has one may hold fewer matches than asked for, even none.
     pub next: Option<Vec<u8>>,
+    /// The keysets of the page before this one, and of the last one, where there are any; [`Page::After`] takes them too.
+    pub previous: Option<Vec<u8>>,
+    pub last: Option<Vec<u8>>,
+    /// How it was answered, a line each, where the query asks for that.
+    pub explained: Vec<String>,
 }
 
 impl Store {
@@ -71,12 +82,21 @@ impl Store {
     /// [`Error::Refused`] for what the engine cannot do (`NotSupported`), what takes too long (`TooCostly`) and a page that is no longer
     /// served (`Expired`); database errors.
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
-        match self.at_once(query, &at).await {
-            Ok(Some(page)) => return Ok(page),
+        let mut trace = Trace::of(query);
+        let at_once = self
+            .at_once(query, &at, &mut trace)
+            .await
+            .map_err(too_costly);
+        match at_once {
+            Ok(None) => {}
             // The transaction is begun on a connection that lives.
             Err(Error::Unavailable(error)) if connection_lost(&error) => {}
-            Err(error) => return Err(too_costly(error)),
-            Ok(None) => {}
+            result => {
+                trace.log_slow(query, self.inner.settings.slow_search_ms, &result);
+                let mut page = result?.unwrap_or_default();
+                page.explained = trace.told();
+                return Ok(page);
+            }
         }
         let mut snapshot = self.snapshot().await?;
         let page = snapshot.search(query, at).await?;
@@ -84,11 +104,17 @@ impl Store {
         Ok(page)
     }
 
-    async fn at_once(&self, query: &Query, at: &Page) -> Result<Option<SearchPage>, Error> {
+    async fn at_once(
+        &self,
+        query: &Query,
+        at: &Page,
+        trace: &mut Trace,
+    ) -> Result<Option<SearchPage>, Error> {
         let mut connection = self.inner.search_pool.acquire().await?;
         let statistics = self.inner.statistics.get(&mut connection).await?;
         let definitions = self.definitions();
-        once::at_once(&mut connection, &definitions, &statistics.1, query, at).await
+        let statistics = &statistics.1;
+        once::at_once(&mut connection, &definitions, statistics, query, at, trace).await
     }
 }
 
@@ -96,14 +122,30 @@ impl Store {
 pub(crate) async fn search_in(
     connection: &mut PgConnection,
     definitions: &Definitions,
-    statistics: &StatisticsCache,
+    store: &Inner,
     query: &Query,
     at: &Page,
 ) -> Result<SearchPage, Error> {
-    let statistics = statistics.get(connection).await?;
-    page(connection, definitions, &statistics.1, query, at)
-        .await
-        .map_err(too_costly)
+    let statistics = store.statistics.get(connection).await?;
+    let mut trace = Trace::of(query);
+    let budget = Duration::from_millis(store.settings.statement_timeout_ms);
+    let page = page(
+        connection,
+        definitions,
+        &statistics.1,
+        query,
+        at,
+        &mut trace,
+    );
+    // Each statement ends with this time; all of them together do here.
+    let result = match tokio::time::timeout(budget, page).await {
+        Ok(page) => page.map_err(too_costly),
+        Err(_) => Err(took_too_long()),
+    };
+    trace.log_slow(query, store.settings.slow_search_ms, &result);
+    let mut page = result?;
+    page.explained = trace.told();
+    Ok(page)
 }
 
 /// A page, read on `connection`.
@@ -113,11 +155,14 @@ async fn page(
     statistics: &Statistics,
     query: &Query,
     at: &Page,
+    trace: &mut Trace,
 ) -> Result<SearchPage, Error> {
     let mut flat =
         resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
+    trace.resolved(&flat);
     if query.count == 0 || query.summary == Summary::Count {
         let total = total::exact(connection, &flat).await?;
+        trace.phase("count");
         return Ok(SearchPage {
             total: Some(total),
             ..SearchPage::default()
@@ -130,51 +175,62 @@ async fn page(
             ..SearchPage::default()
         });
     }
-    let after = match at {
+    let at = match at {
         Page::First => None,
-        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat.order)?),
+        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat)?),
     };
-    let horizon = horizon(connection, &flat, after.as_ref()).await?;
-    if after.is_some() {
+    let horizon = horizon(connection, &flat, at.as_ref()).await?;
+    if at.is_some() {
         stay_before(&mut flat, horizon);
     }
-    let plan = keys::plan(connection, &flat, statistics, query.count).await?;
-    let keys = keys::keys(
-        connection,
-        &flat,
-        statistics,
-        plan,
-        after.as_ref(),
-        query.count,
-    )
-    .await?;
-    let total = match (&after, &keys.next) {
-        (None, None) => total::of_one_page(query.total, keys.rows.len()),
+    let backwards = at.as_ref().is_some_and(|keyset| keyset.backwards);
+    if backwards {
+        flat.reverse();
+    }
+    let (limit, offset) = pages::extent(query, at.as_ref());
+    let plan = keys::plan(connection, &flat, statistics, limit, trace).await?;
+    trace.phase("plan");
+    let after = at.as_ref().filter(|keyset| !keyset.values.is_empty());
+    let mut keys = keys::keys(connection, &flat, statistics, plan, after, limit, trace).await?;
+    trace.phase("keys");
+    let total = match (&at, &keys.next) {
+        (None, None) if offset == 0 || !keys.found.is_empty() => {
+            total::of_one_page(query.total, keys.found.len())
+        }
         (None, Some(_)) if query.total != Total::None && keys.counted.is_some() => keys.counted,
-        _ => total::of_pages(connection, &flat, statistics, query.total, after.as_ref()).await?,
+        _ => total::of_pages(connection, &flat, statistics, query.total, at.as_ref()).await?,
     };
-    let rows = bodies::rows(connection, definitions, &keys.rows).await?;
+    trace.phase("total");
+    keys.found.drain(..offset.min(keys.found.len()));
+    let pages = pages::around(query, at.as_ref(), &keys, horizon, total);
+    if backwards {
+        keys.found.reverse();
+    }
+    let rows = bodies::rows(connection, definitions, &keys.rows()).await?;
+    trace.phase("bodies");
     let includes = include::included(connection, definitions, &query.includes, &rows).await?;
+    trace.phase("include");
     let scored = rows.iter();
     let scores = scored
         .filter_map(|row| Some((row.resource.key.clone(), *flat.scores.get(&row.pk)?)))
         .collect();
-    let matches = rows.into_iter().map(|row| row.resource).collect();
-    let next = keys.next.map(|(pk, values)| {
-        Keyset {
-            values,
-            pk,
-            horizon,
-            total,
-        }
-        .to_bytes()
+    let matches: Vec<StoredResource> = rows.into_iter().map(|row| row.resource).collect();
+    trace.note(|| {
+        format!(
+            "rows: {} matches, {} included",
+            matches.len(),
+            includes.len()
+        )
     });
     Ok(SearchPage {
         matches,
         includes,
         scores,
         total,
-        next,
+        next: pages.next,
+        previous: pages.previous,
+        last: pages.last,
+        explained: Vec::new(),
     })
 }
 
@@ -222,13 +278,17 @@ pub(crate) fn too_costly(error: Error) -> Error {
         Error::Database(sqlx::Error::Database(error))
             if error.code().as_deref() == Some(QUERY_CANCELED) =>
         {
-            Error::Refused(vec![Issue::error(
-                IssueKind::TooCostly,
-                "the search took longer than the limit; add a condition that fewer resources meet",
-            )])
+            took_too_long()
         }
         error => error,
     }
+}
+
+fn took_too_long() -> Error {
+    Error::Refused(vec![Issue::error(
+        IssueKind::TooCostly,
+        "the search took longer than the limit; add a condition that fewer resources meet",
+    )])
 }
 
 impl From<Issue> for Error {

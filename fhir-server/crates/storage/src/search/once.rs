@@ -2,11 +2,13 @@
 //! trips less are made. Most searches are of this kind; the others, and those of which the statement does not find enough, get the transaction.
 
 use super::flat::Test;
+use super::keys::Keys;
 use super::keyset::Keyset;
 use super::plan::Plan;
 use super::resolve::{self, Reach};
 use super::statistics::Statistics;
-use super::{Page, SearchPage, ascends, bodies, keys, sql, total};
+use super::trace::Trace;
+use super::{Page, SearchPage, ascends, bodies, keys, pages, sql, total};
 use crate::Error;
 use crate::read::StoredResource;
 use fhir_definitions::Definitions;
@@ -33,9 +35,12 @@ pub(super) async fn at_once(
     statistics: &Statistics,
     query: &Query,
     at: &Page,
+    trace: &mut Trace,
 ) -> Result<Option<SearchPage>, Error> {
     if !query.includes.is_empty()
         || query.count == 0
+        || query.offset > 0
+        || query.results_max.is_some()
         || query.summary == Summary::Count
         || query.filter.iter().any(resolve::looks_up)
     {
@@ -48,13 +53,19 @@ pub(super) async fn at_once(
     }
     let after = match at {
         Page::First => None,
-        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat.order)?),
+        Page::After(bytes) => Some(Keyset::from_bytes(bytes, &flat)?),
     };
-    let plan = keys::plan(connection, &flat, statistics, query.count).await?;
+    if after
+        .as_ref()
+        .is_some_and(|keyset| keyset.backwards || keyset.values.is_empty())
+    {
+        return Ok(None);
+    }
+    trace.resolved(&flat);
+    let plan = keys::plan(connection, &flat, statistics, query.count, trace).await?;
+    trace.phase("plan");
     if let Plan::Walk { .. } = plan {
-        let passed_values = after
-            .as_ref()
-            .is_some_and(|keyset| keyset.values[0].is_none());
+        let passed_values = after.as_ref().is_some_and(Keyset::without_value);
         let counts = after.is_none() && total::counts(&flat, statistics, query.total);
         if passed_values || counts {
             return Ok(None);
@@ -62,10 +73,10 @@ pub(super) async fn at_once(
     }
     let mut selection = keys::selection(&flat, statistics, plan, query.count);
     selection.after = after.as_ref();
-    let rows: Vec<Row> = sql::with_bodies(selection, plan)
-        .build_query_as()
-        .fetch_all(connection)
-        .await?;
+    let mut statement = sql::with_bodies(selection, plan);
+    trace.statement(&statement);
+    let rows: Vec<Row> = statement.build_query_as().fetch_all(connection).await?;
+    trace.phase("keys and bodies");
     let more = rows.len() > query.count;
     if !more && matches!(plan, Plan::Walk { .. }) {
         return Ok(None);
@@ -77,19 +88,11 @@ pub(super) async fn at_once(
         (None, _) if more => counted,
         (None, _) => Some(rows.len() as u64),
     };
-    let mut next = None;
+    let mut places = Vec::with_capacity(query.count.min(rows.len()));
     let mut matches: Vec<StoredResource> = Vec::with_capacity(query.count.min(rows.len()));
-    for (place, row) in rows.into_iter().enumerate() {
+    for row in rows.into_iter().take(query.count) {
         let (pk, values, _, number, id, version, last_updated_ms, content) = row;
-        if more && place + 1 == query.count {
-            let keyset = Keyset {
-                values,
-                pk,
-                horizon: i64::MAX,
-                total,
-            };
-            next = Some(keyset.to_bytes());
-        }
+        places.push((pk, values));
         let resource = number
             .zip(id)
             .zip(version)
@@ -100,10 +103,19 @@ pub(super) async fn at_once(
             matches.extend(bodies::stored(definitions, stored));
         }
     }
+    let keys = Keys {
+        next: places.last().filter(|_| more).cloned(),
+        found: places,
+        counted,
+    };
+    let pages = pages::around(query, after.as_ref(), &keys, i64::MAX, total);
+    trace.note(|| format!("rows: {} matches", matches.len()));
     Ok(Some(SearchPage {
         matches,
         total,
-        next,
+        next: pages.next,
+        previous: pages.previous,
+        last: pages.last,
         ..SearchPage::default()
     }))
 }

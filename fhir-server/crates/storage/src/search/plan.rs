@@ -108,7 +108,7 @@ fn walked(query: &FlatQuery, statistics: &Statistics, limit: usize) -> f64 {
         .cloned()
         .collect();
     let mut selectivity = selectivity(&others, &query.types, statistics);
-    let begins = |bounds: Bounds| match query.order[0].descending {
+    let begins = |bounds: Bounds| match query.order[0].falls() {
         true => bounds.hi < i64::MAX,
         false => bounds.lo > i64::MIN,
     };
@@ -268,14 +268,8 @@ mod tests {
 
     #[test]
     fn chooses() {
-        let recent = vec![Order {
-            by: Column::Updated,
-            descending: true,
-        }];
-        let number = vec![Order {
-            by: Column::Number { key: 1 },
-            descending: false,
-        }];
+        let recent = vec![Order::new(Column::Updated, true)];
+        let number = vec![Order::new(Column::Number { key: 1 }, false)];
         let walk = |window| Plan::Walk { window };
         let many = (0..2_000).map(|pk| super::super::sql::reference(3, pk));
         for (name, filter, order, expect) in [
@@ -331,7 +325,7 @@ mod tests {
                 types: vec![7],
                 filter,
                 order: order.clone(),
-                scores: Default::default(),
+                ..FlatQuery::default()
             };
             assert_eq!(plan(&query, &statistics(), 20).plan, expect, "{name}");
         }
@@ -342,11 +336,8 @@ mod tests {
         let query = FlatQuery {
             types: vec![8],
             filter: vec![has(ALL)],
-            order: vec![Order {
-                by: Column::Updated,
-                descending: true,
-            }],
-            scores: Default::default(),
+            order: vec![Order::new(Column::Updated, true)],
+            ..FlatQuery::default()
         };
         for statistics in [statistics(), Statistics::default()] {
             assert_eq!(plan(&query, &statistics, 20).plan, Plan::Filter);
@@ -381,11 +372,8 @@ mod tests {
             let query = FlatQuery {
                 types: vec![8],
                 filter: vec![has(ALL), Test::Dates(dates)],
-                order: vec![Order {
-                    by: Column::Date { key: 1, present: 0 },
-                    descending: true,
-                }],
-                scores: Default::default(),
+                order: vec![Order::new(Column::Date { key: 1, present: 0 }, true)],
+                ..FlatQuery::default()
             };
             for statistics in [statistics(), Statistics::default()] {
                 let estimate = plan(&query, &statistics, 20);

@@ -5,7 +5,8 @@
 //!
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
-use super::flat::{Column, Dates, FlatQuery, Order, Test};
+use super::flat::{Dates, FlatQuery, Test};
+use super::ordering;
 use super::partial::is_by_part;
 use super::plan::known_hits;
 use super::reading::{Budget, reads};
@@ -13,14 +14,12 @@ use super::sql::{self, reference};
 use super::statistics::Statistics;
 use super::values::{self, RowKeys};
 use crate::Error;
-use fhir_definitions::{Definitions, ParameterType, SearchParameter};
+use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::canonical::holds_canonicals;
 use fhir_search::position::is_contains;
-use fhir_search::query::{
-    ChainedClause, Clause, Contained, Modifier, ReferenceMatch, SortBy, SortKey, ValueMatch,
-};
+use fhir_search::query::{ChainedClause, Clause, Contained, Modifier, ReferenceMatch, ValueMatch};
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -65,7 +64,7 @@ pub(super) async fn resolve(
             "contained resources are not searched; _contained=false says so",
         )]));
     }
-    let order = order(query)?;
+    let (order, found) = ordering::of(definitions, query)?;
     let rows = row_keys(connection, definitions, query).await?;
     let mut resolver = Resolver {
         connection,
@@ -96,6 +95,7 @@ pub(super) async fn resolve(
         types,
         filter: resolver.scope,
         order,
+        found,
         scores: resolver.scores.into_iter().map(mean).collect(),
     })
 }
@@ -436,68 +436,6 @@ pub(super) fn type_number(definitions: &Definitions, name: &str) -> Result<i16, 
             format!("there is no resource type {name} on this server"),
         )])
     })
-}
-
-fn order(query: &Query) -> Result<Vec<Order>, Error> {
-    if query.sort.is_empty() {
-        return Ok(vec![Order {
-            by: Column::Updated,
-            descending: true,
-        }]);
-    }
-    query
-        .sort
-        .iter()
-        .map(|SortKey { by, descending }| {
-            let by = match by {
-                SortBy::LastUpdated => Column::Updated,
-                SortBy::Id => Column::Id,
-                SortBy::Parameter(parameters) => match parameters.as_slice() {
-                    [parameter] => column(parameter, &query.types)?,
-                    _ => return Err(unsorted("parameters of several types").into()),
-                },
-                SortBy::Chain { .. } => return Err(unsorted("chains").into()),
-                SortBy::Score => return Err(unsorted("_score").into()),
-            };
-            Ok(Order {
-                by,
-                descending: *descending,
-            })
-        })
-        .collect()
-}
-
-fn unsorted(what: &str) -> Issue {
-    Issue::error(
-        IssueKind::NotSupported,
-        format!("sorting by {what} is not supported"),
-    )
-}
-
-fn column(parameter: &SearchParameter, types: &[String]) -> Result<Column, Issue> {
-    let key = parameter.key.0;
-    let present = STORED.present(parameter.key);
-    if !types.iter().all(|name| *name == parameter.resource_type) {
-        return Err(Issue::error(
-            IssueKind::NotSupported,
-            format!(
-                "a search over several types cannot be sorted by {}; _lastUpdated and _id can",
-                parameter.code
-            ),
-        ));
-    }
-    match parameter.kind {
-        ParameterType::Date => Ok(Column::Date { key, present }),
-        ParameterType::String => Ok(Column::String { key, present }),
-        ParameterType::Number | ParameterType::Quantity => Ok(Column::Number { key }),
-        _ => Err(Issue::error(
-            IssueKind::NotSupported,
-            format!(
-                "sorting by {}.{} is not supported: only date, string, number and quantity parameters, _lastUpdated and _id sort",
-                parameter.resource_type, parameter.code
-            ),
-        )),
-    }
 }
 
 /// Looks up, in one statement, every resource that the query names.

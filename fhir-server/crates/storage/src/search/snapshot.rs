@@ -1,6 +1,6 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
-use super::{Page, SearchPage, bodies, page, too_costly};
+use super::{Page, SearchPage, bodies, search_in};
 use crate::held::Held;
 use crate::read::{self, StoredResource, Version, retrying};
 use crate::{Error, Store};
@@ -41,21 +41,9 @@ impl Snapshot {
     /// # Errors
     /// As [`Store::search`].
     pub async fn search(&mut self, query: &Query, at: Page) -> Result<SearchPage, Error> {
-        let statistics = self
-            .store
-            .inner
-            .statistics
-            .get(&mut self.connection)
-            .await?;
-        page(
-            &mut self.connection,
-            &self.definitions,
-            &statistics.1,
-            query,
-            &at,
-        )
-        .await
-        .map_err(too_costly)
+        let definitions = Arc::clone(&self.definitions);
+        let inner = Arc::clone(&self.store.inner);
+        search_in(&mut self.connection, &definitions, &inner, query, &at).await
     }
 
     /// The version that is current in this state.

@@ -5,15 +5,17 @@
 //! hits for evenly spread and tokens for independent, and then reads the whole sort index for a rare one.
 
 mod condition;
+mod found;
 mod order;
 
 use super::bounds::{self, Bounds};
-use super::flat::{Column, Dates, Order, Test};
+use super::flat::{Column, Dates, Found, Order, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
 use crate::binary::stored_text;
 use order::{before, direction, micros, value_column};
 use sqlx::{Postgres, QueryBuilder};
+use std::collections::BTreeMap;
 
 /// Bits of a reference that hold the target's row key; the parameter's number stands above them.
 pub(super) const TARGET_BITS: u32 = 40;
@@ -30,6 +32,8 @@ pub(super) struct Selection<'a> {
     pub types: &'a [i16],
     pub filter: &'a [Test],
     pub order: &'a [Order],
+    pub found: &'a [Found],
+    pub scores: &'a BTreeMap<i64, f64>,
     pub after: Option<&'a Keyset>,
     /// Rows to return at the most.
     pub limit: i64,
@@ -76,11 +80,16 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
     sql.key_array(selection.order);
     sql.push(", (SELECT count(*) FROM m) FROM m");
     for (index, order) in selection.order.iter().enumerate() {
-        sql.key_join(index, *order);
+        match order.by {
+            Column::Found(at) => {
+                sql.found_join(index, *order, &selection.found[at], selection.scores);
+            }
+            _ => sql.key_join(index, *order),
+        }
     }
     if let Some(keyset) = selection.after {
         sql.push(" WHERE ");
-        sql.after(selection.order, keyset);
+        sql.after(selection, keyset);
     }
     sql.order_by(selection.order);
     sql.push(" LIMIT ").bind(selection.limit);
@@ -128,6 +137,10 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
             sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
             sql.every(selection.filter, "e");
             sql.push(&format!(" ORDER BY w.value {direction}, e.pk {direction}"));
+        }
+        // No index to walk: [`walkable`] says so.
+        Column::Found(_) => {
+            sql.push("e.pk, ARRAY[]::text[] FROM entry e WHERE false");
         }
         Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
             // A row with several values stands in the order at its first one only.
@@ -195,7 +208,9 @@ pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
                 ..
             },
         ] => true,
-        [order] => types.len() == 1 && !matches!(order.by, Column::Number { .. }),
+        [order] => {
+            types.len() == 1 && !matches!(order.by, Column::Number { .. } | Column::Found(_))
+        }
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Selection, Sql};
 use crate::search::bounds;
-use crate::search::flat::{Column, Order, Test};
+use crate::search::flat::{Column, FoundValue, Order, Test};
 use crate::search::keyset::Keyset;
 
 impl Sql {
@@ -91,6 +91,9 @@ impl Sql {
                 self.bounds(selection);
                 self.window_rest(selection, "v.lo", window);
             }
+            Column::Found(_) => {
+                self.push("SELECT v.pk, v.pk AS value FROM entry v WHERE false");
+            }
             Column::String { key, .. } | Column::Number { key } => {
                 let (table, column) = value_column(order.by);
                 self.push(&format!(
@@ -107,7 +110,7 @@ impl Sql {
         let Some((_, bounds)) = bounds::of_order(selection.filter, selection.order) else {
             return;
         };
-        let (descending, first) = (selection.order[0].descending, selection.after.is_none());
+        let (descending, first) = (selection.order[0].falls(), selection.after.is_none());
         if bounds.lo > i64::MIN && (descending || first) {
             self.push(" AND v.lo >= ").bind(bounds.lo);
         }
@@ -146,7 +149,7 @@ impl Sql {
 
     pub(super) fn key_join(&mut self, index: usize, order: Order) {
         let (table, value) = match order.by {
-            Column::Updated => return,
+            Column::Updated | Column::Found(_) => return,
             Column::Id => {
                 self.push(&format!(" JOIN resource k{index} ON k{index}.pk = m.pk"));
                 return;
@@ -171,16 +174,18 @@ impl Sql {
         self.push(" ORDER BY ");
         for (index, key) in order.iter().enumerate() {
             self.push(&format!(
-                "{} {} NULLS LAST, ",
+                "{} {} NULLS {}, ",
                 key_expression(index, *key),
-                direction(*key)
+                direction(*key),
+                if key.backwards { "FIRST" } else { "LAST" }
             ));
         }
         self.push(&format!("m.pk {}", direction(order[0])));
     }
 
     /// What comes after the keyset, in the order of [`super::filter_then_sort`].
-    pub(super) fn after(&mut self, order: &[Order], keyset: &Keyset) {
+    pub(super) fn after(&mut self, selection: Selection<'_>, keyset: &Keyset) {
+        let order = selection.order;
         if let [
             only @ Order {
                 by: Column::Updated | Column::Id,
@@ -198,10 +203,20 @@ impl Sql {
             match value {
                 Some(value) => {
                     self.push(&format!("({expression} {} ", beyond(*key)));
-                    self.key_value(*key, value);
-                    self.push(&format!(" OR {expression} IS NULL OR ({expression} = "));
-                    self.key_value(*key, value);
+                    self.sort_value(selection, *key, value);
+                    // What has no value comes last; from the end it has passed.
+                    if !key.backwards {
+                        self.push(&format!(" OR {expression} IS NULL"));
+                    }
+                    self.push(&format!(" OR ({expression} = "));
+                    self.sort_value(selection, *key, value);
                     self.push(" AND ");
+                    open += 2;
+                }
+                None if key.backwards => {
+                    self.push(&format!(
+                        "({expression} IS NOT NULL OR ({expression} IS NULL AND "
+                    ));
                     open += 2;
                 }
                 None => {
@@ -213,6 +228,28 @@ impl Sql {
         self.push(&format!("m.pk {} ", beyond(order[0])))
             .bind(keyset.pk);
         self.push(&")".repeat(open));
+    }
+
+    /// A value of a keyset for the column it is of.
+    fn sort_value(&mut self, selection: Selection<'_>, order: Order, value: &str) {
+        let Column::Found(at) = order.by else {
+            self.key_value(order, value);
+            return;
+        };
+        match selection.found[at].value {
+            FoundValue::Dates(_) | FoundValue::Updated => {
+                self.bind(value.to_owned()).push("::text::bigint");
+            }
+            FoundValue::Numbers(_) => {
+                self.number(value.to_owned());
+            }
+            FoundValue::Scores => {
+                self.bind(value.to_owned()).push("::text::float8");
+            }
+            FoundValue::Strings(_) | FoundValue::Texts(_) | FoundValue::Ids => {
+                self.bind(value.to_owned());
+            }
+        }
     }
 
     pub(super) fn after_row(&mut self, column: &str, order: Order, keyset: &Keyset) {
@@ -242,7 +279,7 @@ impl Sql {
             Column::Number { .. } => {
                 self.number(value.to_owned());
             }
-            Column::Id | Column::String { .. } => {
+            Column::Id | Column::String { .. } | Column::Found(_) => {
                 self.bind(value.to_owned());
             }
         }
@@ -263,7 +300,7 @@ pub(super) fn value_column(column: Column) -> (&'static str, &'static str) {
         Column::String { .. } => ("sp_string", "value"),
         Column::Number { .. } => ("sp_quantity", "lo"),
         Column::Updated => ("entry", "last_updated"),
-        Column::Id => ("resource", "id"),
+        Column::Id | Column::Found(_) => ("resource", "id"),
     }
 }
 
@@ -272,15 +309,15 @@ pub(super) fn micros(column: &str) -> String {
 }
 
 pub(super) fn direction(order: Order) -> &'static str {
-    if order.descending { "DESC" } else { "ASC" }
+    if order.falls() { "DESC" } else { "ASC" }
 }
 
 /// The comparison with what has been returned.
 pub(super) fn beyond(order: Order) -> &'static str {
-    if order.descending { "<" } else { ">" }
+    if order.falls() { "<" } else { ">" }
 }
 
-/// The comparison with what stands earlier in the order.
+/// The comparison with what would count instead, of several values.
 pub(super) fn before(order: Order) -> &'static str {
     if order.descending { ">" } else { "<" }
 }

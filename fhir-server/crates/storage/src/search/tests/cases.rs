@@ -64,14 +64,42 @@ async fn in_pages(store: &Store, mut query: Query, place: &str) {
     query.count = 1;
     let mut matches = Vec::new();
     let mut at = Page::First;
+    let mut back = None;
+    let mut last = None;
     loop {
         let page = store.search(&query, at).await.unwrap();
         assert!(page.matches.len() <= 1, "{place}");
         matches.extend(page.matches);
+        last = last.or(page.last);
         match page.next {
             Some(next) => at = Page::After(next),
-            None => break,
+            None => {
+                back = page.previous.or(back);
+                break;
+            }
         }
+    }
+    // Back again, and from the last page; where the first one begins in the middle, there are pages before it.
+    let ends = match query.offset {
+        0 => [
+            (back, matches.len().saturating_sub(1)),
+            (last, matches.len()),
+        ],
+        _ => [(None, 0), (None, 0)],
+    };
+    for (from, expect) in ends {
+        let Some(mut at) = from else { continue };
+        let mut backwards = Vec::new();
+        loop {
+            let page = store.search(&query, Page::After(at)).await.unwrap();
+            backwards.extend(page.matches);
+            match page.previous {
+                Some(previous) => at = previous,
+                None => break,
+            }
+        }
+        backwards.reverse();
+        assert_eq!(backwards, matches[..expect], "{place}");
     }
     let keys = |found: &[crate::StoredResource]| {
         let keys = found.iter().map(|found| found.key.clone());

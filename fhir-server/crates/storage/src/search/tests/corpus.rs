@@ -8,6 +8,7 @@ use fhir_search::document::{
 };
 use fhir_search::query::TokenMatch;
 use fhir_search::token::STORED;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub struct Indexed {
     pub key: ResourceKey,
     pub updated_ms: i64,
     pub document: SearchDocument,
+    /// The stored resource, but for its id.
+    pub body: Value,
 }
 
 impl Indexed {
@@ -28,7 +31,14 @@ impl Indexed {
             key: ResourceKey::new(resource_type, id),
             updated_ms,
             document: SearchDocument::default(),
+            body: json!({}),
         }
+    }
+
+    /// A member of the stored resource, which no index row is made of.
+    pub fn with(mut self, name: &str, value: Value) -> Indexed {
+        self.body[name] = value;
+        self
     }
 
     pub fn token(mut self, parameter: &SearchParameter, system: &str, code: &str) -> Indexed {
@@ -118,12 +128,13 @@ pub async fn add(store: &Store, resources: &[Indexed]) {
     for resource in resources {
         let pk = sqlx::query_scalar(
             "INSERT INTO resource (type, version, last_updated, id, content) \
-             VALUES ($1, 1, 'epoch'::timestamptz + $2 * interval '1 millisecond', $3, jsonb_build_object('id', $3::text)) \
+             VALUES ($1, 1, 'epoch'::timestamptz + $2 * interval '1 millisecond', $3, jsonb_build_object('id', $3::text) || $4::jsonb) \
              ON CONFLICT (type, id) DO UPDATE SET version = 1, content = excluded.content, last_updated = excluded.last_updated RETURNING pk",
         )
         .bind(number(&resource.key))
         .bind(resource.updated_ms)
         .bind(&resource.key.id)
+        .bind(&resource.body)
         .fetch_one(&mut *transaction)
         .await
         .unwrap();

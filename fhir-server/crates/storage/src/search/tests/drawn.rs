@@ -11,11 +11,14 @@ use fhir_search::query::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub const TYPE: &str = "Observation";
 const TOKENS: [&str; 3] = ["status", "code", "category"];
 const PATIENTS: usize = 6;
+/// The codes of categories in stored resources.
+const CATEGORIES: [&str; 4] = ["b", "A", "é", "a"];
 
 /// By `date` an observation has one date, by this parameter any number.
 const SEVERAL_DATES: &str = "component-date";
@@ -67,12 +70,20 @@ pub fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
         parameter(store, TYPE, "patient"),
         parameter(store, "Patient", "gender"),
     );
+    let (born, name) = (
+        parameter(store, "Patient", "birthdate"),
+        parameter(store, "Patient", "name"),
+    );
     // The last one is pointed at but not there.
     let patients = (0..PATIENTS - 1).map(|number| {
         let resource = Indexed::new("Patient", &format!("p{number}"), number as i64);
         match number {
             0 => resource,
-            _ => resource.token(&gender, "s0", &(number % 3).to_string()),
+            _ => resource
+                .token(&gender, "s0", &(number % 3).to_string())
+                .with("gender", (number % 3).to_string().into())
+                .date(&born, number as i64 * 7 % 4, 9)
+                .string(&name, ["b", "é", "a", "b"][number % 4]),
         }
     });
     let resources = shapes.iter().enumerate();
@@ -81,6 +92,20 @@ pub fn corpus(store: &Store, shapes: &[Shape]) -> Vec<Indexed> {
             |(index, (tokens, dates, numbers, strings, updated, patients))| {
                 let id = format!("{}-{index}", (index * 7) % 10);
                 let mut resource = Indexed::new(TYPE, &id, *updated);
+                let categories = tokens
+                    .iter()
+                    .filter(|(which, _)| TOKENS[*which] == "category");
+                let coding = |code: &str| json!({"coding": [{"code": code}]});
+                let categories: Vec<Value> = categories
+                    .map(|(_, code)| coding(CATEGORIES[*code]))
+                    .collect();
+                if !categories.is_empty() {
+                    resource = resource.with("category", categories.into());
+                }
+                if let Some(number) = patients.first() {
+                    let reference = format!("http://elsewhere/Patient/p{number}/_history/2");
+                    resource = resource.with("subject", json!({"reference": reference}));
+                }
                 for (which, code) in tokens {
                     let parameter = parameter(store, TYPE, TOKENS[*which]);
                     resource =
@@ -259,11 +284,28 @@ pub fn of_patients(store: &Store) -> BoxedStrategy<Clause> {
 }
 
 pub fn sort(store: &Store) -> impl Strategy<Value = Vec<SortKey>> {
-    let by: Vec<SortBy> = ["date", SEVERAL_DATES, "value-quantity", "value-markdown"]
-        .map(|code| SortBy::Parameter(vec![parameter(store, TYPE, code)]))
-        .into_iter()
-        .chain([SortBy::LastUpdated, SortBy::Id])
-        .collect();
+    let of = |resource_type: &str, code: &str| {
+        SortBy::Parameter(vec![parameter(store, resource_type, code)])
+    };
+    let chain = |by| SortBy::Chain {
+        parameters: vec![parameter(store, TYPE, "patient")],
+        types: vec!["Patient".into()],
+        by: Box::new(by),
+    };
+    let by: Vec<SortBy> = [
+        "date",
+        SEVERAL_DATES,
+        "value-quantity",
+        "value-markdown",
+        "category",
+        "subject",
+    ]
+    .map(|code| of(TYPE, code))
+    .into_iter()
+    .chain(["birthdate", "name", "gender"].map(|code| chain(of("Patient", code))))
+    .chain([chain(SortBy::LastUpdated), chain(SortBy::Id)])
+    .chain([SortBy::LastUpdated, SortBy::Id])
+    .collect();
     prop::collection::vec((prop::sample::select(by), any::<bool>()), 0..3).prop_map(|keys| {
         keys.into_iter()
             .map(|(by, descending)| SortKey { by, descending })

@@ -8,6 +8,7 @@ use crate::search::keyset::Keyset;
 use crate::search::plan::Plan;
 use crate::search::resolve::Reach;
 use crate::search::statistics::Statistics;
+use crate::search::trace::Trace;
 use crate::search::{bounds, resolve, sql};
 use crate::{Store, testing};
 use fhir_definitions::SearchParameter;
@@ -90,6 +91,11 @@ async fn check(
         }
         for plan in plans {
             let ids = all_pages(&mut connection, &flat, plan).await;
+            let mut back = flat.clone();
+            back.reverse();
+            let mut from_end = all_pages(&mut connection, &back, plan).await;
+            from_end.reverse();
+            assert_eq!(from_end, ids, "{plan:?} {flat:#?} {corpus:#?}");
             let (filter, sort) = (&query.filter, &query.sort);
             assert_eq!(
                 ids, expect,
@@ -145,16 +151,25 @@ async fn all_pages(
     let mut after = None;
     let mut rows = Vec::new();
     for _ in 0..200 {
-        let found = keys(connection, flat, &statistics, plan, after.as_ref(), 3)
-            .await
-            .unwrap();
+        let found = keys(
+            connection,
+            flat,
+            &statistics,
+            plan,
+            after.as_ref(),
+            3,
+            &mut Trace::of(&Query::all(Vec::new(), 0)),
+        )
+        .await
+        .unwrap();
         let at_once = at_once(connection, flat, plan, after.as_ref()).await;
         // A walk may need more than its first window.
-        if at_once.len() > 3 || !matches!(plan, Plan::Walk { .. }) {
-            assert_eq!(at_once[..at_once.len().min(3)], found.rows, "{plan:?}");
+        let back = flat.order[0].backwards;
+        if !back && (at_once.len() > 3 || !matches!(plan, Plan::Walk { .. })) {
+            assert_eq!(at_once[..at_once.len().min(3)], found.rows(), "{plan:?}");
             assert_eq!(at_once.len() > 3, found.next.is_some(), "{plan:?}");
         }
-        rows.extend(found.rows);
+        rows.extend(found.rows());
         let Some((pk, values)) = found.next else {
             return sqlx::query_scalar(
                 "SELECT r.id FROM unnest($1::bigint[]) WITH ORDINALITY n(pk, place) JOIN resource r USING (pk) ORDER BY place",
@@ -169,6 +184,8 @@ async fn all_pages(
             pk,
             horizon: 0,
             total: None,
+            backwards: back,
+            passed: 0,
         });
     }
     panic!("pages without end");
@@ -222,7 +239,7 @@ fn expected(corpus: &[Indexed], query: &Query) -> Vec<String> {
     };
     matches.sort_by(|(row_a, a), (row_b, b)| {
         for key in sort {
-            let order = match (sort_value(a, key), sort_value(b, key)) {
+            let order = match (sort_value(a, key, corpus), sort_value(b, key, corpus)) {
                 (None, None) => Ordering::Equal,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(_), None) => Ordering::Less,
@@ -251,28 +268,59 @@ enum SortValue {
     Number(Decimal),
 }
 
-fn sort_value(resource: &Indexed, key: &SortKey) -> Option<SortValue> {
-    let mut values: Vec<SortValue> = match &key.by {
+fn sort_value(resource: &Indexed, key: &SortKey, corpus: &[Indexed]) -> Option<SortValue> {
+    let mut values = sort_values(resource, &key.by, corpus);
+    values.sort();
+    match key.descending {
+        true => values.pop(),
+        false => values.into_iter().next(),
+    }
+}
+
+fn sort_values(resource: &Indexed, by: &SortBy, corpus: &[Indexed]) -> Vec<SortValue> {
+    match by {
         SortBy::LastUpdated => vec![SortValue::Time(resource.updated_ms)],
         SortBy::Id => vec![SortValue::Text(resource.key.id.clone())],
-        SortBy::Score | SortBy::Chain { .. } => panic!("{key:?}"),
+        SortBy::Score => panic!("{by:?}"),
+        SortBy::Chain { parameters, by, .. } => {
+            let key = parameters[0].key;
+            let references = resource.document.references.iter();
+            references
+                .filter(|reference| reference.key == key)
+                .filter_map(|reference| corpus.iter().find(|there| there.key == reference.target))
+                .flat_map(|target| sort_values(target, by, corpus))
+                .collect()
+        }
         SortBy::Parameter(parameters) => {
             let document = &resource.document;
             let key = parameters[0].key;
+            let texts = match parameters[0].code.as_str() {
+                "category" => resource.body["category"]
+                    .as_array()
+                    .map_or(&[][..], Vec::as_slice),
+                "gender" => std::slice::from_ref(&resource.body["gender"]),
+                "subject" => std::slice::from_ref(&resource.body["subject"]["reference"]),
+                _ => &[],
+            };
+            let texts = texts
+                .iter()
+                .map(|text| &text["coding"][0]["code"])
+                .chain(texts)
+                .filter_map(|text| text.as_str())
+                .map(|text| match text.strip_prefix("http://elsewhere/") {
+                    Some(local) => local.trim_end_matches("/_history/2").to_owned(),
+                    None => text.to_ascii_lowercase(),
+                });
             let dates = document.dates.iter().filter(|entry| entry.key == key);
             let strings = document.strings.iter().filter(|entry| entry.key == key);
             let numbers = document.quantities.iter().filter(|entry| entry.key == key);
             dates
                 .map(|entry| SortValue::Time(entry.lo))
                 .chain(strings.map(|entry| SortValue::Text(entry.value.clone())))
+                .chain(texts.map(SortValue::Text))
                 .chain(numbers.filter_map(|entry| entry.lo.clone().map(SortValue::Number)))
                 .collect()
         }
-    };
-    values.sort();
-    match key.descending {
-        true => values.pop(),
-        false => values.into_iter().next(),
     }
 }
 
