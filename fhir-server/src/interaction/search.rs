@@ -169,20 +169,21 @@ async fn understand(
     let (types, given, mut others) = types(&definitions, request, parameters)?;
     let names: Vec<&str> = types.iter().map(String::as_str).collect();
     // Where it is switched off it is a parameter like any other that is unknown.
-    let explains = |(name, value): &(String, String)| name == "_explain" && value == "true";
-    let explain = app.config.search_explain && others.iter().any(explains);
-    if explain {
-        others.retain(|parameter| !explains(parameter));
-    }
+    let explain = app.config.search_explain.then(|| {
+        let at = others.iter().position(|(name, value)| {
+            name == "_explain" && matches!(value.as_str(), "true" | "false")
+        })?;
+        Some(others.remove(at))
+    });
     let mut query = match stored {
         None => parse(&context, &names, &others)?,
         // Value sets are expanded.
         Some(_) => aside(|| parse(&context, &names, &others))?,
     };
     query.applied.splice(0..0, given);
-    if explain {
-        query.explain = true;
-        query.applied.push(("_explain".into(), "true".into()));
+    if let Some(Some(explain)) = explain {
+        query.explain = explain.1 == "true";
+        query.applied.push(explain);
     }
     if !request.id.is_empty() {
         let clause = compartment::clause(&definitions, &[request.key()], &types);

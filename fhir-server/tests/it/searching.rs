@@ -1,6 +1,6 @@
 //! Search through HTTP: the bundle, links, pages, methods and refusals. What a parameter matches is tested where it is decided.
 
-use crate::site::{Site, shared};
+use crate::site::{Site, shared, with_settings};
 use serde_json::Value;
 
 async fn seed(site: &Site, tag: &str, count: usize) {
@@ -233,6 +233,61 @@ async fn results() {
         ),
         // Switched off, it is unknown.
         ("GET Patient?_explain=true", "", "400"),
+    ])
+    .await;
+}
+
+/// How it was answered, without a value of it.
+#[tokio::test]
+async fn explained() {
+    let site = with_settings(&[("search_explain", "true")]);
+    seed(&site, "explained", 3).await;
+    for (url, expect) in [
+        (
+            "Patient?_tag=urn:t|explained&name=family&birthdate=ge1900-01-01&_sort=-birthdate,gender&_explain=true",
+            &[
+                "search: Patient?_tag=system|token&name=string&birthdate=ge date&_sort=-birthdate,gender&_count=20",
+                "plan: Filter",
+                "$1",
+                "rows: 3 matches",
+                "times in ms: all",
+            ][..],
+        ),
+        (
+            "Patient?_tag=urn:t|explained&_revinclude=Observation:patient&_count=2&_explain=true",
+            &[
+                "_revinclude=Observation:patient",
+                "resolved: types",
+                "1 tokens",
+                "include",
+            ],
+        ),
+    ] {
+        let page = site.check(&format!("GET {url}"), "", "200").await.json();
+        let entries = page["entry"].as_array().unwrap();
+        let last = entries.last().unwrap();
+        assert_eq!(last["search"]["mode"], "outcome");
+        let issues = last["resource"]["issue"].as_array().unwrap();
+        let told: Vec<&str> = issues
+            .iter()
+            .map(|issue| issue["diagnostics"].as_str().unwrap())
+            .collect();
+        let told = told.join("\n");
+        for part in expect {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        for value in ["explained", "urn:t", "family", "1900"] {
+            assert!(!told.contains(value), "{value}: {told}");
+        }
+        assert!(link(&page, "self").unwrap().ends_with("&_explain=true"));
+    }
+    site.table(&[
+        ("GET Patient?_tag=urn:t|explained&_explain=yes", "", "400"),
+        (
+            "GET Patient?_tag=urn:t|explained&_explain=false",
+            "",
+            "200 ; /entry/3 absent",
+        ),
     ])
     .await;
 }

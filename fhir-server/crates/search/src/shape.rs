@@ -101,6 +101,7 @@ fn value(value: &ValueMatch) -> String {
         ValueMatch::Token(TokenMatch::SystemAndCode(..)) => "system|token".to_owned(),
         ValueMatch::Token(TokenMatch::NoSystem(_)) => "|token".to_owned(),
         ValueMatch::Token(TokenMatch::System(_)) => "system|".to_owned(),
+        ValueMatch::Concepts { tokens, .. } => format!("{} tokens", tokens.len()),
         ValueMatch::String(_) => "string".to_owned(),
         ValueMatch::Text { comparison, .. } => format!("{comparison:?} string"),
         ValueMatch::Date(date) => prefixed(date.prefix, "date"),
