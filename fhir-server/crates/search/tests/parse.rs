@@ -834,6 +834,73 @@ fn sorts() {
     }
 }
 
+/// A site's own parameters, which allow little.
+static STRICT: LazyLock<Definitions> = LazyLock::new(|| {
+    let file = |code: &str, rest: serde_json::Value| {
+        let mut parameter = serde_json::json!({
+            "resourceType": "SearchParameter", "url": format!("http://example.org/SearchParameter/{code}"), "status": "active",
+            "name": "Strict", "description": "Allows little", "code": code, "base": ["Observation"]
+        });
+        let members = rest.as_object().unwrap().clone();
+        parameter.as_object_mut().unwrap().extend(members);
+        DataFile {
+            path: format!("{code}.json"),
+            bytes: parameter.to_string().into_bytes(),
+        }
+    };
+    Definitions::load(&[
+        file("s-code", serde_json::json!({"type": "token", "expression": "Observation.code", "multipleOr": false, "multipleAnd": false, "modifier": ["not"]})),
+        file("s-date", serde_json::json!({"type": "date", "expression": "Observation.effective.ofType(dateTime)", "comparator": ["ge", "lt"]})),
+        file("s-patient", serde_json::json!({"type": "reference", "expression": "Observation.subject", "target": ["Patient"], "chain": ["name"], "multipleAnd": false})),
+    ])
+    .unwrap()
+});
+
+/// `multipleOr`, `multipleAnd`, `comparator`, `modifier` and `chain` of a parameter.
+#[test]
+fn limits_of_parameters() {
+    for (url, refused) in [
+        ("s-code=a", ""),
+        ("s-code=a,b", "one value only"),
+        ("s-code=a&s-code=b", "once only"),
+        ("s-code:not=a", ""),
+        ("s-code=a&s-code:not=b", "once only"),
+        ("s-code:missing=true", "cannot be used"),
+        ("s-code:in=http://x", "cannot be used"),
+        ("s-date=ge2020", ""),
+        ("s-date=ge2020&s-date=lt2021", ""),
+        ("s-date=gt2020", "the prefix gt"),
+        ("s-patient.name=a", ""),
+        ("s-patient:Patient.name:exact=a", ""),
+        ("s-patient.birthdate=2020", "cannot be chained"),
+        ("s-patient.name=a&s-patient=b", "once only"),
+        ("_sort=s-patient.name", ""),
+        ("_sort=s-patient.birthdate", "cannot be chained"),
+    ] {
+        let parameters: Vec<(String, String)> = url
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let context = Context {
+            definitions: &STRICT,
+            terminology: None,
+            base: None,
+            handling: Handling::Strict,
+            now_micros: 0,
+            count_default: 20,
+            count_max: 500,
+        };
+        match parse(&context, &["Observation"], &parameters) {
+            Ok(_) => assert_eq!(refused, "", "{url}"),
+            Err(issues) => assert!(
+                !refused.is_empty() && issues[0].diagnostics.contains(refused),
+                "{url}: {issues:?}"
+            ),
+        }
+    }
+}
+
 /// What a log may say of a search.
 #[test]
 fn shapes() {

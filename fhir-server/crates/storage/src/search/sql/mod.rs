@@ -241,6 +241,13 @@ pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryB
     sql.builder
 }
 
+/// One row of `(plan json)`: how Postgres would find the matches, nothing is read.
+pub(super) fn explained(types: &[i16], filter: &[Test]) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("EXPLAIN (FORMAT JSON) SELECT FROM entry e WHERE ");
+    sql.all(filter, types, "e");
+    sql.builder
+}
+
 /// Row keys for which the test holds, in no order.
 pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");

@@ -7,11 +7,11 @@ mod load;
 use super::corpus::parameter;
 use crate::{Page, SearchPage, Store};
 use fhir_definitions::SearchParameter;
-use fhir_model::{DateRange, ResourceKey};
+use fhir_model::{DateRange, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{
     ChainedClause, Clause, DateMatch, Include, Modifier, NumberMatch, Prefix, ReferenceMatch,
-    SortBy, SortKey, Summary, TokenMatch, UnitMatch, ValueMatch,
+    SortBy, SortKey, Summary, TokenMatch, Total, UnitMatch, ValueMatch,
 };
 use load::{
     IN_ERROR, MINUTE, OBSERVATIONS, PATIENTS, code_of, is_rare, loaded, newest, patient_of,
@@ -263,6 +263,47 @@ async fn large() {
     bench
         .case("everyone by name", patients(vec![]), &all_named)
         .await;
+    let behind = SortBy::Chain {
+        parameters: vec![Arc::clone(&patient)],
+        types: vec!["Patient".into()],
+        by: Box::new(SortBy::Parameter(vec![Arc::clone(&family)])),
+    };
+    let by_patient = |filter| Query {
+        sort: vec![SortKey {
+            by: behind.clone(),
+            descending: false,
+        }],
+        ..search(filter)
+    };
+    let mut common: Vec<i64> = (1..=OBSERVATIONS).filter(|i| code_of(*i) == 0).collect();
+    common.sort_by_key(|i| (patient_of(*i) % 1000, *i));
+    bench
+        .case(
+            "common, by name of the patient",
+            by_patient(vec![token(&code, "c0")]),
+            &common,
+        )
+        .await;
+    match bench.store.search(&by_patient(vec![]), Page::First).await {
+        Err(crate::Error::Refused(issues)) => assert_eq!(issues[0].kind, IssueKind::TooCostly),
+        other => panic!("{other:?}"),
+    }
+    let first = search(vec![token(&status, "final")]);
+    let last = bench.store.search(&first, Page::First).await.unwrap().last;
+    let last = bench
+        .page("last page of many", &first, Page::After(last.unwrap()))
+        .await;
+    assert!(last.next.is_none() && last.previous.is_some());
+    let estimated = Query {
+        total: Total::Estimate,
+        ..search(vec![in_range(Prefix::Lt)])
+    };
+    let page = bench.page("estimated", &estimated, Page::First).await;
+    assert!(
+        (100..10_000).contains(&page.total.unwrap()),
+        "{:?}",
+        page.total
+    );
     let revinclude = Query {
         includes: vec![Include {
             reverse: true,
