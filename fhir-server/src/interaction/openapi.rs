@@ -252,7 +252,15 @@ fn search_parameters(definitions: &Definitions, resource_type: &str) -> Vec<Valu
     let own = own
         .filter(|it| answers(definitions, it))
         .map(|it| text_parameter(&it.code));
-    let results = ["_count", "_sort", "_include", "_revinclude", "_total"].map(text_parameter);
+    let results = [
+        "_count",
+        "_sort",
+        "_include",
+        "_revinclude",
+        "_total",
+        "_maxresults",
+    ]
+    .map(text_parameter);
     let parts = ["_summary", "_elements"].map(parameter);
     own.chain(results).chain(parts).collect()
 }

@@ -1,8 +1,8 @@
 //! What a search asks, without what it asks for: names, modifiers, prefixes, kinds and numbers of values. Fit for a log.
 
 use crate::query::{
-    ChainedClause, Clause, Include, Modifier, Prefix, Query, SortBy, SortKey, TokenMatch, Total,
-    ValueMatch,
+    ChainedClause, Clause, Include, Modifier, Prefix, Query, SortBy, SortKey, TextOf, TokenMatch,
+    Total, ValueMatch,
 };
 use fhir_definitions::SearchParameter;
 use std::sync::Arc;
@@ -62,6 +62,11 @@ fn clause(clause: &Clause) -> String {
         Clause::Element { parameter, clause } => {
             format!("{}[{}]", parameter.code, self::clause(clause))
         }
+        Clause::Text { of, .. } => match of {
+            TextOf::Narrative => "_text=words".to_owned(),
+            TextOf::Sections => "section-text=words".to_owned(),
+            TextOf::Content => "_content=words".to_owned(),
+        },
         Clause::Id(ids) => format!("_id={}", kinds(ids.iter().map(|_| "id".to_owned()))),
         Clause::LastUpdated(dates) => {
             let dates = dates.iter().map(|date| prefixed(date.prefix, "date"));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use fhir_definitions::{Definitions, SearchParameter, TerminologyResources};
+use fhir_definitions::{DataFile, Definitions, SearchParameter, TerminologyResources};
 use fhir_model::Severity;
 use fhir_search::parse::{CHAIN_MAX, Context};
 use fhir_search::query::{
