@@ -62,6 +62,14 @@ fn clause(clause: &Clause) -> String {
         Clause::Element { parameter, clause } => {
             format!("{}[{}]", parameter.code, self::clause(clause))
         }
+        Clause::MemberOf {
+            collections,
+            active_at,
+        } => {
+            let code = if active_at.is_some() { "_in" } else { "_list" };
+            let collections = collections.iter().map(|_| "collection".to_owned());
+            format!("{code}={}", kinds(collections))
+        }
         Clause::Text { of, .. } => match of {
             TextOf::Narrative => "_text=words".to_owned(),
             TextOf::Sections => "section-text=words".to_owned(),
@@ -109,6 +117,9 @@ fn value(value: &ValueMatch) -> String {
         ValueMatch::Concepts { tokens, .. } => format!("{} tokens", tokens.len()),
         ValueMatch::String(_) => "string".to_owned(),
         ValueMatch::Text { comparison, .. } => format!("{comparison:?} string"),
+        ValueMatch::Words(_) => "words".to_owned(),
+        ValueMatch::Near(_) => "place and distance".to_owned(),
+        ValueMatch::Point(_) => "place".to_owned(),
         ValueMatch::Date(date) => prefixed(date.prefix, "date"),
         ValueMatch::Number(number) => prefixed(number.prefix, "number"),
         ValueMatch::Quantity { number, .. } => prefixed(number.prefix, "quantity"),
@@ -174,7 +185,7 @@ fn include(include: &Include) -> String {
             "_include"
         },
         if include.iterate { ":iterate" } else { "" },
-        include.source,
+        include.source.as_deref().unwrap_or("*"),
         if target.is_empty() { "" } else { ":" },
     )
 }

@@ -111,6 +111,7 @@ fn shape(test: &Test) -> String {
         Test::Dates(dates) => format!("dates of parameter {}", dates.key),
         Test::Quantities(key, any) => format!("{} quantities of parameter {key}", any.len()),
         Test::Strings(key, any) => format!("{} strings of parameter {key}", any.len()),
+        Test::Near(key, any) => format!("{} circles of parameter {key}", any.len()),
         Test::Updated(any) => format!("{} times of update", any.len()),
         Test::AnyOfReferences(references) => {
             format!("{} references, row by row", references.len())
