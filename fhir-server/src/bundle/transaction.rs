@@ -112,7 +112,10 @@ impl Question {
         match self {
             Question::Instance => Some(Read::Instance(request.key())),
             Question::Version(version) => Some(Read::Version(request.key(), *version)),
-            Question::Search(asked) => Some(Read::Search(asked.query.clone(), asked.page.clone())),
+            Question::Search(asked) => Some(Read::Search(
+                Box::new(asked.query.clone()),
+                asked.page.clone(),
+            )),
             Question::Elsewhere => None,
         }
     }

@@ -181,7 +181,7 @@ pub enum Read {
     Instance(ResourceKey),
     /// One version.
     Version(ResourceKey, i32),
-    Search(Query, Page),
+    Search(Box<Query>, Page),
 }
 
 /// The answer to a [`Read`].

@@ -158,7 +158,9 @@ async fn by_url(
             "too many canonical references are to be followed; ask for fewer resources, or name the type they lead to".into(),
         ));
     }
-    let mut rows: Vec<(i64, i16, Option<String>, Option<String>, i64)> = sqlx::query_as(
+    /// Key, type, url, version, when it was updated.
+    type Row = (i64, i16, Option<String>, Option<String>, i64);
+    let mut rows: Vec<Row> = sqlx::query_as(
         "SELECT e.pk, e.type, r.content->>'url', r.content->>'version', (extract(epoch FROM e.last_updated) * 1000)::bigint \
          FROM entry e JOIN resource r ON r.pk = e.pk WHERE e.tokens && $1 LIMIT $2",
     )

@@ -562,7 +562,10 @@ async fn reads_of_a_transaction_see_its_changes() {
     let reads = [
         Read::Instance(key("Patient/p")),
         Read::Version(key("Patient/p"), 2),
-        Read::Search(query(&store, "Patient", "active=true"), Page::First),
+        Read::Search(
+            Box::new(query(&store, "Patient", "active=true")),
+            Page::First,
+        ),
     ];
     let changes = vec![put("Patient/p", Any, PATIENT)];
     let (_, answers) = store.transact(changes, &reads).await.unwrap();
