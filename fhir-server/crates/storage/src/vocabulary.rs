@@ -146,9 +146,10 @@ const INSERT_AND_COMMIT: &str = concat!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{Change, Store, Target, testing};
     use fhir_definitions::ParameterKey;
     use fhir_search::vocabulary::Kind;
+    use serde_json::json;
 
     fn entry(value: &str) -> Entry {
         Entry {
@@ -191,6 +192,63 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(setting, "on", "writes wait for the disk");
+    }
+
+    /// Values of the vocabulary that begin with `start`, of all parameters.
+    async fn stored(store: &Store, start: &str) -> Vec<String> {
+        let sql = "SELECT DISTINCT value FROM vocabulary WHERE starts_with(value, $1) ORDER BY 1";
+        let values = sqlx::query_scalar(sql).bind(start);
+        values.fetch_all(&store.inner.write_pool).await.unwrap()
+    }
+
+    fn procedure(text: &str) -> Change {
+        Change::Create {
+            target: Target::New {
+                resource_type: "Procedure".into(),
+            },
+            resource: json!({"resourceType": "Procedure", "status": "completed", "code": {"text": text}, "subject": {"reference": "Patient/1"}}),
+            full_url: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn values_are_there_with_their_resources() {
+        let store = testing::store().await;
+        store
+            .rehearse(vec![procedure("only rehearsed")])
+            .await
+            .unwrap();
+        assert!(stored(&store, "only").await.is_empty());
+        store
+            .commit(vec![procedure("First"), procedure("Firstly")])
+            .await
+            .unwrap();
+        assert_eq!(stored(&store, "first").await, ["first", "firstly"]);
+        // What is known is not asked for again: rows that are taken away stay away.
+        let forget = sqlx::query("DELETE FROM vocabulary WHERE starts_with(value, 'first')");
+        forget.execute(&store.inner.write_pool).await.unwrap();
+        store.commit(vec![procedure("First")]).await.unwrap();
+        assert!(stored(&store, "first").await.is_empty());
+        *store.inner.vocabulary.known() = Known::default();
+        store.reindex().await.unwrap();
+        assert_eq!(stored(&store, "first").await, ["first", "firstly"]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_out_in_a_transaction_is_completed_there() {
+        let store = testing::store().await;
+        let mut transaction = store.inner.write_pool.begin().await.unwrap();
+        let vocabulary = Vocabulary::default();
+        let entries = [entry("late")];
+        let before = Learned::default();
+        vocabulary
+            .complete(&mut transaction, entries.iter(), &before)
+            .await
+            .unwrap();
+        assert!(stored(&store, "late").await.is_empty());
+        transaction.commit().await.unwrap();
+        assert_eq!(stored(&store, "late").await, ["late"]);
+        assert!(vocabulary.known().young.is_empty());
     }
 
     #[test]
