@@ -24,6 +24,26 @@ pub(crate) fn r5() -> &'static ByType {
     R5.get_or_init(|| read(PARAMETERS.rows(), Structures::r5()))
 }
 
+/// What parameters select that R5 describes and gives no expression.
+const SUPPLIED: [(&str, &str); 4] = [
+    (
+        "http://hl7.org/fhir/SearchParameter/ImagingStudy-reason",
+        "ImagingStudy.reason.concept",
+    ),
+    (
+        "http://hl7.org/fhir/SearchParameter/Medication-form",
+        "Medication.doseForm",
+    ),
+    (
+        "http://hl7.org/fhir/SearchParameter/MedicationKnowledge-packaging-cost",
+        "MedicationKnowledge.packaging.cost.cost.ofType(Money)",
+    ),
+    (
+        "http://hl7.org/fhir/SearchParameter/MedicationKnowledge-packaging-cost-concept",
+        "MedicationKnowledge.packaging.cost.cost.ofType(CodeableConcept)",
+    ),
+];
+
 /// A definition as it stands in a SearchParameter resource, before it is bound to a type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Definition {
@@ -49,12 +69,16 @@ impl Definition {
     fn read(mut row: Row) -> Definition {
         let owned =
             |list: &mut dyn Iterator<Item = &'static str>| list.map(str::to_owned).collect();
+        let url = row.cell();
         Definition {
-            url: row.cell().to_owned(),
+            url: url.to_owned(),
             code: row.cell().to_owned(),
             kind: parameter_type(row.cell()),
             bases: owned(&mut row.list(',')),
-            expression: row.cell().to_owned(),
+            expression: match (row.cell(), SUPPLIED.iter().find(|it| it.0 == url)) {
+                ("", Some((_, expression))) => (*expression).to_owned(),
+                (expression, _) => expression.to_owned(),
+            },
             targets: owned(&mut row.list(',')),
             multiple_or: row.cell() == "1",
             multiple_and: row.cell() == "1",

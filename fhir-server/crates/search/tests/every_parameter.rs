@@ -73,6 +73,12 @@ fn is_understood() {
         for parameter in DEFINITIONS.search_parameters(resource_type) {
             pairs += 1;
             let value = match parameter.components.as_slice() {
+                _ if parameter.code == "_in" => "Group/1".to_owned(),
+                _ if parameter.code == "_type" => resource_type.clone(),
+                _ if parameter.code == "near" => "1|2|3|km".to_owned(),
+                [] if parameter.kind == ParameterType::Special && parameter.code == "contains" => {
+                    "1|2".to_owned()
+                }
                 [] => some(parameter.kind, parameter.program.as_ref()).to_owned(),
                 parts => {
                     let parts = parts
