@@ -19,8 +19,10 @@ use fhir_definitions::{Terminology, TerminologyError};
 use fhir_model::{Issue, IssueKind, Reference};
 use std::sync::Arc;
 
-/// Most concepts that the values of one search parameter may stand for.
+/// Most concepts that one value of a search parameter may stand for.
 pub const CONCEPTS_MAX: usize = 20_000;
+/// Most of all values together, in every type that a chain or a search over several types asks.
+const ALL_CONCEPTS_MAX: usize = 200_000;
 
 /// The system of MIME types.
 const MIME_TYPES: &str = "urn:ietf:bcp:13";
@@ -206,7 +208,7 @@ impl Reading<'_> {
     fn concepts(&self, asked: String, tokens: Vec<TokenMatch>) -> Result<ValueMatch, Refusal> {
         let all = self.concepts.get() + tokens.len();
         self.concepts.set(all);
-        match all > CONCEPTS_MAX {
+        match tokens.len() > CONCEPTS_MAX || all > ALL_CONCEPTS_MAX {
             true => Err(self.refusal(TerminologyError::TooCostly)),
             false => Ok(ValueMatch::Concepts { asked, tokens }),
         }
