@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-600}
 memory=${FUZZ_RSS_MB:-2048}
-[ $# -gt 0 ] || set -- json_body xml_body search_url fhirpath fhirpath_program patch_document mllp_stream v2_message mapping_file http_requests
+[ $# -gt 0 ] || set -- json_body xml_body search_url search_filter fhirpath fhirpath_program patch_document mllp_stream v2_message mapping_file http_requests
 
 RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/fuzz-rustc.sh" cargo build --release --locked -p fuzz --features libfuzzer
 program=${CARGO_TARGET_DIR:-target}/release/fuzz

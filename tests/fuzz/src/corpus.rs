@@ -98,6 +98,7 @@ pub fn words(target: &str) -> Vec<String> {
     let own: &[&str] = match target {
         "json_body" => &JSON,
         "search_url" => &URL,
+        "search_filter" => &FILTER,
         "fhirpath" | "fhirpath_program" => &PATH,
         "xml_body" => &XML,
         "patch_document" => &PATCH,
@@ -127,7 +128,7 @@ pub fn words(target: &str) -> Vec<String> {
         words.extend(others.map(|name| format!(".{name}(")));
         words.extend(PROGRAM.map(str::to_owned));
     }
-    if ["search_url", "http_requests"].contains(&target) {
+    if ["search_url", "search_filter", "http_requests"].contains(&target) {
         words.extend(URL.iter().map(|word| (*word).to_owned()));
         let types = [
             "Patient",
@@ -188,6 +189,43 @@ const JSON: [&str; 22] = [
     "[]",
     "{}",
 ];
+const FILTER: [&str; 34] = [
+    " and ",
+    " or ",
+    "not (",
+    "(",
+    ")",
+    "[",
+    "].",
+    ".",
+    "\"",
+    "\\u00e9",
+    "\\",
+    "_has:Observation:patient:",
+    ":Patient",
+    " eq ",
+    " ne ",
+    " co ",
+    " sw ",
+    " ew ",
+    " gt ",
+    " lt ",
+    " ge ",
+    " le ",
+    " ap ",
+    " sa ",
+    " eb ",
+    " pr false",
+    " po ",
+    " ss ",
+    " sb ",
+    " in ",
+    " ni ",
+    " re ",
+    "loinc|",
+    "2026-01-01T10:00:00+01:00",
+];
+
 const URL: [&str; 62] = [
     "?",
     "&",

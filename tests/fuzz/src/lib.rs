@@ -12,6 +12,7 @@ mod mapping_file;
 mod mllp_stream;
 pub mod mutate;
 mod patch_document;
+mod search_filter;
 mod search_url;
 mod shared;
 mod v2_message;
@@ -38,9 +39,16 @@ pub struct Target {
     warm: Once,
 }
 
-pub static TARGETS: [Target; 10] = [
+pub static TARGETS: [Target; 11] = [
     target("json_body", json_body::run, Shape::Json, 16_384, 600),
     target("search_url", search_url::run, Shape::Url, 4_096, 600),
+    target(
+        "search_filter",
+        search_filter::run,
+        Shape::Words,
+        4_096,
+        600,
+    ),
     target(
         "fhirpath",
         fhirpath_expression::run,

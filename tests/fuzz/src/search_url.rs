@@ -68,7 +68,7 @@ fn holds(resource_type: &str, query: &Query) {
     }
 }
 
-fn search(
+pub fn search(
     resource_type: &str,
     parameters: &[(String, String)],
     handling: Handling,
@@ -123,7 +123,7 @@ fn values(text: &str) {
     }
 }
 
-static RESOURCES: LazyLock<Vec<Value>> = LazyLock::new(|| vec![patient(), observation()]);
+pub static RESOURCES: LazyLock<Vec<Value>> = LazyLock::new(|| vec![patient(), observation()]);
 
 pub fn patient() -> Value {
     json!({"resourceType": "Patient", "id": "a", "active": true,

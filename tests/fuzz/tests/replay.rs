@@ -43,6 +43,11 @@ fn search_url() {
 }
 
 #[test]
+fn search_filter() {
+    replay("search_filter", 2000);
+}
+
+#[test]
 fn fhirpath() {
     replay("fhirpath", 2000);
 }

@@ -100,6 +100,21 @@ impl PathProgram {
         }
     }
 
+    /// Whether something that it selects can be in, or be, something that `outer` selects, where both run on the same instance.
+    pub fn selects_within(&self, outer: &PathProgram) -> bool {
+        let (Body::Select(inner), Body::Select(outer)) = (&self.body, &outer.body) else {
+            return false;
+        };
+        let paths = |branches: &'_ [Branch]| -> Vec<Vec<String>> {
+            let paths = branches.iter().flat_map(|branch| &branch.paths);
+            paths.map(Path::members).collect()
+        };
+        let outer = paths(outer);
+        paths(inner)
+            .iter()
+            .any(|inner| outer.iter().any(|outer| inner.starts_with(outer)))
+    }
+
     /// Whether it selects at most one element of a valid instance: nothing on the way repeats, and of several paths all are types of one choice,
     /// of which an instance has one.
     pub fn at_most_one(&self) -> bool {
@@ -176,6 +191,17 @@ pub(crate) enum Condition {
     RefersTo(String),
     /// `is Type` of a resource.
     ResourceType(String),
+}
+
+impl Path {
+    /// The names on the way.
+    fn members(&self) -> Vec<String> {
+        let names = self.steps.iter().filter_map(|step| match step {
+            Step::Child(name) => Some(name.clone()),
+            Step::Where(_) | Step::First => None,
+        });
+        names.collect()
+    }
 }
 
 impl Branch {

@@ -69,6 +69,13 @@ impl Decimal {
     }
 }
 
+/// Of arithmetic beyond sums; the places are those of the result.
+impl From<BigDecimal> for Decimal {
+    fn from(decimal: BigDecimal) -> Decimal {
+        Decimal(decimal)
+    }
+}
+
 /// For arithmetic beyond sums.
 impl From<Decimal> for BigDecimal {
     fn from(decimal: Decimal) -> BigDecimal {

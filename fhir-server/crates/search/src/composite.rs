@@ -1,13 +1,17 @@
 //! Composites (<https://hl7.org/fhir/R5/search.html#composite>): several values of one element.
 //!
 //! Components that are matched whole (token, uri, reference) become one hash of all of them. One component may be ordered (quantity, number,
-//! date, string): its entry then carries the hash of the others. Two ordered components (the ratios of
-//! Ingredient) are not indexed, and `system|` alone is not offered inside a composite.
+//! date, string): its entry then carries the hash of the others. Several ordered components (the ratios of Ingredient) are not indexed:
+//! [`holds`] looks at the resource. `system|` alone is not offered inside a composite.
 
 use crate::document::{Extraction, Ordered};
+use crate::number::Measure;
 use crate::position::{is_contains, is_near};
-use fhir_definitions::{ParameterType, SearchParameter};
+use crate::query::{NumberMatch, ReferenceMatch, UnitMatch, ValueMatch};
+use crate::token::Hashes;
+use fhir_definitions::{ParameterKey, ParameterType, SearchParameter};
 use fhirpath::Node;
+use serde_json::Value;
 
 /// Most combinations of one element: a code with 8 codings and a value with 8.
 const COMBINATIONS_MAX: usize = 1024;
@@ -64,7 +68,88 @@ pub(crate) fn extract<'a>(
     }
 }
 
-/// Whether a search by the parameter finds what resources hold: of a special one nothing is extracted, nor of two ordered components.
+/// Whether a condition has several ordered parts, which no index entry holds together.
+pub fn has_several_ordered(parts: &[ValueMatch]) -> bool {
+    let ordered = parts.iter().filter(|part| {
+        matches!(
+            part,
+            ValueMatch::Date(_)
+                | ValueMatch::Number(_)
+                | ValueMatch::Quantity { .. }
+                | ValueMatch::String(_)
+        )
+    });
+    ordered.count() > 1
+}
+
+/// Whether one element that the composite `parameter` selects has all the `parts`.
+pub(crate) fn holds<'a>(
+    extraction: &Extraction<'a>,
+    parameter: &'a SearchParameter,
+    parts: &[ValueMatch],
+    resource: &'a Value,
+) -> bool {
+    let (mut elements, mut nodes) = (Vec::new(), Vec::new());
+    if let Some(program) = &parameter.program {
+        program.run(resource, &mut elements);
+    }
+    elements.iter().any(|element| {
+        let mut both = parts.iter().zip(&parameter.components);
+        both.all(|(part, component)| {
+            nodes.clear();
+            component.program.run(element.value, &mut nodes);
+            let mut nodes = nodes.iter();
+            nodes.any(|node| has_part(extraction, parameter.key, component.kind, *node, part))
+        })
+    })
+}
+
+fn has_part<'a>(
+    extraction: &Extraction<'a>,
+    key: ParameterKey,
+    kind: ParameterType,
+    node: Node<'a>,
+    part: &ValueMatch,
+) -> bool {
+    let hashes = extraction.hashes;
+    let mut atoms = Vec::new();
+    if !is_ordered(kind) {
+        extraction.atoms(key, kind, node, &mut atoms);
+    }
+    let ordered = extraction.ordered(kind, node);
+    match part {
+        ValueMatch::Token(token) => atoms.contains(&hashes.token(key, token)),
+        ValueMatch::Uri(uri) => atoms.contains(&hashes.uri(key, uri)),
+        ValueMatch::Reference(ReferenceMatch::Url(url)) => atoms.contains(&hashes.url(key, url)),
+        ValueMatch::Reference(ReferenceMatch::Local(targets)) => targets
+            .iter()
+            .any(|target| atoms.contains(&hashes.url(key, &target.to_string()))),
+        ValueMatch::Date(date) => ordered
+            .iter()
+            .any(|value| matches!(value, Ordered::Date(range) if date.matches(range.lo, range.hi))),
+        ValueMatch::String(text) => ordered
+            .iter()
+            .any(|value| matches!(value, Ordered::String(value) if value.starts_with(text))),
+        ValueMatch::Number(number) => measured(&ordered, hashes, number, &UnitMatch::Any),
+        ValueMatch::Quantity { number, unit } => measured(&ordered, hashes, number, unit),
+        _ => false,
+    }
+}
+
+fn measured(ordered: &[Ordered], hashes: Hashes, number: &NumberMatch, unit: &UnitMatch) -> bool {
+    let measure = Measure::new(hashes, number, unit);
+    ordered.iter().any(|value| match value {
+        Ordered::Number {
+            lo,
+            hi,
+            units,
+            ucum,
+        } => measure.matches((lo.as_ref(), hi.as_ref()), units, ucum.as_deref()),
+        _ => false,
+    })
+}
+
+/// Whether a search by the parameter finds what resources hold: of a special one nothing is extracted.
 pub fn is_answered(parameter: &SearchParameter) -> bool {
     let is_special = |kind| matches!(kind, ParameterType::Special | ParameterType::Resource);
     let components = &parameter.components;
@@ -73,10 +158,7 @@ pub fn is_answered(parameter: &SearchParameter) -> bool {
             let found = parameter.program.is_some() && !is_special(parameter.kind);
             found || is_near(parameter) || is_contains(parameter) || is_everywhere(parameter)
         }
-        false => {
-            let ordered = components.iter().filter(|it| is_ordered(it.kind));
-            ordered.count() <= 1 && !components.iter().any(|it| is_special(it.kind))
-        }
+        false => !components.iter().any(|it| is_special(it.kind)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::position::{Point, is_near};
 use crate::reference::{self, Target};
 use crate::string::{self, normalise, normalise_whole};
 use crate::token::{Hashes, RECHECK, STORED};
+use crate::unit::UCUM;
 use crate::vocabulary::{Entry, Kind, UNITS, URI_BYTES_MAX};
 use crate::{composite, contained, date};
 use fhir_definitions::{Definitions, ParameterKey, ParameterType, SearchParameter};
@@ -56,6 +57,8 @@ pub struct QuantityEntry {
     /// Hashes of every way to ask for its unit: system and code, code, written unit ([`crate::token::Hashes::unit_match`]). Sorted; empty
     /// for a plain number.
     pub units: Vec<i64>,
+    /// The code of its unit, if that is of UCUM: what is commensurable with it is known only here, not in an index.
+    pub ucum: Option<String>,
     pub lo: Option<Decimal>,
     pub hi: Option<Decimal>,
 }
@@ -161,7 +164,7 @@ pub(crate) fn extract(
 }
 
 /// An element with extensions alone is missing.
-fn has_value(value: &Value) -> bool {
+pub(crate) fn has_value(value: &Value) -> bool {
     match value {
         Value::Object(members) => members
             .keys()
@@ -195,6 +198,8 @@ pub(crate) enum Ordered {
         hi: Option<Decimal>,
         /// As in [`QuantityEntry::units`].
         units: Vec<i64>,
+        /// As in [`QuantityEntry::ucum`].
+        ucum: Option<String>,
     },
     String(String),
 }
@@ -203,12 +208,16 @@ pub(crate) enum Ordered {
 pub(crate) struct Extraction<'a> {
     definitions: &'a Definitions,
     base: Option<&'a str>,
-    hashes: Hashes,
+    pub(crate) hashes: Hashes,
     document: SearchDocument,
 }
 
 impl<'a> Extraction<'a> {
-    fn new(definitions: &'a Definitions, base: Option<&'a str>, hashes: Hashes) -> Extraction<'a> {
+    pub(crate) fn new(
+        definitions: &'a Definitions,
+        base: Option<&'a str>,
+        hashes: Hashes,
+    ) -> Extraction<'a> {
         Extraction {
             definitions,
             base,
@@ -255,6 +264,7 @@ impl<'a> Extraction<'a> {
                         key,
                         marker: 0,
                         units: measured.units(self.hashes),
+                        ucum: measured.ucum(),
                         lo: measured.lo,
                         hi: measured.hi,
                     });
@@ -435,6 +445,7 @@ impl<'a> Extraction<'a> {
             ParameterType::Number | ParameterType::Quantity => number::measured(node)
                 .map(|measured| Ordered::Number {
                     units: measured.units(self.hashes),
+                    ucum: measured.ucum(),
                     lo: measured.lo,
                     hi: measured.hi,
                 })
@@ -470,11 +481,20 @@ impl<'a> Extraction<'a> {
                     hi,
                 });
             }
-            Ordered::Number { lo, hi, units } => {
+            Ordered::Number {
+                lo,
+                hi,
+                units,
+                ucum,
+            } => {
+                if let Some(code) = ucum {
+                    self.word(UNITS, Kind::Unit, format!("{UCUM}|{code}"));
+                }
                 self.document.quantities.push(QuantityEntry {
                     key,
                     marker,
                     units: units.clone(),
+                    ucum: ucum.clone(),
                     lo: lo.clone(),
                     hi: hi.clone(),
                 });
@@ -500,6 +520,7 @@ fn position(value: &Value) -> Option<QuantityEntry> {
         key: ParameterKey(0),
         marker: 0,
         units: Vec::new(),
+        ucum: None,
         lo: Some(degrees("latitude")?),
         hi: Some(degrees("longitude")?),
     })

@@ -3,6 +3,7 @@
 //! A copy of the resource has nothing but the way to the element and the element. What a parameter finds there it finds in that element,
 //! so that conditions on the copy are conditions on the same element.
 
+use crate::document::has_value;
 use fhir_definitions::SearchParameter;
 use serde_json::{Map, Value};
 
@@ -12,7 +13,8 @@ pub(crate) fn alone(parameter: &SearchParameter, resource: &Value) -> Vec<Value>
     if let Some(program) = &parameter.program {
         program.run(resource, &mut nodes);
     }
-    let mut elements: Vec<&Value> = nodes.iter().map(|node| node.value).collect();
+    let values = nodes.iter().map(|node| node.value);
+    let mut elements: Vec<&Value> = values.filter(|value| has_value(value)).collect();
     elements.sort_unstable_by_key(|element| std::ptr::from_ref(*element));
     elements.dedup_by(|a, b| std::ptr::eq(*a, *b));
     let mut found = Vec::new();

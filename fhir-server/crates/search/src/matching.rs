@@ -4,10 +4,12 @@
 //! (words, whole strings, one element alone) too. A candidate read from the resource is hashed by another family than the stored rows
 //! ([`RECHECK`]), so that two texts that agree by accident in the index do not agree here.
 
+use crate::composite;
 use crate::contained::{self, Container};
-use crate::document::{QuantityEntry, SearchDocument, extract, marked};
+use crate::document::{Extraction, QuantityEntry, SearchDocument, extract, marked};
 use crate::element;
 use crate::hierarchy;
+use crate::number::Measure;
 use crate::position::{Near, Point};
 use crate::query::{
     ChainedClause, Clause, Modifier, Query, ReferenceMatch, TextComparison, TextOf, UnitMatch,
@@ -277,7 +279,9 @@ impl<'a> Candidate<'a> {
                 entries.any(|entry| entry.key == key && is_at(entry, near))
             }
             (ValueMatch::Point(_), _) => return None,
-            (ValueMatch::Composite(parts), Modifier::None) => return self.composite(key, parts),
+            (ValueMatch::Composite(parts), Modifier::None) => {
+                return self.composite(parameter, parts);
+            }
             (ordered, Modifier::None) => return self.ordered(key, &[], ordered),
             _ => return None,
         })
@@ -304,17 +308,28 @@ impl<'a> Candidate<'a> {
             ValueMatch::Quantity { number, unit } => (number, unit),
             _ => return None,
         };
-        let unit = self.hashes.unit_match(unit);
+        let measure = Measure::new(self.hashes, number, unit);
         let mut entries = self.document().quantities.iter();
         Some(entries.any(|entry| {
+            let range = (entry.lo.as_ref(), entry.hi.as_ref());
             entry.key == key
                 && entry.marker == marker
-                && unit.is_none_or(|unit| entry.units.contains(&unit))
-                && number.matches(entry.lo.as_ref(), entry.hi.as_ref())
+                && measure.matches(range, &entry.units, entry.ucum.as_deref())
         }))
     }
 
-    fn composite(&self, key: ParameterKey, parts: &[ValueMatch]) -> Option<bool> {
+    fn composite(&self, parameter: &SearchParameter, parts: &[ValueMatch]) -> Option<bool> {
+        if composite::has_several_ordered(parts) {
+            let Whole {
+                definitions,
+                base,
+                resource,
+                ..
+            } = self.whole?;
+            let extraction = Extraction::new(definitions, base, self.hashes);
+            return Some(composite::holds(&extraction, parameter, parts, resource));
+        }
+        let key = parameter.key;
         // A bare id may stand for several targets, so each part has alternatives.
         let mut whole: Vec<Vec<i64>> = vec![Vec::new()];
         let mut ordered = None;

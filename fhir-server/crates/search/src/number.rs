@@ -11,16 +11,27 @@
 //! | ap | `[lo, hi]` overlaps the value and a tenth of it (at least half a unit) on both sides |
 //! | co | `value` is in `[lo, hi]` and half a unit of their last written places (of `_filter` alone) |
 
-use crate::query::{NumberMatch, Prefix};
+use crate::query::{NumberMatch, Prefix, UnitMatch};
 use crate::token::Hashes;
+use crate::unit::{self, UCUM, Unit};
 use fhir_model::Decimal;
 use fhirpath::Node;
 use serde_json::Value;
 
-impl NumberMatch {
+/// A condition with its bounds, which for most prefixes are both the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberRange {
+    pub prefix: Prefix,
+    /// Of `eq` and `ne` included, as of `ap`.
+    pub from: Decimal,
+    /// Of `eq` and `ne` excluded, of `ap` included.
+    pub to: Decimal,
+}
+
+impl NumberRange {
     /// Whether a stored `[lo, hi]` satisfies the condition.
     pub fn matches(&self, lo: Option<&Decimal>, hi: Option<&Decimal>) -> bool {
-        let value = &self.value;
+        let (value, to) = (&self.from, &self.to);
         match self.prefix {
             Prefix::Eq => self.inside(lo, hi),
             Prefix::Ne => !self.inside(lo, hi),
@@ -30,10 +41,7 @@ impl NumberMatch {
             Prefix::Le => lo.is_none_or(|lo| lo <= value),
             Prefix::Sa => lo.is_some_and(|lo| lo > value),
             Prefix::Eb => hi.is_some_and(|hi| hi < value),
-            Prefix::Ap => {
-                let (from, to) = self.approximate();
-                lo.is_none_or(|lo| *lo <= to) && hi.is_none_or(|hi| *hi >= from)
-            }
+            Prefix::Ap => lo.is_none_or(|lo| lo <= to) && hi.is_none_or(|hi| hi >= value),
             Prefix::Co => {
                 lo.is_none_or(|lo| lo.sub(&lo.plain_half_unit()) <= *value)
                     && hi.is_none_or(|hi| hi.add(&hi.plain_half_unit()) > *value)
@@ -41,21 +49,65 @@ impl NumberMatch {
         }
     }
 
-    /// What the written digits stand for: `[value - half a unit, value + half a unit)`; for `eq` and `ne`.
-    pub fn implicit(&self) -> (Decimal, Decimal) {
-        let half = self.value.half_unit();
-        (self.value.sub(&half), self.value.add(&half))
-    }
-
-    /// What `ap` allows, both ends included.
-    pub fn approximate(&self) -> (Decimal, Decimal) {
-        let width = self.value.tenth().max(self.value.half_unit());
-        (self.value.sub(&width), self.value.add(&width))
-    }
-
     fn inside(&self, lo: Option<&Decimal>, hi: Option<&Decimal>) -> bool {
-        let (from, to) = self.implicit();
-        lo.is_some_and(|lo| *lo >= from) && hi.is_some_and(|hi| *hi < to)
+        lo.is_some_and(|lo| *lo >= self.from) && hi.is_some_and(|hi| *hi < self.to)
+    }
+}
+
+impl NumberMatch {
+    /// The condition with its bounds.
+    pub fn range(&self) -> NumberRange {
+        let value = &self.value;
+        let width = match self.prefix {
+            Prefix::Eq | Prefix::Ne => Some(value.half_unit()),
+            Prefix::Ap => Some(value.tenth().max(value.half_unit())),
+            _ => None,
+        };
+        let around = |width: Decimal| (value.sub(&width), value.add(&width));
+        let (from, to) = width.map_or_else(|| (value.clone(), value.clone()), around);
+        NumberRange {
+            prefix: self.prefix,
+            from,
+            to,
+        }
+    }
+
+    /// Whether a stored `[lo, hi]` satisfies the condition.
+    pub fn matches(&self, lo: Option<&Decimal>, hi: Option<&Decimal>) -> bool {
+        self.range().matches(lo, hi)
+    }
+}
+
+/// A condition on a number in a unit, ready to be asked of many.
+pub(crate) struct Measure {
+    range: NumberRange,
+    hash: Option<i64>,
+    unit: Option<Unit>,
+}
+
+impl Measure {
+    pub(crate) fn new(hashes: Hashes, number: &NumberMatch, unit: &UnitMatch) -> Measure {
+        Measure {
+            range: number.range(),
+            hash: hashes.unit_match(unit),
+            unit: unit::of_match(unit),
+        }
+    }
+
+    /// Whether `[lo, hi]` meets it, in the unit that has these hashes, and this code if it is one of UCUM.
+    pub(crate) fn matches(
+        &self,
+        (lo, hi): (Option<&Decimal>, Option<&Decimal>),
+        units: &[i64],
+        ucum: Option<&str>,
+    ) -> bool {
+        if self.hash.is_none_or(|hash| units.contains(&hash)) {
+            return self.range.matches(lo, hi);
+        }
+        let there = ucum.and_then(Unit::parse);
+        self.unit.as_ref().zip(there).is_some_and(|(asked, there)| {
+            asked.is_commensurable(&there) && self.range.converted(asked, &there).matches(lo, hi)
+        })
     }
 }
 
@@ -74,6 +126,12 @@ impl Measured<'_> {
     pub(crate) fn unit_of_system(&self) -> Option<String> {
         let (system, code) = self.system.zip(self.code)?;
         Some(format!("{system}|{code}"))
+    }
+
+    /// The code of its unit, if that is of UCUM.
+    pub(crate) fn ucum(&self) -> Option<String> {
+        let code = self.code.filter(|_| self.system == Some(UCUM));
+        code.map(str::to_owned)
     }
 
     /// The hashes of the units by which it can be asked for, sorted.

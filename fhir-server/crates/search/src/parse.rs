@@ -7,7 +7,7 @@
 //! [`Handling::Lenient`]; a value that cannot be read, and a limit passed, is always an error.
 
 use crate::query::{Clause, Contained, ContainedType, Include, Query, Summary, Total};
-use crate::{parse_clause as clause, parse_sort};
+use crate::{filter_clause, named_query, parse_clause as clause, parse_sort};
 use fhir_definitions::{Definitions, ParameterType, SearchParameter, TerminologyResources};
 use fhir_model::{Issue, IssueKind};
 
@@ -93,8 +93,18 @@ pub fn parse(
         ..Query::all(types, context.count_default)
     };
     let mut errors = Vec::new();
+    let names: Vec<&str> = query.types.iter().map(String::as_str).collect();
+    let query_by_name = match named_query::named(context, &names, parameters) {
+        Ok(found) => found,
+        Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) => return Err(vec![issue]),
+    };
     for (name, value) in parameters {
         if value.is_empty() {
+            continue;
+        }
+        let is_own = |named: &named_query::Named| name == "_query" || named.own.contains(name);
+        if query_by_name.as_ref().is_some_and(is_own) {
+            query.applied.push((name.clone(), value.clone()));
             continue;
         }
         match one(context, &mut query, name, value) {
@@ -113,6 +123,13 @@ pub fn parse(
                 });
             }
             Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) => errors.push(issue),
+        }
+    }
+    for (name, value) in query_by_name.into_iter().flat_map(|named| named.search) {
+        if let Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) =
+            one(context, &mut query, &name, &value)
+        {
+            errors.push(issue);
         }
     }
     let text_only = ("_summary".to_owned(), "text".to_owned());
@@ -198,6 +215,12 @@ fn one(context: &Context<'_>, query: &mut Query, name: &str, text: &str) -> Resu
         },
         "_graph" => query.graph = Some(text.to_owned()),
         "_format" | "_pretty" | "_elements" => {}
+        "_filter" => {
+            let types: Vec<&str> = query.types.iter().map(String::as_str).collect();
+            query
+                .filter
+                .push(filter_clause::parse(context, &types, text)?);
+        }
         "_contained" => {
             query.contained = match text {
                 "false" => Contained::False,

@@ -3,7 +3,7 @@
 use crate::parse::{CHAIN_MAX, Context, Refusal};
 use crate::parse_value::{self as value, shown};
 use crate::position::{is_contains, is_near};
-use crate::query::{ChainedClause, Clause, Modifier, TextOf};
+use crate::query::{ChainedClause, Clause, Modifier, TextOf, ValueMatch};
 use crate::text::TextQuery;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter, State};
 use std::cell::Cell;
@@ -19,11 +19,7 @@ pub(crate) fn parse(
     name: &str,
     text: &str,
 ) -> Result<Clause, Refusal> {
-    let mut parser = Parser {
-        context,
-        clauses: 0,
-        concepts: Cell::new(0),
-    };
+    let mut parser = Parser::new(context);
     match types {
         [resource_type] => parser.clause(resource_type, name, text, 0),
         _ => Ok(match parser.by_type(types, name, text, 0)? {
@@ -83,15 +79,34 @@ fn is_of_any_type(clause: &Clause) -> bool {
     }
 }
 
-/// What one parameter becomes.
+/// Makes the clauses of one parameter of the URL, and counts them.
 pub(crate) struct Parser<'a> {
-    pub(crate) context: &'a Context<'a>,
+    pub context: &'a Context<'a>,
     clauses: usize,
     /// How many concepts the values stand for so far.
     concepts: Cell<usize>,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    pub(crate) fn new(context: &'a Context<'a>) -> Parser<'a> {
+        Parser {
+            context,
+            clauses: 0,
+            concepts: Cell::new(0),
+        }
+    }
+
+    /// Counts one clause more, `depth` links from the resources searched.
+    pub(crate) fn count(&mut self, depth: usize) -> Result<(), Refusal> {
+        self.clauses += 1;
+        match depth > CHAIN_MAX || self.clauses > CLAUSES_MAX {
+            true => Err(Refusal::too_costly(format!(
+                "a chain of more than {CHAIN_MAX} links, or over too many types; name the type as in subject:Patient.name"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) fn parameter(
         &self,
         resource_type: &str,
@@ -107,12 +122,7 @@ impl Parser<'_> {
         text: &str,
         depth: usize,
     ) -> Result<Clause, Refusal> {
-        self.clauses += 1;
-        if depth > CHAIN_MAX || self.clauses > CLAUSES_MAX {
-            return Err(Refusal::too_costly(format!(
-                "a chain of more than {CHAIN_MAX} links, or over too many types; name the type as in subject:Patient.name"
-            )));
-        }
+        self.count(depth)?;
         if let Some(rest) = name.strip_prefix("_has:") {
             return self.has(resource_type, rest, text, depth);
         }
@@ -175,21 +185,27 @@ impl Parser<'_> {
                 "the search parameter {code} takes one value only"
             )));
         }
-        let reading = value::Reading {
-            context: self.context,
-            parameter: &parameter,
-            target: target.as_deref(),
-            concepts: &self.concepts,
-        };
+        self.param(&parameter, modifier, target.as_deref(), &values)
+    }
+
+    /// The parameter with one of these values, which are still escaped.
+    pub(crate) fn param(
+        &self,
+        parameter: &Arc<SearchParameter>,
+        modifier: Modifier,
+        target: Option<&str>,
+        values: &[&str],
+    ) -> Result<Clause, Refusal> {
+        let reading = self.reading(parameter, target);
         if matches!(modifier, Modifier::Above | Modifier::Below) && reading.is_of_mime_types() {
-            return reading.mime_types(modifier, &values);
+            return reading.mime_types(modifier, values);
         }
         let values = values
-            .into_iter()
+            .iter()
             .map(|one| reading.value(modifier, one))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Clause::Param {
-            parameter,
+            parameter: Arc::clone(parameter),
             modifier,
             values,
         })
@@ -214,6 +230,30 @@ impl Parser<'_> {
         Ok(Clause::Text { of, query })
     }
 
+    /// One value, which is still escaped.
+    pub(crate) fn value(
+        &self,
+        parameter: &Arc<SearchParameter>,
+        modifier: Modifier,
+        target: Option<&str>,
+        text: &str,
+    ) -> Result<ValueMatch, Refusal> {
+        self.reading(parameter, target).value(modifier, text)
+    }
+
+    fn reading<'r>(
+        &'r self,
+        parameter: &'r Arc<SearchParameter>,
+        target: Option<&'r str>,
+    ) -> value::Reading<'r> {
+        value::Reading {
+            context: self.context,
+            parameter,
+            target,
+            concepts: &self.concepts,
+        }
+    }
+
     /// `Type:parameter:rest`.
     fn has(
         &mut self,
@@ -229,6 +269,21 @@ impl Parser<'_> {
                 "_has must be _has:Type:reference parameter:parameter",
             ));
         };
+        let parameter = self.referrer(resource_type, source, code)?;
+        let clause = self.clause(source, rest, text, depth + 1)?;
+        Ok(Clause::Has {
+            parameter,
+            clause: Box::new(clause),
+        })
+    }
+
+    /// The reference parameter `code` of the type `source`, which can refer to `resource_type`.
+    pub(crate) fn referrer(
+        &self,
+        resource_type: &str,
+        source: &str,
+        code: &str,
+    ) -> Result<Arc<SearchParameter>, Refusal> {
         if self.context.definitions.type_number(source).is_none() {
             return Err(Refusal::unknown(format!(
                 "_has names {}, and this server has no such type",
@@ -243,11 +298,7 @@ impl Parser<'_> {
                 "{source}.{code} does not refer to {resource_type}"
             )));
         }
-        let clause = self.clause(source, rest, text, depth + 1)?;
-        Ok(Clause::Has {
-            parameter,
-            clause: Box::new(clause),
-        })
+        Ok(parameter)
     }
 
     /// `parameter[:Type].rest`.
@@ -330,7 +381,7 @@ pub(crate) fn chained_types(
 }
 
 /// `:[type]`: the type, if the parameter can refer to it.
-fn target(
+pub(crate) fn target(
     definitions: &Definitions,
     parameter: &SearchParameter,
     name: &str,
@@ -356,7 +407,7 @@ fn is_type(name: &str) -> bool {
 }
 
 /// A parameter that has values to search.
-fn supported(parameter: &SearchParameter) -> Result<(), Refusal> {
+pub(crate) fn supported(parameter: &SearchParameter) -> Result<(), Refusal> {
     let special = matches!(
         parameter.kind,
         ParameterType::Special | ParameterType::Resource
@@ -377,7 +428,7 @@ fn supported(parameter: &SearchParameter) -> Result<(), Refusal> {
 
 /// The modifier, if the specification has it for the parameter's type and the parameter does not forbid it
 /// (<https://hl7.org/fhir/R5/search.html#modifiers>).
-fn modifier(parameter: &SearchParameter, name: &str) -> Result<Modifier, Refusal> {
+pub(crate) fn modifier(parameter: &SearchParameter, name: &str) -> Result<Modifier, Refusal> {
     use ParameterType::{Reference, String, Token, Uri};
     let (modifier, kinds): (Modifier, &[ParameterType]) = match name {
         "exact" => (Modifier::Exact, &[String]),
@@ -423,7 +474,7 @@ fn modifier(parameter: &SearchParameter, name: &str) -> Result<Modifier, Refusal
 }
 
 /// Whether the parameter's own list of modifiers, if it has one, has this.
-fn allowed(parameter: &SearchParameter, name: &str) -> Result<(), Refusal> {
+pub(crate) fn allowed(parameter: &SearchParameter, name: &str) -> Result<(), Refusal> {
     match parameter.modifiers.is_empty() || parameter.modifiers.iter().any(|m| m == name) {
         true => Ok(()),
         false => Err(Refusal::unknown(format!(

@@ -364,7 +364,7 @@ impl Reading<'_> {
     }
 }
 
-fn date(
+pub(crate) fn date(
     context: &Context<'_>,
     code: &str,
     allowed: &[String],

@@ -584,7 +584,7 @@ fn refused() {
         ),
         (
             "Patient?_filter=x",
-            "the search parameter _filter is not supported on Patient",
+            "_filter: an operator is expected at character 2",
         ),
         (
             "Patient,Practitioner?birthdate=2020",

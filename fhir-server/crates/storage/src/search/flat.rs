@@ -2,8 +2,9 @@
 //!
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
+use fhir_search::number::NumberRange;
 use fhir_search::position::Near;
-use fhir_search::query::{DateMatch, NumberMatch, TextComparison};
+use fhir_search::query::{DateMatch, TextComparison};
 use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
 
@@ -87,7 +88,7 @@ pub(super) struct DateTest {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QuantityTest {
     pub marker: i64,
-    pub number: NumberMatch,
+    pub number: NumberRange,
     pub unit: Option<i64>,
 }
 
@@ -100,6 +101,8 @@ pub(super) enum StringTest {
     Words(TextQuery),
     /// The value as it is indexed; the end of one that was cut is not known.
     Is(TextComparison, String),
+    /// It was cut.
+    Cut,
 }
 
 impl Test {

@@ -8,6 +8,7 @@ mod boundary;
 mod bounds;
 mod canonical;
 mod conditional;
+mod elements;
 mod flat;
 mod include;
 mod keys;
@@ -25,6 +26,7 @@ mod sql;
 mod statistics;
 mod total;
 mod trace;
+mod units;
 mod values;
 
 #[cfg(test)]

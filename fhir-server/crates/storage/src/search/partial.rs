@@ -198,7 +198,7 @@ impl Resolver<'_> {
         let mut by_parent: HashMap<i16, Vec<i64>> = HashMap::new();
         for key in keys {
             let parent = hierarchy::parent_of(self.definitions, &key.resource_type);
-            if let (Some(parent), Some(pk)) = (parent, self.rows.get(key)) {
+            if let (Some(parent), Some(pk)) = (parent, self.known.rows.get(key)) {
                 by_parent.entry(parent.key.0).or_default().push(*pk);
             }
         }

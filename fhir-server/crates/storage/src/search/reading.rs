@@ -9,6 +9,7 @@ use super::flat::Test;
 use super::partial;
 use super::resolve::{Resolver, rows_of_keys, type_number};
 use super::sql;
+use super::values;
 use crate::Error;
 use crate::read::whole;
 use fhir_definitions::SearchParameter;
@@ -66,8 +67,8 @@ pub(super) fn reads(clause: &Clause) -> bool {
         Clause::Param {
             parameter,
             modifier,
-            ..
-        } => partial::reads(parameter, *modifier),
+            values,
+        } => partial::reads(parameter, *modifier) || values::reads(parameter, values),
         Clause::Missing { .. }
         | Clause::Id(_)
         | Clause::LastUpdated(_)

@@ -12,14 +12,15 @@ use super::plan::known_hits;
 use super::reading::{Budget, reads};
 use super::sql::{self, reference};
 use super::statistics::Statistics;
-use super::values::{self, RowKeys};
+use super::units;
+use super::values::{self, Known, RowKeys};
 use crate::Error;
 use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::canonical::holds_canonicals;
 use fhir_search::position::is_contains;
-use fhir_search::query::{ChainedClause, Clause, Contained, Modifier, ReferenceMatch, ValueMatch};
+use fhir_search::query::{ChainedClause, Clause, Contained, ReferenceMatch, ValueMatch};
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -65,12 +66,15 @@ pub(super) async fn resolve(
         )]));
     }
     let (order, found) = ordering::of(definitions, query)?;
-    let rows = row_keys(connection, definitions, query).await?;
+    let known = Known {
+        rows: row_keys(connection, definitions, query).await?,
+        units: units::used(connection, query).await?,
+    };
     let mut resolver = Resolver {
         connection,
         definitions,
         statistics,
-        rows,
+        known,
         reach,
         base: query.base.as_deref(),
         scope: Vec::new(),
@@ -80,7 +84,7 @@ pub(super) async fn resolve(
         budget: Budget::default(),
     };
     // What is read comes last, so that the least is read.
-    let mut clauses: Vec<&Clause> = query.filter.iter().collect();
+    let mut clauses: Vec<&Clause> = query.filter.iter().flat_map(conjuncts).collect();
     clauses.sort_by_key(|clause| (reads(clause), chains(clause)));
     for clause in clauses {
         let test = resolver.test(clause, &query.types).await?;
@@ -98,6 +102,14 @@ pub(super) async fn resolve(
         found,
         scores: resolver.scores.into_iter().map(mean).collect(),
     })
+}
+
+/// What all must hold for the clause to hold: what some of it leaves, the rest is asked of.
+fn conjuncts(clause: &Clause) -> Vec<&Clause> {
+    match clause {
+        Clause::All(clauses) => clauses.iter().flat_map(conjuncts).collect(),
+        clause => vec![clause],
+    }
 }
 
 /// How well each row answers each of the conditions on words.
@@ -123,7 +135,7 @@ pub(super) struct Resolver<'a> {
     pub connection: &'a mut PgConnection,
     pub definitions: &'a Definitions,
     statistics: &'a Statistics,
-    pub rows: RowKeys,
+    pub known: Known,
     reach: Reach,
     pub base: Option<&'a str>,
     /// What the rows being tested meet anyway, and the types they are of.
@@ -166,12 +178,16 @@ impl Resolver<'_> {
                 modifier,
                 values,
             } => {
+                if values::reads_composites(values) {
+                    let present = Test::Tokens(vec![STORED.present(parameter.key)]);
+                    return self.meets(present, clause, parameter).await;
+                }
                 if values::reads_strings(parameter, values) {
-                    return Err(values::not_supported(parameter, *modifier).into());
+                    return self.whole_strings(clause, parameter, values).await;
                 }
                 let test = match is_by_part(parameter, *modifier) {
                     true => self.by_part(parameter, *modifier, values).await?,
-                    false => values::param(parameter, *modifier, values, &self.rows)?,
+                    false => values::param(parameter, *modifier, values, &self.known)?,
                 };
                 self.of_parameter(test, parameter, types)
             }
@@ -218,15 +234,15 @@ impl Resolver<'_> {
             }
             Clause::Not(clause) => Ok(Box::pin(self.test(clause, types)).await?.negate()),
             Clause::Element { parameter, .. } => {
-                Err(values::not_supported(parameter, Modifier::None).into())
+                let superset = self.superset(clause);
+                self.meets(superset, clause, parameter).await
             }
             Clause::Id(ids) => {
                 let mut keys = Vec::new();
                 for name in types {
-                    keys.extend(
-                        ids.iter()
-                            .filter_map(|id| self.rows.get(&ResourceKey::new(name, id)).copied()),
-                    );
+                    keys.extend(ids.iter().filter_map(|id| {
+                        self.known.rows.get(&ResourceKey::new(name, id)).copied()
+                    }));
                 }
                 Ok(Test::Rows(keys))
             }
@@ -400,16 +416,22 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
             modifier,
             ..
         } if is_by_part(parameter, *modifier) => true,
-        Clause::Param { values, .. } => values.iter().any(|value| {
-            matches!(
-                value,
-                ValueMatch::Reference(ReferenceMatch::Local(_)) | ValueMatch::Point(_)
-            )
-        }),
+        Clause::Param {
+            parameter, values, ..
+        } => {
+            let local = |value: &ValueMatch| {
+                matches!(
+                    value,
+                    ValueMatch::Reference(ReferenceMatch::Local(_)) | ValueMatch::Point(_)
+                )
+            };
+            values.iter().any(local) || values::reads(parameter, values)
+        }
         Clause::Missing { .. } | Clause::LastUpdated(_) => false,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
         Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(looks_up),
-        Clause::Not(clause) | Clause::Element { clause, .. } => looks_up(clause),
+        Clause::Not(clause) => looks_up(clause),
+        Clause::Element { .. } => true,
         Clause::Chain { .. }
         | Clause::Has { .. }
         | Clause::Id(_)

@@ -8,10 +8,12 @@ use super::sql::reference;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::document::{STRING_MAX, marked};
+use fhir_search::has_several_ordered;
 use fhir_search::query::{
     Modifier, NumberMatch, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
 };
 use fhir_search::token::STORED;
+use fhir_search::unit::in_units;
 use std::collections::HashMap;
 
 /// Microseconds of the longest time that a date without a month can be.
@@ -19,6 +21,14 @@ const YEAR: i64 = 366 * 86_400_000_000;
 
 /// Row keys of the resources that the search names; what is not in it does not exist.
 pub(super) type RowKeys = HashMap<ResourceKey, i64>;
+
+/// What the values of a search were looked up in.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub rows: RowKeys,
+    /// The units of UCUM that the site uses, as `system|code`, where the search has a quantity in one.
+    pub units: Vec<String>,
+}
 
 /// The test for one Param clause.
 ///
@@ -28,7 +38,7 @@ pub(super) fn param(
     parameter: &SearchParameter,
     modifier: Modifier,
     values: &[ValueMatch],
-    rows: &RowKeys,
+    known: &Known,
 ) -> Result<Test, Issue> {
     let key = parameter.key;
     let mut tests = Vec::new();
@@ -69,16 +79,16 @@ pub(super) fn param(
                 });
             }
             (ValueMatch::Number(number), Modifier::None) => {
-                quantities.push(quantity(0, number, &UnitMatch::Any));
+                quantities.extend(of_units(0, number, &UnitMatch::Any, &[]));
             }
             (ValueMatch::Quantity { number, unit }, Modifier::None) => {
-                quantities.push(quantity(0, number, unit));
+                quantities.extend(of_units(0, number, unit, &known.units));
             }
             (ValueMatch::Near(near), Modifier::None) => circles.push(*near),
             (ValueMatch::Reference(ReferenceMatch::Local(keys)), Modifier::None) => references
                 .extend(
                     keys.iter()
-                        .filter_map(|target| rows.get(target))
+                        .filter_map(|target| known.rows.get(target))
                         .map(|pk| reference(key.0, *pk)),
                 ),
             (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::None) => {
@@ -88,10 +98,12 @@ pub(super) fn param(
                 ValueMatch::Reference(ReferenceMatch::Identifier(token)),
                 Modifier::None | Modifier::Identifier,
             ) => tokens.push(STORED.reference_identifier(key, token)),
-            (ValueMatch::Composite(parts), Modifier::None) => match composite(parameter, parts)? {
-                Test::Tokens(hashes) => tokens.extend(hashes),
-                test => tests.push(test),
-            },
+            (ValueMatch::Composite(parts), Modifier::None) => {
+                match composite(parameter, parts, &known.units)? {
+                    Test::Tokens(hashes) => tokens.extend(hashes),
+                    test => tests.push(test),
+                }
+            }
             _ => return Err(not_supported(parameter, modifier)),
         }
     }
@@ -134,17 +146,48 @@ pub(super) fn param(
     })
 }
 
-/// Whether whole strings are asked for that the index has not, or among more: of family names it has each word too, and it has cut ends.
-pub(super) fn reads_strings(parameter: &SearchParameter, values: &[ValueMatch]) -> bool {
-    let types = || parameter.program.as_ref().map(|program| program.types());
+/// Whether only the resources themselves can say who has one of the values.
+pub(super) fn reads(parameter: &SearchParameter, values: &[ValueMatch]) -> bool {
+    reads_composites(values) || reads_strings(parameter, values)
+}
+
+/// Whether a composite is asked for that the index has not.
+pub(super) fn reads_composites(values: &[ValueMatch]) -> bool {
     values.iter().any(|value| match value {
-        ValueMatch::Text { comparison, .. } => {
-            *comparison == TextComparison::EndsWith
-                || parameter.code == "family"
-                || types().is_some_and(|types| types.contains(&"HumanName"))
-        }
+        ValueMatch::Composite(parts) => has_several_ordered(parts),
         _ => false,
     })
+}
+
+/// Whether whole strings are asked for that the index has not, or has among others.
+pub(super) fn reads_strings(parameter: &SearchParameter, values: &[ValueMatch]) -> bool {
+    asks_for_ends(values) || asks_for_strings(values) && has_words(parameter)
+}
+
+/// Whether the ends of strings are asked for: those of long ones are cut off in the index.
+pub(super) fn asks_for_ends(values: &[ValueMatch]) -> bool {
+    let ends = |value: &ValueMatch| {
+        matches!(
+            value,
+            ValueMatch::Text {
+                comparison: TextComparison::EndsWith,
+                ..
+            }
+        )
+    };
+    values.iter().any(ends)
+}
+
+/// Whether strings are compared otherwise than from their ends.
+pub(super) fn asks_for_strings(values: &[ValueMatch]) -> bool {
+    let compared = |value: &ValueMatch| matches!(value, ValueMatch::Text { comparison, .. } if *comparison != TextComparison::EndsWith);
+    values.iter().any(compared)
+}
+
+/// Whether the index has each word of its strings as a string: those of family names.
+pub(super) fn has_words(parameter: &SearchParameter) -> bool {
+    let types = parameter.program.as_ref().map(|program| program.types());
+    parameter.code == "family" || types.is_some_and(|types| types.contains(&"HumanName"))
 }
 
 /// `NotSupported`, by name.
@@ -197,7 +240,11 @@ fn bounded(parameter: &SearchParameter, text: &str) -> Result<String, Issue> {
 }
 
 /// Components that are hashes stand in one hash; one that is ordered carries the hash of the others.
-fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, Issue> {
+fn composite(
+    parameter: &SearchParameter,
+    parts: &[ValueMatch],
+    units: &[String],
+) -> Result<Test, Issue> {
     let key = parameter.key;
     let mut hashes = Vec::new();
     let mut ordered = None;
@@ -229,20 +276,29 @@ fn composite(parameter: &SearchParameter, parts: &[ValueMatch]) -> Result<Test, 
             let text = marked(marker, &bounded(parameter, text)?);
             Test::Strings(key.0, vec![StringTest::StartsWith(text)])
         }
-        Some(ValueMatch::Number(number)) => {
-            Test::Quantities(key.0, vec![quantity(marker, number, &UnitMatch::Any)])
-        }
+        Some(ValueMatch::Number(number)) => Test::Quantities(
+            key.0,
+            of_units(marker, number, &UnitMatch::Any, &[]).collect(),
+        ),
         Some(ValueMatch::Quantity { number, unit }) => {
-            Test::Quantities(key.0, vec![quantity(marker, number, unit)])
+            Test::Quantities(key.0, of_units(marker, number, unit, units).collect())
         }
         Some(_) => return Err(not_supported(parameter, Modifier::None)),
     })
 }
 
-fn quantity(marker: i64, number: &NumberMatch, unit: &UnitMatch) -> QuantityTest {
-    QuantityTest {
-        marker,
-        number: number.clone(),
-        unit: STORED.unit_match(unit),
-    }
+/// The number in its unit, and in each that it can be converted to.
+fn of_units(
+    marker: i64,
+    number: &NumberMatch,
+    unit: &UnitMatch,
+    used: &[String],
+) -> impl Iterator<Item = QuantityTest> {
+    in_units(number, unit, used)
+        .into_iter()
+        .map(move |(number, unit)| QuantityTest {
+            marker,
+            number,
+            unit: STORED.unit_match(&unit),
+        })
 }

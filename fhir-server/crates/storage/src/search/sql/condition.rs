@@ -308,22 +308,19 @@ impl Sql {
                 .push(" AND ");
         }
         let number = &test.number;
-        let (low, high) = number.implicit();
         let lo = format!("coalesce({alias}.lo, '-infinity'::numeric)");
         let hi = format!("coalesce({alias}.hi, 'infinity'::numeric)");
-        let written = number.value.to_plain();
+        let (from, to) = (number.from.to_plain(), number.to.to_plain());
         let conditions: Vec<(String, &str, String)> = match number.prefix {
             // Bare columns, so that the index is of use: an open side never lies inside.
             Prefix::Eq => vec![
-                (format!("{alias}.lo"), ">=", low.to_plain()),
-                (format!("{alias}.lo"), "<", high.to_plain()),
-                (format!("{alias}.hi"), "<", high.to_plain()),
+                (format!("{alias}.lo"), ">=", from),
+                (format!("{alias}.lo"), "<", to.clone()),
+                (format!("{alias}.hi"), "<", to),
             ],
             Prefix::Ne => {
-                self.push(&format!("({lo} < ")).number(low.to_plain());
-                self.push(&format!(" OR {hi} >= "))
-                    .number(high.to_plain())
-                    .push(")");
+                self.push(&format!("({lo} < ")).number(from);
+                self.push(&format!(" OR {hi} >= ")).number(to).push(")");
                 return;
             }
             Prefix::Gt | Prefix::Ge => {
@@ -334,11 +331,11 @@ impl Sql {
                     ">="
                 };
                 self.push(&format!("({alias}.lo {operator} "))
-                    .number(written.clone());
+                    .number(from.clone());
                 self.push(&format!(
                     " OR ({alias}.lo IS DISTINCT FROM {alias}.hi AND {hi} {operator} "
                 ));
-                self.number(written).push("))");
+                self.number(from).push("))");
                 return;
             }
             Prefix::Lt | Prefix::Le => {
@@ -348,15 +345,12 @@ impl Sql {
                     "<="
                 };
                 self.push(&format!("({alias}.lo IS NULL OR {alias}.lo {operator} "));
-                self.number(written).push(")");
+                self.number(from).push(")");
                 return;
             }
-            Prefix::Sa => vec![(format!("{alias}.lo"), ">", written)],
-            Prefix::Eb => vec![(format!("{alias}.hi"), "<", written)],
-            Prefix::Ap => {
-                let (from, to) = number.approximate();
-                vec![(lo, "<=", to.to_plain()), (hi, ">=", from.to_plain())]
-            }
+            Prefix::Sa => vec![(format!("{alias}.lo"), ">", from)],
+            Prefix::Eb => vec![(format!("{alias}.hi"), "<", from)],
+            Prefix::Ap => vec![(lo, "<=", to), (hi, ">=", from)],
             Prefix::Co => {
                 // Half a unit of the last place that is stored.
                 let half =
@@ -366,7 +360,7 @@ impl Sql {
                     half("lo")
                 );
                 let hi = format!("coalesce({alias}.hi + {}, 'infinity'::numeric)", half("hi"));
-                vec![(lo, "<=", written.clone()), (hi, ">", written)]
+                vec![(lo, "<=", from.clone()), (hi, ">", from)]
             }
         };
         for (index, (column, operator, bound)) in conditions.into_iter().enumerate() {
@@ -458,6 +452,9 @@ impl Sql {
                 };
                 self.push(&format!("{alias}.value {operator} "))
                     .bind(text.clone());
+            }
+            StringTest::Cut => {
+                self.push(&format!("char_length({alias}.value) >= {STRING_MAX}"));
             }
             StringTest::Contains(part) => {
                 self.push("strpos(")

@@ -77,6 +77,7 @@ impl Indexed {
             key: parameter.key,
             marker: 0,
             units: Vec::new(),
+            ucum: None,
             lo: number.clone(),
             hi: number,
         });
