@@ -9,6 +9,7 @@ use crate::url::{self, Parameters};
 use crate::{binary, xml};
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
+use fhir_search::query::Contained;
 use fhir_search::{Handling, Query, parse};
 use fhir_storage::{Target, VersionMatch};
 use http::{HeaderMap, HeaderName, Method, header};
@@ -212,6 +213,12 @@ impl Request {
             count_max: 2,
         };
         let query = parse(&context, &[&self.resource_type], parameters)?;
+        if query.contained != Contained::False {
+            return Err(Failure::new(
+                IssueKind::SearchParameter,
+                "a condition is one on resources of their own; _contained cannot be used",
+            ));
+        }
         match query.filter.is_empty() {
             true => Err(Failure::new(
                 IssueKind::SearchParameter,

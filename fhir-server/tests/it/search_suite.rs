@@ -67,6 +67,10 @@ async fn search(site: &Site, url: &str) -> Expect {
 fn ids(bundle: &Value, mode: &str) -> Vec<String> {
     let entries = bundle["entry"].as_array().into_iter().flatten();
     let of_mode = entries.filter(|entry| entry["search"]["mode"] == mode);
-    let id = |entry: &Value| entry["resource"]["id"].as_str().unwrap().to_owned();
+    // A contained resource stands under its container's URL.
+    let id = |entry: &Value| {
+        let url = entry["fullUrl"].as_str().unwrap();
+        url.rsplit('/').next().unwrap().to_owned()
+    };
     of_mode.map(id).collect()
 }

@@ -58,14 +58,24 @@ impl PathProgram {
 
     /// Runs the program and appends what it selects to `out`: branch by branch, within a branch in document order.
     pub fn run<'a>(&'a self, focus: &'a Value, out: &mut Vec<Node<'a>>) {
+        self.run_within(focus, focus, out);
+    }
+
+    /// The same for a resource that `container` contains: references to `#id` are to what stands there.
+    pub fn run_within<'a>(
+        &'a self,
+        focus: &'a Value,
+        container: &'a Value,
+        out: &mut Vec<Node<'a>>,
+    ) {
         match &self.body {
             Body::Select(branches) => {
                 for branch in branches {
-                    branch.select(focus, out);
+                    branch.select(focus, container, out);
                 }
             }
             Body::Test(condition) => out.push(Node {
-                value: match condition.holds(focus, focus) {
+                value: match condition.holds(focus, container) {
                     true => &TRUE,
                     false => &FALSE,
                 },
@@ -205,7 +215,7 @@ impl Path {
 }
 
 impl Branch {
-    fn select<'a>(&'a self, focus: &'a Value, out: &mut Vec<Node<'a>>) {
+    fn select<'a>(&'a self, focus: &'a Value, root: &'a Value, out: &mut Vec<Node<'a>>) {
         for path in &self.paths {
             let before = out.len();
             let mut visit = |value: &'a Value| {
@@ -219,7 +229,7 @@ impl Branch {
                     false => Continue(()),
                 }
             };
-            let _ = walk(&path.steps, focus, focus, &mut visit);
+            let _ = walk(&path.steps, focus, root, &mut visit);
             if self.first && out.len() > before {
                 return;
             }

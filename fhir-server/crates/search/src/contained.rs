@@ -9,14 +9,13 @@ use crate::matching::{Candidate, Elsewhere, Whole, any};
 use crate::query::{ChainedClause, Clause};
 use crate::reference::{self, Target};
 use fhir_definitions::{Definitions, SearchParameter};
-use fhir_model::DateRange;
 use serde_json::Value;
 use std::ptr;
 
 /// A resource with those that it contains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Container<'a> {
-    resource: &'a Value,
+    pub resource: &'a Value,
 }
 
 impl<'a> Container<'a> {
@@ -50,15 +49,15 @@ fn id_of(resource: &Value) -> Option<&str> {
     resource.get("id").and_then(Value::as_str)
 }
 
-/// The resources that `container` contains as candidates of their own, in order. `last_updated` is the container's: they have none.
+/// The resources that `container` contains, each with its number and as a candidate of its own.
 pub fn candidates<'a>(
     definitions: &'a Definitions,
     container: &'a Value,
     base: Option<&'a str>,
-    last_updated: DateRange,
     elsewhere: Elsewhere<'a>,
-) -> impl Iterator<Item = Candidate<'a>> {
-    within(container).filter_map(move |resource| {
+) -> impl Iterator<Item = (usize, Candidate<'a>)> {
+    let inside = within(container).enumerate();
+    inside.filter_map(move |(number, resource)| {
         let whole = Whole {
             definitions,
             base,
@@ -66,7 +65,7 @@ pub fn candidates<'a>(
             container: Container::new(container),
             elsewhere: Some(elsewhere),
         };
-        Candidate::of(whole, Some(last_updated))
+        Some((number, Candidate::of(whole, None)?))
     })
 }
 
@@ -151,7 +150,7 @@ fn targets(whole: &Whole<'_>, parameter: &SearchParameter, visit: &mut dyn FnMut
         return;
     };
     let mut nodes = Vec::new();
-    program.run(whole.resource, &mut nodes);
+    program.run_within(whole.resource, whole.container.resource, &mut nodes);
     for node in nodes {
         reference::each(node, whole.definitions, whole.base, &mut |target| {
             visit(target)

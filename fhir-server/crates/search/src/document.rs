@@ -99,7 +99,7 @@ pub fn search_document(
     resource: &Value,
     base: Option<&str>,
 ) -> SearchDocument {
-    extract(definitions, resource, base, STORED)
+    extract(definitions, resource, resource, base, STORED)
 }
 
 /// The stored hashes that a condition on the resource's identifiers could ask for, sorted: what a write of the resource locks, so that
@@ -122,10 +122,11 @@ pub fn identity_atoms(definitions: &Definitions, resource: &Value, base: Option<
     atoms
 }
 
-/// [`search_document`] with hashes of a chosen family.
+/// [`search_document`] with hashes of a chosen family, of a resource that `container` contains or is.
 pub(crate) fn extract(
     definitions: &Definitions,
     resource: &Value,
+    container: &Value,
     base: Option<&str>,
     hashes: Hashes,
 ) -> SearchDocument {
@@ -143,7 +144,7 @@ pub(crate) fn extract(
             continue;
         }
         nodes.clear();
-        program.run(resource, &mut nodes);
+        program.run_within(resource, container, &mut nodes);
         nodes.truncate(match parameter.one_date() {
             true => 1,
             false => VALUES_MAX,

@@ -28,6 +28,7 @@ pub mod position;
 pub mod query;
 pub mod reference;
 mod shape;
+pub mod sort_value;
 pub mod string;
 pub mod text;
 pub mod token;

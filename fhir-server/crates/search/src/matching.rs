@@ -36,6 +36,9 @@ pub struct Candidate<'a> {
     pub(crate) whole: Option<Whole<'a>>,
 }
 
+/// What `meta.lastUpdated` covers, in microseconds.
+const MILLISECOND: i64 = 1_000;
+
 /// The resource itself, and where it stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Whole<'a> {
@@ -109,14 +112,34 @@ impl<'a> Candidate<'a> {
         self
     }
 
+    /// The same, updated at this time, in microseconds since 1970 UTC: rows know it.
+    #[must_use]
+    pub fn updated(mut self, micros: i64) -> Candidate<'a> {
+        self.last_updated = Some(DateRange {
+            lo: micros,
+            hi: micros.saturating_add(MILLISECOND),
+        });
+        self
+    }
+
     pub fn key(&self) -> &ResourceKey {
         &self.key
+    }
+
+    pub fn last_updated(&self) -> Option<DateRange> {
+        self.last_updated
     }
 
     /// What it can be found by.
     pub fn document(&self) -> &SearchDocument {
         self.document.get_or_init(|| match &self.whole {
-            Some(whole) => extract(whole.definitions, whole.resource, whole.base, self.hashes),
+            Some(whole) => extract(
+                whole.definitions,
+                whole.resource,
+                whole.container.resource,
+                whole.base,
+                self.hashes,
+            ),
             None => SearchDocument::default(),
         })
     }

@@ -8,6 +8,7 @@ mod boundary;
 mod bounds;
 mod canonical;
 mod conditional;
+mod contained;
 mod elements;
 mod flat;
 mod include;
@@ -42,7 +43,7 @@ use crate::{Error, Store};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
-use fhir_search::query::{DateMatch, Prefix, Summary, Total};
+use fhir_search::query::{Contained, DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
 use keyset::Keyset;
 use resolve::Reach;
@@ -159,6 +160,9 @@ async fn page(
     at: &Page,
     trace: &mut Trace,
 ) -> Result<SearchPage, Error> {
+    if query.contained != Contained::False {
+        return contained::page(connection, definitions, statistics, query, at).await;
+    }
     let mut flat =
         resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
     trace.resolved(&flat);
@@ -248,6 +252,11 @@ async fn horizon(
     if !ascends(flat) {
         return Ok(i64::MAX);
     }
+    now(connection).await
+}
+
+/// The database's time, in microseconds since 1970 UTC.
+async fn now(connection: &mut PgConnection) -> Result<i64, Error> {
     Ok(
         sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
             .fetch_one(connection)

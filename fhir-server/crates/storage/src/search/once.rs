@@ -13,7 +13,7 @@ use crate::Error;
 use crate::read::StoredResource;
 use fhir_definitions::Definitions;
 use fhir_search::Query;
-use fhir_search::query::{Summary, Total};
+use fhir_search::query::{Contained, Summary, Total};
 use sqlx::PgConnection;
 
 /// Sort keys and row key, the number of all matches where it was counted, and the resource.
@@ -38,6 +38,7 @@ pub(super) async fn at_once(
     trace: &mut Trace,
 ) -> Result<Option<SearchPage>, Error> {
     if !query.includes.is_empty()
+        || query.contained != Contained::False
         || query.count == 0
         || query.offset > 0
         || query.results_max.is_some()

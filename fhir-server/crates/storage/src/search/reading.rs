@@ -52,6 +52,8 @@ impl Default for Budget {
 /// A resource that is read.
 pub(super) struct Body {
     pub pk: i64,
+    /// Microseconds since 1970 UTC.
+    pub updated: i64,
     pub resource: Value,
 }
 
@@ -285,11 +287,11 @@ impl Resolver<'_> {
             return Ok(());
         }
         let mut bodies = sqlx::query_as::<_, Row>(
-            "SELECT pk, type, coalesce(source, content::text) FROM resource WHERE pk = ANY($1) AND content IS NOT NULL",
+            "SELECT pk, type, (extract(epoch FROM last_updated) * 1000000)::bigint, coalesce(source, content::text) FROM resource WHERE pk = ANY($1) AND content IS NOT NULL",
         )
         .bind(rows)
         .fetch(&mut *self.connection);
-        while let Some((pk, number, content)) = bodies.try_next().await? {
+        while let Some((pk, number, updated, content)) = bodies.try_next().await? {
             if Instant::now() > self.budget.until {
                 return Err(too_long());
             }
@@ -299,14 +301,18 @@ impl Resolver<'_> {
             let Ok(resource) = serde_json::from_str(&whole(resource_type, &content)) else {
                 continue;
             };
-            visit(Body { pk, resource });
+            visit(Body {
+                pk,
+                updated,
+                resource,
+            });
         }
         Ok(())
     }
 }
 
-/// pk, type, text without resourceType.
-type Row = (i64, i16, String);
+/// pk, type, microseconds, text without resourceType.
+type Row = (i64, i16, i64, String);
 
 fn too_many() -> Error {
     too_costly(&format!(

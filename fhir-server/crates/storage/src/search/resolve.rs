@@ -20,7 +20,7 @@ use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::canonical::holds_canonicals;
 use fhir_search::position::is_contains;
-use fhir_search::query::{ChainedClause, Clause, Contained, ReferenceMatch, ValueMatch};
+use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, ValueMatch};
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -59,30 +59,8 @@ pub(super) async fn resolve(
         .iter()
         .map(|name| type_number(definitions, name))
         .collect::<Result<Vec<_>, _>>()?;
-    if query.contained != Contained::False {
-        return Err(Error::Refused(vec![Issue::error(
-            IssueKind::NotSupported,
-            "contained resources are not searched; _contained=false says so",
-        )]));
-    }
     let (order, found) = ordering::of(definitions, query)?;
-    let known = Known {
-        rows: row_keys(connection, definitions, query).await?,
-        units: units::used(connection, query).await?,
-    };
-    let mut resolver = Resolver {
-        connection,
-        definitions,
-        statistics,
-        known,
-        reach,
-        base: query.base.as_deref(),
-        scope: Vec::new(),
-        scope_types: query.types.clone(),
-        outermost: true,
-        scores: Scores::new(),
-        budget: Budget::default(),
-    };
+    let mut resolver = resolver(connection, definitions, statistics, query, reach).await?;
     // What is read comes last, so that the least is read.
     let mut clauses: Vec<&Clause> = query.filter.iter().flat_map(conjuncts).collect();
     clauses.sort_by_key(|clause| (reads(clause), chains(clause)));
@@ -110,6 +88,33 @@ fn conjuncts(clause: &Clause) -> Vec<&Clause> {
         Clause::All(clauses) => clauses.iter().flat_map(conjuncts).collect(),
         clause => vec![clause],
     }
+}
+
+/// What resolves the clauses of `query`, one by one.
+pub(super) async fn resolver<'a>(
+    connection: &'a mut PgConnection,
+    definitions: &'a Definitions,
+    statistics: &'a Statistics,
+    query: &'a Query,
+    reach: Reach,
+) -> Result<Resolver<'a>, Error> {
+    let known = Known {
+        rows: row_keys(connection, definitions, query).await?,
+        units: units::used(connection, query).await?,
+    };
+    Ok(Resolver {
+        connection,
+        definitions,
+        statistics,
+        known,
+        reach,
+        base: query.base.as_deref(),
+        scope: Vec::new(),
+        scope_types: query.types.clone(),
+        outermost: true,
+        scores: Scores::new(),
+        budget: Budget::default(),
+    })
 }
 
 /// How well each row answers each of the conditions on words.

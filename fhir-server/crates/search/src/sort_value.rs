@@ -1,0 +1,103 @@
+//! What a resource is sorted by, read from the resource itself, as engines have it in columns: of several values the smallest counts ascending,
+//! the largest descending.
+
+use crate::coding;
+use crate::matching::Candidate;
+use crate::parse_sort::Family;
+use crate::query::{SortBy, SortKey};
+use crate::reference::{self, Target};
+use fhir_definitions::{ParameterType, SearchParameter};
+use fhir_model::Decimal;
+use fhirpath::Node;
+use serde_json::Value;
+
+/// One value; those of one key are of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SortValue {
+    /// Microseconds since 1970 UTC.
+    Time(i64),
+    Number(Decimal),
+    Text(String),
+}
+
+impl Candidate<'_> {
+    /// What it is sorted by; `None` where it has nothing. Of a chain and of `_score` the resource alone does not tell.
+    pub fn sort_value(&self, key: &SortKey) -> Option<SortValue> {
+        let mut values = match &key.by {
+            SortBy::LastUpdated => vec![SortValue::Time(self.last_updated()?.lo)],
+            SortBy::Id => vec![SortValue::Text(self.key().id.clone())],
+            SortBy::Parameter(parameters) => {
+                self.values(parameters.iter().find(|one| self.is_of(one))?)
+            }
+            SortBy::Score | SortBy::Chain { .. } => Vec::new(),
+        };
+        values.sort_unstable();
+        match key.descending {
+            true => values.pop(),
+            false => values.into_iter().next(),
+        }
+    }
+
+    fn is_of(&self, parameter: &SearchParameter) -> bool {
+        parameter.resource_type == self.key().resource_type
+    }
+
+    fn values(&self, parameter: &SearchParameter) -> Vec<SortValue> {
+        let (document, key) = (self.document(), parameter.key);
+        match Family::of(parameter.kind) {
+            Some(Family::Date) => {
+                let entries = document.dates.iter().filter(|entry| entry.key == key);
+                entries.map(|entry| SortValue::Time(entry.lo)).collect()
+            }
+            Some(Family::Number) => {
+                let entries = document.quantities.iter().filter(|entry| entry.key == key);
+                let numbers = entries.filter_map(|entry| entry.lo.clone().or(entry.hi.clone()));
+                numbers.map(SortValue::Number).collect()
+            }
+            Some(Family::String) => {
+                let entries = document.strings.iter().filter(|entry| entry.key == key);
+                let texts = entries.map(|entry| SortValue::Text(entry.value.clone()));
+                texts.collect()
+            }
+            Some(Family::Text) => self.texts(parameter),
+            None => Vec::new(),
+        }
+    }
+
+    /// Codes without regard to the case of ASCII letters, as they match.
+    fn texts(&self, parameter: &SearchParameter) -> Vec<SortValue> {
+        let (Some(whole), Some(program)) = (self.whole, &parameter.program) else {
+            return Vec::new();
+        };
+        let mut nodes = Vec::new();
+        program.run_within(whole.resource, whole.container.resource, &mut nodes);
+        let mut texts = Vec::new();
+        for node in nodes {
+            match parameter.kind {
+                ParameterType::Token => codes(node, &mut texts),
+                ParameterType::Reference => {
+                    reference::each(node, whole.definitions, whole.base, &mut |target| {
+                        texts.extend(match target {
+                            Target::Local(key) => Some(key.to_string()),
+                            Target::Url(url) => Some(url.into_owned()),
+                            Target::Latest(_) | Target::Identifier(_) | Target::Contained(_) => {
+                                None
+                            }
+                        });
+                    });
+                }
+                _ => texts.extend(node.value.as_str().map(str::to_owned)),
+            }
+        }
+        texts.into_iter().map(SortValue::Text).collect()
+    }
+}
+
+fn codes(node: Node<'_>, out: &mut Vec<String>) {
+    match node.value {
+        Value::Bool(value) => out.push(value.to_string()),
+        _ => coding::each(node, &mut |token| {
+            out.extend(token.code.map(str::to_ascii_lowercase));
+        }),
+    }
+}
