@@ -22,7 +22,7 @@ static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| {
             ]
         });
         DataFile {
-            path: format!("{code}.json").into(),
+            path: format!("{code}.json"),
             bytes: definition.to_string().into_bytes(),
         }
     };

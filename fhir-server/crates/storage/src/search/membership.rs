@@ -59,7 +59,9 @@ impl Resolver<'_> {
         collections: &[ResourceKey],
         active_at: Option<i64>,
     ) -> Result<Test, Error> {
-        let rows = collections.iter().filter_map(|key| self.known.rows.get(key));
+        let rows = collections
+            .iter()
+            .filter_map(|key| self.known.rows.get(key));
         let rows: Vec<i64> = rows.copied().collect();
         if rows.is_empty() {
             return Ok(Test::never());
