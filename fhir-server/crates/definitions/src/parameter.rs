@@ -72,6 +72,7 @@ impl SearchParameter {
 pub struct Component {
     /// Canonical URL of the component's SearchParameter.
     pub definition: String,
+    /// As the definition writes it, on an element of the composite.
     pub expression: String,
     pub kind: ParameterType,
     pub program: PathProgram,

@@ -6,3 +6,4 @@ mod drawn;
 mod large;
 mod oracle;
 mod paging;
+mod proof;

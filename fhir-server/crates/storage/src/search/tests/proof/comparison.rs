@@ -1,0 +1,202 @@
+//! One search, asked of the engine page by page, and of the oracle.
+
+use crate::search::{Page, SearchPage};
+use crate::{Error, Store};
+use fastrand::Rng;
+use fhir_model::{IssueKind, ResourceKey};
+use fhir_search::Query;
+use fhir_search::query::{Summary, Total};
+use search_oracle::{Resource, World, sorted};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Most pages of one search.
+const PAGES_MAX: usize = 500;
+
+/// What came of it.
+pub enum Compared {
+    Same {
+        query: Box<Query>,
+        /// Neither nothing nor everything of the types searched.
+        telling: bool,
+        pages: usize,
+        matches: usize,
+    },
+    /// Not answered, with the reason.
+    Refused(String),
+}
+
+/// How the engine is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// `_count`.
+    count: usize,
+    /// In a transaction that several searches share.
+    snapshot: bool,
+}
+
+impl Manner {
+    pub fn drawn(rng: &mut Rng, query: &Query) -> Manner {
+        let counts = [1, 2, 3, 5, 7, 10, 20, query.count, query.count, query.count];
+        Manner {
+            count: counts[rng.usize(..counts.len())],
+            snapshot: rng.u8(..4) == 0,
+        }
+    }
+}
+
+/// Where the two do not agree.
+#[derive(Debug)]
+pub struct Difference {
+    what: String,
+    engine: Vec<String>,
+    oracle: Vec<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (engine, oracle) = (self.engine.join(" "), self.oracle.join(" "));
+        write!(f, "{}\n  engine {engine}\n  oracle {oracle}", self.what)
+    }
+}
+
+/// Compares the engine's answer to `given` with the oracle's to `query`. They are the same but where a fault is planted.
+pub async fn compare(
+    store: &Store,
+    world: &World<'_>,
+    given: &Query,
+    query: &Query,
+    manner: Manner,
+) -> Result<Compared, Difference> {
+    let expected = world
+        .matches(query)
+        .unwrap_or_else(|unknown| panic!("{unknown}"));
+    let keys: BTreeSet<ResourceKey> = expected.iter().map(|found| found.key.clone()).collect();
+    let given = Query {
+        count: manner.count,
+        ..given.clone()
+    };
+    let pages = match pages(store, &given, manner.snapshot).await {
+        Ok(pages) => pages,
+        Err(Error::Refused(issues)) if issues[0].kind == IssueKind::NotSupported => {
+            return Ok(Compared::Refused(without_names(&issues[0].diagnostics)));
+        }
+        Err(error) => return Err(difference(&format!("{error:?}"), &[], &keys)),
+    };
+    let engine: Vec<ResourceKey> = pages
+        .iter()
+        .flat_map(|page| page.matches.iter().map(|found| found.key.clone()))
+        .collect();
+    let total = expected.len() as u64;
+    totals(query, &pages, total).map_err(|what| difference(&what, &engine, &keys))?;
+    if query.summary != Summary::Count {
+        if engine.len() != keys.len() || engine.iter().any(|key| !keys.contains(key)) {
+            return Err(difference("other matches", &engine, &keys));
+        }
+        order(world, query, &engine).map_err(|what| difference(&what, &engine, &keys))?;
+        includes(world, query, &pages)?;
+    }
+    let all = world.resources();
+    let searched = all.filter(|r| query.types.contains(&r.key.resource_type));
+    Ok(Compared::Same {
+        telling: total > 0 && total < searched.count() as u64,
+        query: Box::new(query.clone()),
+        pages: pages.len(),
+        matches: engine.len(),
+    })
+}
+
+async fn pages(store: &Store, query: &Query, in_snapshot: bool) -> Result<Vec<SearchPage>, Error> {
+    let mut snapshot = match in_snapshot {
+        true => Some(store.snapshot().await?),
+        false => None,
+    };
+    let mut pages = Vec::new();
+    let mut at = Page::First;
+    while pages.len() < PAGES_MAX {
+        let page = match &mut snapshot {
+            Some(snapshot) => snapshot.search(query, at).await?,
+            None => store.search(query, at).await?,
+        };
+        let next = page.next.clone();
+        pages.push(page);
+        match next {
+            Some(next) => at = Page::After(next),
+            None => break,
+        }
+    }
+    if let Some(snapshot) = snapshot {
+        snapshot.close().await?;
+    }
+    Ok(pages)
+}
+
+/// All pages say the same total, and where one is asked for it is right.
+fn totals(query: &Query, pages: &[SearchPage], right: u64) -> Result<(), String> {
+    let counted = query.summary == Summary::Count;
+    for page in pages {
+        let fits = match (page.total, query.total) {
+            (Some(total), _) if counted => total == right,
+            (total, Total::None) => total.is_none() && !counted,
+            (Some(total), Total::Accurate | Total::Default) => total == right,
+            (Some(_), Total::Estimate) | (None, Total::Default) => !counted,
+            (None, _) => false,
+        };
+        if !fits || page.total != pages[0].total {
+            return Err(format!("total {:?} instead of {right}", page.total));
+        }
+        if page.matches.len() > query.count {
+            return Err(format!("{} matches on a page", page.matches.len()));
+        }
+    }
+    Ok(())
+}
+
+fn order(world: &World<'_>, query: &Query, engine: &[ResourceKey]) -> Result<(), String> {
+    let answer: Vec<&Resource> = engine.iter().filter_map(|key| world.get(key)).collect();
+    match sorted(world, query, &answer).unwrap_or_else(|unknown| panic!("{unknown}")) {
+        None => Ok(()),
+        Some(place) => Err(format!(
+            "{} and {} are out of order",
+            engine[place],
+            engine[place + 1]
+        )),
+    }
+}
+
+/// Each page has what belongs to its own matches.
+fn includes(world: &World<'_>, query: &Query, pages: &[SearchPage]) -> Result<(), Difference> {
+    for page in pages {
+        let matches: Vec<ResourceKey> =
+            page.matches.iter().map(|found| found.key.clone()).collect();
+        let expected = world
+            .included(&query.includes, &matches)
+            .unwrap_or_else(|unknown| panic!("{unknown}"));
+        let engine: Vec<ResourceKey> = page
+            .includes
+            .iter()
+            .map(|found| found.key.clone())
+            .collect();
+        if engine.len() != expected.len() || engine.iter().any(|key| !expected.contains(key)) {
+            return Err(difference("other includes", &engine, &expected));
+        }
+    }
+    Ok(())
+}
+
+fn difference(what: &str, engine: &[ResourceKey], oracle: &BTreeSet<ResourceKey>) -> Difference {
+    Difference {
+        what: what.to_owned(),
+        engine: engine.iter().map(ToString::to_string).collect(),
+        oracle: oracle.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A refusal without the parameter that it names, so that equal reasons count together.
+pub fn without_names(diagnostics: &str) -> String {
+    let words = diagnostics.split(' ').map(|word| {
+        let named = word.contains(['.', ':']) || word.starts_with(|c: char| c.is_ascii_uppercase());
+        if named { "…" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}

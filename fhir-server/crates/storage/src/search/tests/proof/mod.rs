@@ -1,0 +1,114 @@
+//! The engine against the oracle (`tests/search-oracle`), which interprets the specification over the resources themselves: random resources
+//! through the write road, random searches through the parser, page by page (docs/search-proof.md).
+//!
+//! `SEARCH_COMPARISONS` says how many (`make search-soak`: 100,000), `SEARCH_SEED` where to begin. A difference is shown with its seed, the
+//! search without what it does not need, and the fewest resources that show it.
+
+mod comparison;
+mod faults;
+mod site;
+
+use comparison::Compared;
+use search_oracle::tally::Tally;
+use site::Site;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How many searches between changes of the resources.
+const SEARCHES: usize = 100;
+/// Comparisons where nothing says how many: what `make test` has the time for.
+const COMPARISONS: u64 = 2_500;
+/// From so many comparisons on, everything must have occurred so often.
+const LONG: u64 = 50_000;
+const OCCURRENCES: u64 = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine_and_oracle_agree() {
+    let comparisons = number("SEARCH_COMPARISONS").unwrap_or(COMPARISONS);
+    let seed = number("SEARCH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let started = Instant::now();
+    let mut site = Site::new(seed).await;
+    let mut figures = Figures::default();
+    while figures.compared < comparisons {
+        site.change().await;
+        for _ in 0..SEARCHES {
+            figures.add(site.compare_one().await);
+        }
+    }
+    figures.show(seed, started.elapsed());
+    figures.judge();
+}
+
+/// What was compared.
+#[derive(Default)]
+struct Figures {
+    compared: u64,
+    /// Answers that are neither empty nor everything of the types searched.
+    telling: u64,
+    pages: u64,
+    matches: u64,
+    /// Searches that the parser or the engine does not answer, by what they say.
+    refused: BTreeMap<String, u64>,
+    tally: Tally,
+}
+
+impl Figures {
+    fn add(&mut self, compared: Compared) {
+        match compared {
+            Compared::Same {
+                query,
+                telling,
+                pages,
+                matches,
+            } => {
+                self.compared += 1;
+                self.telling += u64::from(telling);
+                self.pages += pages as u64;
+                self.matches += matches as u64;
+                self.tally.add(&query);
+            }
+            Compared::Refused(reason) => *self.refused.entry(reason).or_default() += 1,
+        }
+    }
+
+    fn show(&self, seed: u64, took: Duration) {
+        eprintln!(
+            "{} comparisons over {} pages with {} matches, {:.1} % neither empty nor everything, in {:.0} s; SEARCH_SEED={seed}",
+            self.compared,
+            self.pages,
+            self.matches,
+            self.share(),
+            took.as_secs_f64()
+        );
+        for (name, count) in &self.tally.counts {
+            eprintln!("{count:>8} {name}");
+        }
+        for (reason, count) in &self.refused {
+            eprintln!("{count:>8} refused: {reason}");
+        }
+    }
+
+    fn judge(&self) {
+        assert!(
+            self.share() >= 30.0,
+            "{} % of the answers tell something",
+            self.share()
+        );
+        let refused: u64 = self.refused.values().sum();
+        assert!(refused < self.compared / 5, "{refused} searches refused");
+        let least = match self.compared {
+            LONG.. => OCCURRENCES,
+            _ => 1,
+        };
+        let rare = self.tally.rarer_than(least);
+        assert!(rare.is_empty(), "too rare: {rare:?}");
+    }
+
+    fn share(&self) -> f64 {
+        self.telling as f64 * 100.0 / self.compared.max(1) as f64
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

@@ -1,0 +1,240 @@
+//! A store and the same resources in the oracle's hands.
+
+use super::comparison::{self, Compared, Difference};
+use crate::{Change, Effect, Store, Target, VersionMatch, testing};
+use fastrand::Rng;
+use fhir_definitions::{DataFile, Definitions};
+use fhir_model::ResourceKey;
+use fhir_search::parse::Context;
+use fhir_search::{Handling, Query, compartment, parse};
+use search_oracle::World;
+use search_oracle::drawn::{self, Asked, IDS};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// 2024-06-01.
+const NOW_MICROS: i64 = 1_717_200_000_000_000;
+/// Largest page.
+const COUNT_MAX: usize = 200;
+/// Most resources that change at once.
+const CHANGES: usize = 40;
+
+pub struct Site {
+    pub store: Store,
+    pub world: World<'static>,
+    pub rng: Rng,
+    pub definitions: Arc<Definitions>,
+    changes: usize,
+}
+
+impl Site {
+    pub async fn new(seed: u64) -> Site {
+        let store = testing::store_with(&own_parameters()).await;
+        let definitions = store.definitions();
+        // The oracle keeps a reference for as long as the test runs.
+        let kept: &'static Arc<Definitions> = Box::leak(Box::new(Arc::clone(&definitions)));
+        Site {
+            store,
+            world: World::new(kept),
+            rng: Rng::with_seed(seed),
+            definitions,
+            changes: 0,
+        }
+    }
+
+    /// Writes some resources anew and deletes some; the first time writes them all.
+    pub async fn change(&mut self) {
+        let mut keys: Vec<ResourceKey> = IDS
+            .iter()
+            .flat_map(|(name, most)| (0..*most).map(move |number| key(name, number)))
+            .collect();
+        if self.changes > 0 {
+            self.rng.shuffle(&mut keys);
+            keys.truncate(CHANGES);
+        }
+        let mut changes = Vec::new();
+        for key in keys {
+            let delete = self.changes > 0 && self.rng.u8(..100) < 20;
+            changes.push(match delete {
+                true => delete_of(&key),
+                false => {
+                    let body = drawn::resource(&mut self.rng, &key.resource_type, &key.id);
+                    update_of(&key, body)
+                }
+            });
+        }
+        // Several commits: several times of update.
+        for some in changes.chunks(7) {
+            self.commit(some.to_vec()).await;
+        }
+        self.changes += 1;
+        // Plans follow from statistics: with none, with old ones, with new ones.
+        if self.changes % 3 == 2 {
+            sqlx::raw_sql("ANALYZE")
+                .execute(&self.store.inner.write_pool)
+                .await
+                .unwrap();
+            self.store.inner.statistics.expire();
+        }
+    }
+
+    pub async fn commit(&mut self, changes: Vec<Change>) {
+        for outcome in self.store.commit(changes).await.unwrap() {
+            let key = outcome.key.unwrap();
+            match (outcome.effect, outcome.body) {
+                (Effect::Deleted | Effect::Absent, _) => self.world.remove(&key),
+                (_, Some(body)) => {
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    self.world.put(key, outcome.last_updated_ms, body);
+                }
+                (effect, None) => panic!("{effect:?} without a body"),
+            }
+        }
+    }
+
+    /// A random search, compared; a difference ends the test with all there is to say.
+    pub async fn compare_one(&mut self) -> Compared {
+        let before = self.rng.get_seed();
+        let asked = drawn::search(&mut self.rng, &self.world);
+        let query = match self.understood(&asked) {
+            Ok(query) => query,
+            Err(reason) => return Compared::Refused(reason),
+        };
+        let draws = comparison::Manner::drawn(&mut self.rng, &query);
+        match comparison::compare(&self.store, &self.world, &query, &query, draws).await {
+            Ok(compared) => compared,
+            Err(difference) => {
+                let report = self.reduced(asked, query, draws, difference).await;
+                panic!("{report}\n(the generator stood at {before})");
+            }
+        }
+    }
+
+    /// The search as the parser understands it; at times in a patient's compartment.
+    pub fn understood(&mut self, asked: &Asked) -> Result<Query, String> {
+        let mut query = self.parsed(asked)?;
+        if self.rng.u8(..100) < 6 {
+            let owner = ResourceKey::new("Patient", format!("pa{}", self.rng.usize(..10)));
+            let clause = compartment::clause(&self.definitions, &[owner], &query.types);
+            query.filter.push(clause);
+        }
+        Ok(query)
+    }
+
+    fn parsed(&self, asked: &Asked) -> Result<Query, String> {
+        let context = Context {
+            definitions: &self.definitions,
+            base: Some(search_oracle::BASE),
+            handling: Handling::Strict,
+            now_micros: NOW_MICROS,
+            count_default: COUNT_MAX,
+            count_max: COUNT_MAX,
+        };
+        let types: Vec<&str> = asked.types.iter().map(String::as_str).collect();
+        parse(&context, &types, &asked.parameters)
+            .map_err(|issues| comparison::without_names(&issues[0].diagnostics))
+    }
+
+    /// Leaves out of the search and of the resources whatever the difference does not need, one by one.
+    async fn reduced(
+        &mut self,
+        asked: Asked,
+        query: Query,
+        manner: comparison::Manner,
+        mut difference: Difference,
+    ) -> String {
+        let mut query = query;
+        for list in 0..3 {
+            let mut place = 0;
+            loop {
+                let mut less = query.clone();
+                match list {
+                    0 if place < less.filter.len() => drop(less.filter.remove(place)),
+                    1 if place < less.sort.len() => drop(less.sort.remove(place)),
+                    2 if place < less.includes.len() => drop(less.includes.remove(place)),
+                    _ => break,
+                }
+                match comparison::compare(&self.store, &self.world, &less, &less, manner).await {
+                    Err(still) => (query, difference) = (less, still),
+                    Ok(_) => place += 1,
+                }
+            }
+        }
+        let keys: Vec<ResourceKey> = self.world.resources().map(|r| r.key.clone()).collect();
+        let mut size = keys.len() / 2;
+        while size > 0 {
+            for some in keys.chunks(size) {
+                let there: Vec<(ResourceKey, Value)> = some
+                    .iter()
+                    .filter_map(|key| Some((key.clone(), self.world.get(key)?.body.clone())))
+                    .collect();
+                if there.is_empty() {
+                    continue;
+                }
+                self.commit(there.iter().map(|(key, _)| delete_of(key)).collect())
+                    .await;
+                match comparison::compare(&self.store, &self.world, &query, &query, manner).await {
+                    Err(still) => difference = still,
+                    Ok(_) => {
+                        let back = there.into_iter().map(|(key, body)| update_of(&key, body));
+                        self.commit(back.collect()).await;
+                    }
+                }
+            }
+            size /= 2;
+        }
+        let left: Vec<String> = self.world.resources().map(|r| r.body.to_string()).collect();
+        format!(
+            "{asked}\n{}\nof the query {:#?} {:?} {:?}\nover {} resources:\n{}",
+            difference,
+            query.filter,
+            query.sort,
+            query.includes,
+            left.len(),
+            left.join("\n")
+        )
+    }
+}
+
+fn key(name: &str, number: usize) -> ResourceKey {
+    ResourceKey::new(name, format!("{}{number}", name[..2].to_lowercase()))
+}
+
+fn update_of(key: &ResourceKey, resource: Value) -> Change {
+    Change::Update {
+        target: Target::Id(key.clone()),
+        resource,
+        full_url: None,
+        version: VersionMatch::Any,
+        may_create: true,
+    }
+}
+
+fn delete_of(key: &ResourceKey) -> Change {
+    Change::Delete {
+        target: Target::Id(key.clone()),
+        version: VersionMatch::Any,
+        at_most: 1,
+    }
+}
+
+/// Parameters of a site: several dates in one resource, text of several elements.
+fn own_parameters() -> Vec<DataFile> {
+    [
+        ("component-date", "Observation", "date", "Observation.component.value.ofType(dateTime) | Observation.component.value.ofType(Period)"),
+        ("note", "Observation", "string", "Observation.note.text"),
+        ("component-number", "Observation", "number", "Observation.component.value.ofType(Quantity).value"),
+    ]
+    .into_iter()
+    .map(|(code, base, kind, expression)| {
+        let definition = json!({
+            "resourceType": "SearchParameter", "url": format!("http://example.org/SearchParameter/{code}"), "status": "active", "name": code.replace('-', "_"),
+            "description": code, "code": code, "base": [base], "type": kind, "expression": expression
+        });
+        DataFile {
+            path: format!("{code}.json"),
+            bytes: definition.to_string().into_bytes(),
+        }
+    })
+    .collect()
+}

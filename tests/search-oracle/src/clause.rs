@@ -1,0 +1,222 @@
+//! Whether a resource meets a condition (<https://hl7.org/fhir/R5/search.html#modifiers>).
+
+use crate::elements::Element;
+use crate::{Resource, Unknown, World, measure, reference, text, time, token};
+use fhir_definitions::SearchParameter;
+use fhir_model::ResourceKey;
+use fhir_search::query::{ChainedClause, Clause, Modifier, ReferenceMatch, UnitMatch, ValueMatch};
+use reference::Target;
+use serde_json::Value;
+
+impl World<'_> {
+    pub(crate) fn all(&self, clauses: &[Clause], resource: &Resource) -> Result<bool, Unknown> {
+        for clause in clauses {
+            if !self.holds(clause, resource)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn holds(&self, clause: &Clause, resource: &Resource) -> Result<bool, Unknown> {
+        match clause {
+            Clause::Param {
+                parameter,
+                modifier,
+                values,
+            } => self.parameter(parameter, *modifier, values, resource),
+            Clause::Missing { parameter, missing } => {
+                let elements = self.elements(parameter, resource);
+                Ok(elements.iter().any(has_value) != *missing)
+            }
+            Clause::Chain {
+                parameter, clause, ..
+            } => {
+                for key in self.targets(parameter, resource) {
+                    if let Some(target) = self.get(&key)
+                        && self.by_type(clause, target)?
+                    {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Clause::Has { parameter, clause } => {
+                for source in self.resources() {
+                    if source.key.resource_type == parameter.resource_type
+                        && self.targets(parameter, source).contains(&resource.key)
+                        && self.holds(clause, source)?
+                    {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Clause::ByType(clause) => self.by_type(clause, resource),
+            Clause::Any(clauses) => {
+                for clause in clauses {
+                    if self.holds(clause, resource)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Clause::Id(ids) => Ok(ids.contains(&resource.key.id)),
+            // Known to the millisecond.
+            Clause::LastUpdated(dates) => {
+                let span = time::Span {
+                    from: Some(resource.updated_ms * 1000),
+                    to: Some(resource.updated_ms * 1000 + 1000),
+                };
+                Ok(dates.iter().any(|date| time::meets(span, date)))
+            }
+            #[expect(
+                unreachable_patterns,
+                reason = "what the AST gains later is not interpreted yet"
+            )]
+            other => Err(Unknown(format!("{other:?}"))),
+        }
+    }
+
+    fn by_type(&self, clause: &ChainedClause, resource: &Resource) -> Result<bool, Unknown> {
+        for (name, clause) in &clause.by_type {
+            if *name == resource.key.resource_type && self.holds(clause, resource)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The resources of this server that the parameter's references lead to, whether they are there or not.
+    pub(crate) fn targets(
+        &self,
+        parameter: &SearchParameter,
+        resource: &Resource,
+    ) -> Vec<ResourceKey> {
+        let elements = self.elements(parameter, resource);
+        let targets = elements
+            .iter()
+            .filter_map(|element| reference::target(element, self.definitions));
+        targets
+            .filter_map(|target| match target {
+                Target::Here(key, _) => Some(key),
+                Target::There(_) => None,
+            })
+            .collect()
+    }
+
+    /// One of the values is met by one of the elements; with a modifier that denies, by none.
+    fn parameter(
+        &self,
+        parameter: &SearchParameter,
+        modifier: Modifier,
+        values: &[ValueMatch],
+        resource: &Resource,
+    ) -> Result<bool, Unknown> {
+        let mut found = false;
+        for element in self.elements(parameter, resource).iter() {
+            for value in values {
+                found |= self.value(parameter, modifier, value, element, resource)?;
+            }
+        }
+        Ok(found != matches!(modifier, Modifier::Not | Modifier::NotIn))
+    }
+
+    /// Whether the element meets the value.
+    pub(crate) fn value(
+        &self,
+        parameter: &SearchParameter,
+        modifier: Modifier,
+        value: &ValueMatch,
+        element: &Element,
+        resource: &Resource,
+    ) -> Result<bool, Unknown> {
+        Ok(match (value, modifier) {
+            (ValueMatch::Token(wanted), Modifier::None | Modifier::Not) => token::codes(element)
+                .iter()
+                .any(|code| token::is(code, wanted)),
+            (
+                ValueMatch::OfType {
+                    system,
+                    code,
+                    value,
+                },
+                Modifier::OfType,
+            ) => token::is_of_type(element, system, code, value),
+            (ValueMatch::String(wanted), Modifier::Exact) => {
+                text::strings(element).contains(wanted)
+            }
+            (ValueMatch::String(wanted), Modifier::Contains) => text::strings(element)
+                .iter()
+                .any(|have| text::plain(have).contains(wanted)),
+            (ValueMatch::String(wanted), Modifier::None) => {
+                starts(parameter, element, &text::plain(wanted))
+            }
+            (ValueMatch::Uri(wanted), Modifier::None) => is_uri(element, wanted),
+            (ValueMatch::Date(wanted), Modifier::None) => {
+                time::span(element).is_some_and(|span| time::meets(span, wanted))
+            }
+            (ValueMatch::Number(wanted), Modifier::None) => {
+                measure::measure(element).is_some_and(|found| measure::meets(&found, wanted))
+            }
+            (ValueMatch::Quantity { number, unit }, Modifier::None) => {
+                measured(element, number, unit)
+            }
+            (ValueMatch::Reference(ReferenceMatch::Local(wanted)), Modifier::None) => {
+                match reference::target(element, self.definitions) {
+                    Some(Target::Here(key, _)) => wanted.contains(&key),
+                    _ => false,
+                }
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::None) => {
+                reference::target(element, self.definitions)
+                    .is_some_and(|target| reference::is_at(&target, url, self.definitions))
+            }
+            (
+                ValueMatch::Reference(ReferenceMatch::Identifier(wanted)),
+                Modifier::Identifier | Modifier::None,
+            ) => reference::identifier(element)
+                .is_some_and(|identifier| token::is(&token::pair(identifier, "value"), wanted)),
+            (ValueMatch::Composite(parts), Modifier::None) => {
+                self.composite(parameter, parts, element, resource)?
+            }
+            (value, modifier) => return Err(Unknown(format!("{modifier:?} {value:?}"))),
+        })
+    }
+}
+
+/// A string that starts with the text; of a family name any word.
+fn starts(parameter: &SearchParameter, element: &Element, wanted: &str) -> bool {
+    let plain = |texts: Vec<String>| texts.into_iter().map(|text| text::plain(&text));
+    let words = plain(text::family_names(&parameter.code, element)).any(|name| {
+        name.split(' ').enumerate().any(|(place, _)| {
+            let rest: Vec<&str> = name.split(' ').skip(place).collect();
+            rest.join(" ").starts_with(wanted)
+        })
+    });
+    words || plain(text::strings(element)).any(|text| text.starts_with(wanted))
+}
+
+/// The whole uri; a canonical also without its version.
+fn is_uri(element: &Element, wanted: &str) -> bool {
+    let Value::String(have) = &element.value else {
+        return false;
+    };
+    let plain = have.split_once('|').map(|(plain, _)| plain);
+    have == wanted || element.type_name == "canonical" && plain == Some(wanted)
+}
+
+fn measured(element: &Element, number: &fhir_search::query::NumberMatch, unit: &UnitMatch) -> bool {
+    measure::measure(element)
+        .is_some_and(|found| measure::in_unit(&found, unit) && measure::meets(&found, number))
+}
+
+/// An element of extensions alone has none.
+fn has_value(element: &Element) -> bool {
+    match &element.value {
+        Value::Object(members) => members
+            .keys()
+            .any(|name| name != "extension" && name != "id"),
+        _ => true,
+    }
+}

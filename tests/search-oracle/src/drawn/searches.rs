@@ -1,0 +1,288 @@
+//! Random searches as a URL says them: (name, value) pairs for the parser.
+
+use super::values::{self, Found};
+use super::{chance, pick};
+use crate::{Resource, World};
+use fastrand::Rng;
+use fhir_definitions::{ParameterType, SearchParameter};
+use fhir_model::date::instant_text;
+use std::fmt;
+use std::sync::Arc;
+
+/// Most links of a chain.
+const LINKS_MAX: usize = 3;
+
+/// A search.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub types: Vec<String>,
+    pub parameters: Vec<(String, String)>,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.types.join(","))?;
+        for (place, (name, value)) in self.parameters.iter().enumerate() {
+            write!(f, "{}{name}={value}", if place == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
+    }
+}
+
+/// A search over the resources there are.
+pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
+    let resources: Vec<&Resource> = world.resources().collect();
+    let types = match rng.u8(..10) {
+        0 => several(rng, &resources),
+        _ => vec![pick(rng, &resources).key.resource_type.clone()],
+    };
+    let mut draw = Draw {
+        rng,
+        world,
+        resources,
+    };
+    let mut parameters = Vec::new();
+    for _ in 0..*pick(draw.rng, &[0, 1, 1, 1, 1, 2, 2, 3]) {
+        let of = pick(draw.rng, &types).clone();
+        parameters.extend(draw.condition(&of, 0));
+    }
+    if chance(draw.rng, 40) {
+        parameters.extend(draw.sort(&types));
+    }
+    if chance(draw.rng, 25) {
+        for _ in 0..draw.rng.usize(1..=3) {
+            parameters.extend(draw.include(&types));
+        }
+    }
+    if chance(draw.rng, 60) {
+        let total = *pick(draw.rng, &["accurate", "accurate", "none", "estimate"]);
+        parameters.push(("_total".into(), total.into()));
+    }
+    if chance(draw.rng, 4) {
+        parameters.push(("_summary".into(), "count".into()));
+    }
+    Asked { types, parameters }
+}
+
+fn several(rng: &mut Rng, resources: &[&Resource]) -> Vec<String> {
+    let mut types: Vec<String> = (0..rng.usize(2..=3))
+        .map(|_| pick(rng, resources).key.resource_type.clone())
+        .collect();
+    types.sort_unstable();
+    types.dedup();
+    types
+}
+
+struct Draw<'r, 'w> {
+    rng: &'r mut Rng,
+    world: &'w World<'w>,
+    resources: Vec<&'w Resource>,
+}
+
+impl<'w> Draw<'_, 'w> {
+    fn condition(&mut self, of: &str, depth: usize) -> Option<(String, String)> {
+        match self.rng.u8(..100) {
+            0..=4 => self.ids(of),
+            5..=9 => self.last_updated(of),
+            10..=14 => self.missing(of),
+            15..=27 if depth < LINKS_MAX => self.chain(of, depth),
+            28..=37 if depth < LINKS_MAX => self.has(of, depth),
+            _ => self.parameter(of),
+        }
+    }
+
+    fn ids(&mut self, of: &str) -> Option<(String, String)> {
+        let ids: Vec<String> = (0..self.rng.usize(1..=4))
+            .filter_map(|_| Some(self.one(of)?.key.id.clone()))
+            .collect();
+        Some(("_id".into(), ids.join(",")))
+    }
+
+    fn last_updated(&mut self, of: &str) -> Option<(String, String)> {
+        let mut dates = Vec::new();
+        for _ in 0..*pick(self.rng, &[1, 1, 2]) {
+            let text = instant_text(self.one(of)?.updated_ms);
+            let prefix = pick(self.rng, values::PREFIXES);
+            dates.push(format!("{prefix}{text}"));
+        }
+        Some(("_lastUpdated".into(), dates.join(",")))
+    }
+
+    fn missing(&mut self, of: &str) -> Option<(String, String)> {
+        let parameter = self.known(of, |parameter| parameter.kind != ParameterType::Composite)?;
+        let value = if self.rng.bool() { "true" } else { "false" };
+        Some((format!("{}:missing", parameter.code), value.into()))
+    }
+
+    /// One parameter with one value or several, of one resource or of several.
+    fn parameter(&mut self, of: &str) -> Option<(String, String)> {
+        let parameter = self.known(of, |_| true)?;
+        let mut found = self.holders(of, &parameter);
+        self.rng.shuffle(&mut found);
+        let mut modifier = None;
+        let mut written = Vec::new();
+        for resource in found.into_iter().take(*pick(self.rng, &[1, 1, 2, 3])) {
+            let elements = self.world.elements(&parameter, resource);
+            let found = Found {
+                world: self.world,
+                parameter: &parameter,
+                resource,
+                element: pick(self.rng, &elements),
+            };
+            let modifier = modifier.get_or_insert_with(|| values::modifier(self.rng, &found));
+            written.extend(values::value(self.rng, &found, modifier));
+        }
+        let name = match modifier? {
+            "" if parameter.kind == ParameterType::Reference && chance(self.rng, 15) => {
+                let target = self.target(of, &parameter)?;
+                format!("{}:{target}", parameter.code)
+            }
+            "" => parameter.code.clone(),
+            modifier => format!("{}:{modifier}", parameter.code),
+        };
+        (!written.is_empty()).then(|| (name, written.join(",")))
+    }
+
+    fn chain(&mut self, of: &str, depth: usize) -> Option<(String, String)> {
+        let parameter = self.known(of, |parameter| parameter.kind == ParameterType::Reference)?;
+        let target = self.target(of, &parameter)?;
+        let (name, value) = self.condition(&target, depth + 1)?;
+        let code = &parameter.code;
+        let head = match chance(self.rng, 60) {
+            true => format!("{code}:{target}"),
+            false => code.clone(),
+        };
+        Some((format!("{head}.{name}"), value))
+    }
+
+    fn has(&mut self, of: &str, depth: usize) -> Option<(String, String)> {
+        let mut sources: Vec<(String, String)> = Vec::new();
+        for resource in &self.resources {
+            let parameters = self
+                .world
+                .definitions
+                .search_parameters(&resource.key.resource_type);
+            for parameter in parameters
+                .iter()
+                .filter(|p| p.kind == ParameterType::Reference && is_answered(p))
+            {
+                let targets = self.world.targets(parameter, resource);
+                if targets.iter().any(|key| key.resource_type == of) {
+                    sources.push((resource.key.resource_type.clone(), parameter.code.clone()));
+                }
+            }
+        }
+        if sources.is_empty() {
+            return None;
+        }
+        let (source, code) = pick(self.rng, &sources).clone();
+        let (name, value) = self.condition(&source, depth + 1)?;
+        Some((format!("_has:{source}:{code}:{name}"), value))
+    }
+
+    fn sort(&mut self, types: &[String]) -> Option<(String, String)> {
+        let mut keys = Vec::new();
+        for _ in 0..self.rng.usize(1..=3) {
+            let key = match (self.rng.u8(..10), types) {
+                (0..=1, _) => "_lastUpdated".to_owned(),
+                (2, _) => "_id".to_owned(),
+                (_, [one]) => self.known(one, is_sortable)?.code.clone(),
+                _ => continue,
+            };
+            let sign = if self.rng.bool() { "-" } else { "" };
+            keys.push(format!("{sign}{key}"));
+        }
+        (!keys.is_empty()).then(|| ("_sort".into(), keys.join(",")))
+    }
+
+    fn include(&mut self, types: &[String]) -> Option<(String, String)> {
+        let name = match self.rng.u8(..6) {
+            0 => "_include:iterate",
+            1 => "_revinclude:iterate",
+            2 => "_revinclude",
+            _ => "_include",
+        };
+        let of = match name.contains("iterate") && self.rng.bool() {
+            true => pick(self.rng, &self.resources).key.resource_type.clone(),
+            false => pick(self.rng, types).clone(),
+        };
+        if name.starts_with("_rev") {
+            let (has, _) = self.has(&of, LINKS_MAX)?;
+            let parts: Vec<&str> = has.split(':').collect();
+            let code = if chance(self.rng, 15) { "*" } else { parts[2] };
+            let target = if chance(self.rng, 30) {
+                format!(":{of}")
+            } else {
+                String::new()
+            };
+            return Some((name.into(), format!("{}:{code}{target}", parts[1])));
+        }
+        if chance(self.rng, 15) {
+            return Some((name.into(), format!("{of}:*")));
+        }
+        let parameter = self.known(&of, |parameter| parameter.kind == ParameterType::Reference)?;
+        let target = match chance(self.rng, 30) {
+            true => format!(":{}", self.target(&of, &parameter)?),
+            false => String::new(),
+        };
+        Some((name.into(), format!("{of}:{}{target}", parameter.code)))
+    }
+
+    fn one(&mut self, of: &str) -> Option<&'w Resource> {
+        let all: Vec<&'w Resource> = self
+            .resources
+            .iter()
+            .copied()
+            .filter(|r| r.key.resource_type == of)
+            .collect();
+        (!all.is_empty()).then(|| *pick(self.rng, &all))
+    }
+
+    /// A parameter by which some resource of the type is found.
+    fn known(
+        &mut self,
+        of: &str,
+        fits: impl Fn(&SearchParameter) -> bool,
+    ) -> Option<Arc<SearchParameter>> {
+        let resource = self.one(of)?;
+        let parameters: Vec<&Arc<SearchParameter>> = self
+            .world
+            .definitions
+            .search_parameters(of)
+            .iter()
+            .filter(|p| is_answered(p) && fits(p) && !self.world.elements(p, resource).is_empty())
+            .collect();
+        (!parameters.is_empty()).then(|| Arc::clone(*pick(self.rng, &parameters)))
+    }
+
+    fn holders(&self, of: &str, parameter: &SearchParameter) -> Vec<&'w Resource> {
+        let has = |resource: &&Resource| !self.world.elements(parameter, resource).is_empty();
+        let resources = self.resources.iter().copied();
+        resources
+            .filter(|r| r.key.resource_type == of)
+            .filter(has)
+            .collect()
+    }
+
+    /// A type that the parameter's references lead to.
+    fn target(&mut self, of: &str, parameter: &SearchParameter) -> Option<String> {
+        let holders = self.holders(of, parameter);
+        let keys: Vec<String> = holders
+            .into_iter()
+            .flat_map(|resource| self.world.targets(parameter, resource))
+            .map(|key| key.resource_type)
+            .collect();
+        (!keys.is_empty()).then(|| pick(self.rng, &keys).clone())
+    }
+}
+
+/// `_id` and `_lastUpdated` are drawn for themselves.
+fn is_answered(parameter: &SearchParameter) -> bool {
+    !matches!(parameter.code.as_str(), "_id" | "_lastUpdated")
+        && fhir_search::is_answered(parameter)
+}
+
+fn is_sortable(parameter: &SearchParameter) -> bool {
+    use ParameterType::{Date, Number, Quantity, String};
+    matches!(parameter.kind, Date | Number | Quantity | String)
+}

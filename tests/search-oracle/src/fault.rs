@@ -1,0 +1,391 @@
+//! Mistakes planted in a query before the engine gets it. A comparison that is worth something finds each of them.
+
+use fhir_search::Query;
+use fhir_search::query::{
+    ChainedClause, Clause, DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, SortBy,
+    Summary, TokenMatch, UnitMatch, ValueMatch,
+};
+
+/// One kind of mistake: its name, and how it changes a query. False: the query has nothing of the kind.
+pub type Fault = (&'static str, fn(&mut Query) -> bool);
+
+/// All kinds.
+pub const FAULTS: &[Fault] = &[
+    ("eq taken for ap", |q| prefix(q, Prefix::Eq, Prefix::Ap)),
+    ("ne taken for eq", |q| prefix(q, Prefix::Ne, Prefix::Eq)),
+    ("gt taken for ge", |q| prefix(q, Prefix::Gt, Prefix::Ge)),
+    ("lt taken for le", |q| prefix(q, Prefix::Lt, Prefix::Le)),
+    ("ge taken for gt", |q| prefix(q, Prefix::Ge, Prefix::Gt)),
+    ("le taken for lt", |q| prefix(q, Prefix::Le, Prefix::Lt)),
+    ("sa taken for gt", |q| prefix(q, Prefix::Sa, Prefix::Gt)),
+    ("eb taken for lt", |q| prefix(q, Prefix::Eb, Prefix::Lt)),
+    ("ap taken for eq", |q| prefix(q, Prefix::Ap, Prefix::Eq)),
+    (":not dropped", |q| {
+        modifier(q, Modifier::Not, Modifier::None)
+    }),
+    (":exact dropped", |q| {
+        modifier(q, Modifier::Exact, Modifier::None)
+    }),
+    (":contains dropped", |q| {
+        modifier(q, Modifier::Contains, Modifier::None)
+    }),
+    (":missing turned round", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Missing { missing, .. } => {
+                *missing = !*missing;
+                true
+            }
+            _ => false,
+        })
+    }),
+    (":of-type without the type", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::OfType { value: text, .. } => {
+                *value = ValueMatch::Token(TokenMatch::Code(text.clone()));
+                true
+            }
+            _ => false,
+        }) && modifier(q, Modifier::OfType, Modifier::None)
+    }),
+    (":identifier without its system", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Reference(ReferenceMatch::Identifier(token)) => {
+                let TokenMatch::SystemAndCode(_, code) = token else {
+                    return false;
+                };
+                *token = TokenMatch::Code(code.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("system ignored", |q| {
+        tokens(q, &mut |token| match token {
+            TokenMatch::SystemAndCode(_, code) => {
+                *token = TokenMatch::Code(code.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("any system taken for none", |q| {
+        tokens(q, &mut |token| match token {
+            TokenMatch::NoSystem(code) => {
+                *token = TokenMatch::Code(code.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("no system taken for any", |q| {
+        tokens(q, &mut |token| match token {
+            TokenMatch::Code(code) => {
+                *token = TokenMatch::NoSystem(code.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("system| taken for a code", |q| {
+        tokens(q, &mut |token| match token {
+            TokenMatch::System(system) => {
+                *token = TokenMatch::Code(system.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("unit ignored", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Quantity { unit, .. } if *unit != UnitMatch::Any => {
+                *unit = UnitMatch::Any;
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("system of the unit ignored", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Quantity { unit, .. } => {
+                let UnitMatch::SystemAndCode(_, code) = unit else {
+                    return false;
+                };
+                *unit = UnitMatch::CodeOrUnit(code.clone());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("string compared by its first letter", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::String(text) => match text.char_indices().nth(1) {
+                Some((end, _)) => {
+                    text.truncate(end);
+                    true
+                }
+                None => false,
+            },
+            _ => false,
+        })
+    }),
+    ("uri without its end", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Uri(uri) => uri.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("reference without its type", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Reference(ReferenceMatch::Local(keys)) if keys.len() > 1 => {
+                keys.truncate(1);
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("another address", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Reference(ReferenceMatch::Url(url)) => url.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("first part of a composite forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Param { values, .. } => {
+                let Some(ValueMatch::Composite(parts)) = values.first_mut() else {
+                    return false;
+                };
+                let Some(ValueMatch::Token(token)) = parts.first_mut() else {
+                    return false;
+                };
+                *token = TokenMatch::Code("forgotten".into());
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("only the first of several values", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Param { values, .. } if values.len() > 1 => {
+                values.truncate(1);
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("a condition forgotten", |q| q.filter.pop().is_some()),
+    ("a type forgotten", |q| {
+        q.types.len() > 1 && q.types.pop().is_some()
+    }),
+    ("chain over another reference", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Chain { clause, .. } => {
+                clause.by_type.clear();
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("condition of a chain forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Chain { clause, .. } => {
+                for (_, inner) in &mut clause.by_type {
+                    *inner = Clause::LastUpdated(vec![ever()]);
+                }
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("condition of _has forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Has { clause, .. } => {
+                **clause = Clause::LastUpdated(vec![ever()]);
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("the last of the types has no condition", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::ByType(clause) if clause.by_type.len() > 1 => clause.by_type.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("one way into a compartment forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Any(clauses) if clauses.len() > 1 => clauses.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("an id forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Id(ids) => ids.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("_lastUpdated turned round", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::LastUpdated(dates) => {
+                for date in dates {
+                    date.prefix = match date.prefix {
+                        Prefix::Gt | Prefix::Sa => Prefix::Le,
+                        Prefix::Lt | Prefix::Eb => Prefix::Ge,
+                        Prefix::Ge => Prefix::Lt,
+                        Prefix::Le => Prefix::Gt,
+                        Prefix::Eq | Prefix::Ap => Prefix::Ne,
+                        Prefix::Ne => Prefix::Eq,
+                    };
+                }
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("sort turned round", |q| match q.sort.first_mut() {
+        Some(key) => {
+            key.descending = !key.descending;
+            true
+        }
+        None => false,
+    }),
+    ("second sort key forgotten", |q| {
+        let several = q.sort.len() > 1;
+        q.sort.truncate(1);
+        several
+    }),
+    ("sort by _id for a parameter", |q| {
+        match q.sort.first_mut() {
+            Some(key) if matches!(key.by, SortBy::Parameter(_)) => {
+                key.by = SortBy::Id;
+                true
+            }
+            _ => false,
+        }
+    }),
+    ("an include forgotten", |q| q.includes.pop().is_some()),
+    (":iterate forgotten", |q| {
+        let mut changed = false;
+        for include in &mut q.includes {
+            changed |= std::mem::take(&mut include.iterate);
+        }
+        changed
+    }),
+    ("target type of an include forgotten", |q| {
+        let mut changed = false;
+        for include in &mut q.includes {
+            changed |= include.target.take().is_some();
+        }
+        changed
+    }),
+    ("_include taken for _revinclude", |q| {
+        let mut changed = false;
+        for include in &mut q.includes {
+            include.reverse = !include.reverse;
+            changed = true;
+        }
+        changed
+    }),
+    ("_summary=count ignored", |q| {
+        std::mem::replace(&mut q.summary, Summary::False) == Summary::Count
+    }),
+];
+
+fn ever() -> DateMatch {
+    DateMatch {
+        prefix: Prefix::Gt,
+        range: fhir_model::DateRange { lo: 0, hi: 0 },
+    }
+}
+
+fn prefix(query: &mut Query, from: Prefix, to: Prefix) -> bool {
+    let mut changed = false;
+    let mut swap = |prefix: &mut Prefix| {
+        if *prefix == from {
+            *prefix = to;
+            changed = true;
+        }
+    };
+    values(query, &mut |value| {
+        match value {
+            ValueMatch::Date(DateMatch { prefix, .. })
+            | ValueMatch::Number(NumberMatch { prefix, .. })
+            | ValueMatch::Quantity {
+                number: NumberMatch { prefix, .. },
+                ..
+            } => swap(prefix),
+            _ => {}
+        }
+        false
+    });
+    changed
+}
+
+fn modifier(query: &mut Query, from: Modifier, to: Modifier) -> bool {
+    clauses(query, &mut |clause| match clause {
+        Clause::Param { modifier, .. } if *modifier == from => {
+            *modifier = to;
+            true
+        }
+        _ => false,
+    })
+}
+
+fn tokens(query: &mut Query, change: &mut dyn FnMut(&mut TokenMatch) -> bool) -> bool {
+    values(query, &mut |value| match value {
+        ValueMatch::Token(token) => change(token),
+        _ => false,
+    })
+}
+
+/// Changes every value, the parts of composites too.
+fn values(query: &mut Query, change: &mut dyn FnMut(&mut ValueMatch) -> bool) -> bool {
+    clauses(query, &mut |clause| match clause {
+        Clause::Param { values, .. } => {
+            let mut changed = false;
+            for value in values {
+                changed |= change(value);
+                if let ValueMatch::Composite(parts) = value {
+                    for part in parts {
+                        changed |= change(part);
+                    }
+                }
+            }
+            changed
+        }
+        _ => false,
+    })
+}
+
+/// Changes every clause, the inner ones too.
+fn clauses(query: &mut Query, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
+    let mut changed = false;
+    for clause in &mut query.filter {
+        changed |= within(clause, change);
+    }
+    changed
+}
+
+fn within(clause: &mut Clause, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
+    let mut changed = change(clause);
+    match clause {
+        Clause::Chain { clause, .. } => changed |= chained(clause, change),
+        Clause::ByType(clause) => changed |= chained(clause, change),
+        Clause::Has { clause, .. } => changed |= within(clause, change),
+        Clause::Any(clauses) => {
+            for clause in clauses {
+                changed |= within(clause, change);
+            }
+        }
+        _ => {}
+    }
+    changed
+}
+
+fn chained(chained: &mut ChainedClause, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
+    let mut changed = false;
+    for (_, clause) in &mut chained.by_type {
+        changed |= within(clause, change);
+    }
+    changed
+}

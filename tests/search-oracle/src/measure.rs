@@ -1,0 +1,126 @@
+//! Numbers and quantities (<https://hl7.org/fhir/R5/search.html#number>, #quantity): exact decimals, never floats.
+//!
+//! Readings: implicit precision counts for `eq` and `ne` only (100 is from 99.5 to below 100.5); `gt`, `lt`, `ge`, `le`, `sa` and `eb` compare the
+//! exact value; `ap` is a tenth of the value, at least half a unit. A comparator leaves the side open that it points to (`<5` is up to 5), and a
+//! Range is everything from low to high.
+
+use crate::elements::Element;
+use bigdecimal::BigDecimal;
+use fhir_search::query::{NumberMatch, Prefix, UnitMatch};
+use serde_json::Value;
+use std::str::FromStr;
+
+/// A value of a resource: all from `low` to `high`; `None`: without bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Measure {
+    pub low: Option<BigDecimal>,
+    pub high: Option<BigDecimal>,
+    system: Option<String>,
+    code: Option<String>,
+    unit: Option<String>,
+}
+
+/// What an element measures.
+pub(crate) fn measure(element: &Element) -> Option<Measure> {
+    let value = &element.value;
+    match (element.type_name.as_str(), value) {
+        ("Range", _) => {
+            let low = value.get("low").and_then(quantity);
+            let high = value.get("high").and_then(quantity);
+            let unit = low.clone().or(high.clone())?;
+            Some(Measure {
+                low: low.and_then(|low| low.low),
+                high: high.and_then(|high| high.high),
+                ..unit
+            })
+        }
+        ("Money", _) => {
+            let mut money = point(value.get("value")?)?;
+            money.code = text(value, "currency");
+            money.system = money
+                .code
+                .as_ref()
+                .map(|_| "urn:iso:std:iso:4217".to_owned());
+            Some(money)
+        }
+        (_, Value::Object(_)) => quantity(value),
+        _ => point(value),
+    }
+}
+
+/// Whether a value of a resource meets the condition.
+pub(crate) fn meets(measure: &Measure, condition: &NumberMatch) -> bool {
+    let value = BigDecimal::from(condition.value.clone());
+    let (_, places) = value.as_bigint_and_exponent();
+    let half_a_unit = BigDecimal::new(5.into(), places + 1);
+    let above = |bound: &BigDecimal| measure.high.as_ref().is_none_or(|high| high > bound);
+    let below = |bound: &BigDecimal| measure.low.as_ref().is_none_or(|low| low < bound);
+    let from = &value - &half_a_unit;
+    let to = &value + &half_a_unit;
+    let contained = !below(&from) && measure.high.as_ref().is_some_and(|high| *high < to);
+    match condition.prefix {
+        Prefix::Eq => contained,
+        Prefix::Ne => !contained,
+        Prefix::Gt => above(&value),
+        Prefix::Lt => below(&value),
+        Prefix::Ge => above(&value) || measure.high.as_ref() == Some(&value),
+        Prefix::Le => below(&value) || measure.low.as_ref() == Some(&value),
+        Prefix::Sa => !below(&value) && measure.low.as_ref() != Some(&value),
+        Prefix::Eb => !above(&value) && measure.high.as_ref() != Some(&value),
+        Prefix::Ap => {
+            let tenth = value.abs() / BigDecimal::from(10);
+            let width = tenth.max(half_a_unit);
+            let (from, to) = (&value - &width, &value + &width);
+            let starts_after = measure.low.as_ref().is_some_and(|low| *low > to);
+            let ends_before = measure.high.as_ref().is_some_and(|high| *high < from);
+            !starts_after && !ends_before
+        }
+    }
+}
+
+/// Whether the value is in the unit asked for: by system and code, or by the code or the unit as it is written.
+pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> bool {
+    let is = |have: &Option<String>, wanted: &str| have.as_deref() == Some(wanted);
+    match unit {
+        UnitMatch::Any => true,
+        UnitMatch::CodeOrUnit(text) => is(&measure.code, text) || is(&measure.unit, text),
+        UnitMatch::SystemAndCode(system, code) => {
+            is(&measure.system, system) && is(&measure.code, code)
+        }
+    }
+}
+
+fn quantity(value: &Value) -> Option<Measure> {
+    let number = point(value.get("value")?)?;
+    let (low, high) = match value.get("comparator").and_then(Value::as_str) {
+        Some("<" | "<=") => (None, number.high),
+        Some(">" | ">=" | "ad") => (number.low, None),
+        _ => (number.low, number.high),
+    };
+    Some(Measure {
+        low,
+        high,
+        system: text(value, "system"),
+        code: text(value, "code"),
+        unit: text(value, "unit"),
+    })
+}
+
+fn point(value: &Value) -> Option<Measure> {
+    let number = match value {
+        Value::Number(number) => BigDecimal::from_str(number.as_str()).ok()?,
+        Value::String(text) => BigDecimal::from_str(text).ok()?,
+        _ => return None,
+    };
+    Some(Measure {
+        low: Some(number.clone()),
+        high: Some(number),
+        system: None,
+        code: None,
+        unit: None,
+    })
+}
+
+fn text(value: &Value, member: &str) -> Option<String> {
+    Some(value.get(member)?.as_str()?.to_owned())
+}

@@ -1,0 +1,260 @@
+//! How often each node, modifier, prefix and form of a value occurred in the searches that were compared.
+
+use fhir_search::Query;
+use fhir_search::query::{
+    ChainedClause, Clause, Modifier, Prefix, ReferenceMatch, SortBy, Summary, TokenMatch, Total,
+    UnitMatch, ValueMatch,
+};
+use std::collections::BTreeMap;
+
+/// Everything that a search can be made of, by the name it is counted under.
+pub const KINDS: &[&str] = &[
+    "clause any",
+    "clause by type",
+    "clause chain",
+    "clause has",
+    "clause id",
+    "clause lastUpdated",
+    "clause missing=false",
+    "clause missing=true",
+    "clause param",
+    "include",
+    "include iterate",
+    "include target",
+    "include wildcard",
+    "modifier contains",
+    "modifier exact",
+    "modifier identifier",
+    "modifier none",
+    "modifier not",
+    "modifier of-type",
+    "prefix ap",
+    "prefix eb",
+    "prefix eq",
+    "prefix ge",
+    "prefix gt",
+    "prefix le",
+    "prefix lt",
+    "prefix ne",
+    "prefix sa",
+    "reference here",
+    "reference identifier",
+    "reference url",
+    "revinclude",
+    "revinclude iterate",
+    "revinclude target",
+    "revinclude wildcard",
+    "sort ascending",
+    "sort descending",
+    "sort id",
+    "sort lastUpdated",
+    "sort parameter",
+    "summary count",
+    "token code",
+    "token no system",
+    "token system",
+    "token system and code",
+    "total accurate",
+    "total default",
+    "total estimate",
+    "total none",
+    "unit any",
+    "unit code or unit",
+    "unit system and code",
+    "value composite",
+    "value date",
+    "value number",
+    "value of-type",
+    "value quantity",
+    "value reference",
+    "value string",
+    "value token",
+    "value uri",
+];
+
+/// Counts by name.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Counts each thing of the query once, however often it stands in it.
+    pub fn add(&mut self, query: &Query) {
+        let mut names = Vec::new();
+        for clause in &query.filter {
+            self::clause(clause, &mut names);
+        }
+        for key in &query.sort {
+            names.push(match key.descending {
+                true => "sort descending".into(),
+                false => "sort ascending".into(),
+            });
+            names.push(match &key.by {
+                SortBy::LastUpdated => "sort lastUpdated".into(),
+                SortBy::Id => "sort id".into(),
+                SortBy::Parameter(_) => "sort parameter".into(),
+            });
+        }
+        for include in &query.includes {
+            let name = if include.reverse {
+                "revinclude"
+            } else {
+                "include"
+            };
+            names.push(name.to_owned());
+            if include.iterate {
+                names.push(format!("{name} iterate"));
+            }
+            if include.parameter.is_none() {
+                names.push(format!("{name} wildcard"));
+            }
+            if include.target.is_some() {
+                names.push(format!("{name} target"));
+            }
+        }
+        names.push(match query.total {
+            Total::Default => "total default".into(),
+            Total::None => "total none".into(),
+            Total::Estimate => "total estimate".into(),
+            Total::Accurate => "total accurate".into(),
+        });
+        if query.summary == Summary::Count {
+            names.push("summary count".into());
+        }
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            *self.counts.entry(name).or_default() += 1;
+        }
+    }
+
+    /// What occurred less often than that.
+    pub fn rarer_than(&self, least: u64) -> Vec<(&'static str, u64)> {
+        let count = |name: &&'static str| (*name, self.counts.get(*name).copied().unwrap_or(0));
+        let all = KINDS.iter().map(|name| count(&name));
+        all.filter(|(_, count)| *count < least).collect()
+    }
+}
+
+fn clause(clause: &Clause, names: &mut Vec<String>) {
+    match clause {
+        Clause::Param {
+            parameter: _,
+            modifier,
+            values,
+        } => {
+            names.push("clause param".into());
+            names.push(format!("modifier {}", modifier_name(*modifier)));
+            for value in values {
+                self::value(value, names);
+            }
+        }
+        Clause::Missing { missing, .. } => names.push(format!("clause missing={missing}")),
+        Clause::Chain { clause, .. } => {
+            names.push("clause chain".into());
+            chained(clause, names);
+        }
+        Clause::Has { clause, .. } => {
+            names.push("clause has".into());
+            self::clause(clause, names);
+        }
+        Clause::ByType(clause) => {
+            names.push("clause by type".into());
+            chained(clause, names);
+        }
+        Clause::Any(clauses) => {
+            names.push("clause any".into());
+            for clause in clauses {
+                self::clause(clause, names);
+            }
+        }
+        Clause::Id(_) => names.push("clause id".into()),
+        Clause::LastUpdated(dates) => {
+            names.push("clause lastUpdated".into());
+            names.extend(dates.iter().map(|date| prefix(date.prefix)));
+        }
+    }
+}
+
+fn chained(chained: &ChainedClause, names: &mut Vec<String>) {
+    for (_, clause) in &chained.by_type {
+        self::clause(clause, names);
+    }
+}
+
+fn value(value: &ValueMatch, names: &mut Vec<String>) {
+    let name = match value {
+        ValueMatch::Token(token) => {
+            names.push(self::token(token));
+            "token"
+        }
+        ValueMatch::String(_) => "string",
+        ValueMatch::Date(date) => {
+            names.push(prefix(date.prefix));
+            "date"
+        }
+        ValueMatch::Number(number) => {
+            names.push(prefix(number.prefix));
+            "number"
+        }
+        ValueMatch::Quantity { number, unit } => {
+            names.push(prefix(number.prefix));
+            names.push(match unit {
+                UnitMatch::Any => "unit any".into(),
+                UnitMatch::CodeOrUnit(_) => "unit code or unit".into(),
+                UnitMatch::SystemAndCode(..) => "unit system and code".into(),
+            });
+            "quantity"
+        }
+        ValueMatch::Uri(_) => "uri",
+        ValueMatch::OfType { .. } => "of-type",
+        ValueMatch::Reference(reference) => {
+            names.push(match reference {
+                ReferenceMatch::Local(_) => "reference here".into(),
+                ReferenceMatch::Url(_) => "reference url".into(),
+                ReferenceMatch::Identifier(_) => "reference identifier".into(),
+            });
+            "reference"
+        }
+        ValueMatch::Composite(parts) => {
+            for part in parts {
+                self::value(part, names);
+            }
+            "composite"
+        }
+    };
+    names.push(format!("value {name}"));
+}
+
+fn token(token: &TokenMatch) -> String {
+    match token {
+        TokenMatch::Code(_) => "token code",
+        TokenMatch::SystemAndCode(..) => "token system and code",
+        TokenMatch::NoSystem(_) => "token no system",
+        TokenMatch::System(_) => "token system",
+    }
+    .into()
+}
+
+fn prefix(prefix: Prefix) -> String {
+    format!("prefix {prefix:?}").to_lowercase()
+}
+
+fn modifier_name(modifier: Modifier) -> &'static str {
+    match modifier {
+        Modifier::None => "none",
+        Modifier::Exact => "exact",
+        Modifier::Contains => "contains",
+        Modifier::Text => "text",
+        Modifier::Not => "not",
+        Modifier::In => "in",
+        Modifier::NotIn => "not-in",
+        Modifier::Above => "above",
+        Modifier::Below => "below",
+        Modifier::OfType => "of-type",
+        Modifier::Identifier => "identifier",
+        Modifier::CodeText => "code-text",
+        Modifier::TextAdvanced => "text-advanced",
+    }
+}
