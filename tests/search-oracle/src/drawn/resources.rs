@@ -643,7 +643,7 @@ impl Draw<'_> {
     }
 
     fn period(&mut self) -> Value {
-        let (a, b) = (self.rng.i64(..90), self.rng.i64(..90));
+        let (a, b) = (self.rng.i64(0..90), self.rng.i64(0..90));
         let mut period = Map::new();
         if self.chance(85) {
             period.insert("start".into(), self.moment(a.min(b)).into());
@@ -674,7 +674,7 @@ impl Draw<'_> {
     }
 
     fn date_time(&mut self) -> Value {
-        let day = self.rng.i64(..90);
+        let day = self.rng.i64(0..90);
         self.moment(day).into()
     }
 

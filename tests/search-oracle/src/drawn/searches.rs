@@ -15,12 +15,17 @@ const LINKS_MAX: usize = 3;
 /// A search.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// In the compartment of this patient.
+    pub patient: Option<String>,
     pub types: Vec<String>,
     pub parameters: Vec<(String, String)>,
 }
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.patient {
+            write!(f, "Patient/{id}/")?;
+        }
         write!(f, "{}", self.types.join(","))?;
         for (place, (name, value)) in self.parameters.iter().enumerate() {
             write!(f, "{}{name}={value}", if place == 0 { '?' } else { '&' })?;
@@ -61,7 +66,12 @@ pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
     if chance(draw.rng, 4) {
         parameters.push(("_summary".into(), "count".into()));
     }
-    Asked { types, parameters }
+    let patient = chance(draw.rng, 6).then(|| format!("pa{}", draw.rng.usize(..10)));
+    Asked {
+        patient,
+        types,
+        parameters,
+    }
 }
 
 fn several(rng: &mut Rng, resources: &[&Resource]) -> Vec<String> {

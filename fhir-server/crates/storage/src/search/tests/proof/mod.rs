@@ -21,6 +21,8 @@ const COMPARISONS: u64 = 2_500;
 /// From so many comparisons on, everything must have occurred so often.
 const LONG: u64 = 50_000;
 const OCCURRENCES: u64 = 1_000;
+/// Most differences that are looked for.
+const DIFFERENCES_MAX: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engine_and_oracle_agree() {
@@ -29,13 +31,25 @@ async fn engine_and_oracle_agree() {
     let started = Instant::now();
     let mut site = Site::new(seed).await;
     let mut figures = Figures::default();
-    while figures.compared < comparisons {
+    let mut differences = Vec::new();
+    while figures.compared < comparisons && differences.len() < DIFFERENCES_MAX {
         site.change().await;
         for _ in 0..SEARCHES {
-            figures.add(site.compare_one().await);
+            match site.compare_one().await {
+                Ok(compared) => figures.add(compared),
+                Err(difference) => {
+                    differences.push(difference);
+                    break;
+                }
+            }
         }
     }
     figures.show(seed, started.elapsed());
+    assert!(
+        differences.is_empty(),
+        "differences with SEARCH_SEED={seed}:\n\n{}",
+        differences.join("\n\n")
+    );
     figures.judge();
 }
 

@@ -1,6 +1,6 @@
 //! A store and the same resources in the oracle's hands.
 
-use super::comparison::{self, Compared, Difference};
+use super::comparison::{self, Compared, Difference, Manner};
 use crate::{Change, Effect, Store, Target, VersionMatch, testing};
 use fastrand::Rng;
 use fhir_definitions::{DataFile, Definitions};
@@ -92,36 +92,25 @@ impl Site {
         }
     }
 
-    /// A random search, compared; a difference ends the test with all there is to say.
-    pub async fn compare_one(&mut self) -> Compared {
-        let before = self.rng.get_seed();
+    /// A random search, compared.
+    ///
+    /// # Errors
+    /// A difference, with all there is to say about it.
+    pub async fn compare_one(&mut self) -> Result<Compared, String> {
         let asked = drawn::search(&mut self.rng, &self.world);
         let query = match self.understood(&asked) {
             Ok(query) => query,
-            Err(reason) => return Compared::Refused(reason),
+            Err(reason) => return Ok(Compared::Refused(reason)),
         };
-        let draws = comparison::Manner::drawn(&mut self.rng, &query);
-        match comparison::compare(&self.store, &self.world, &query, &query, draws).await {
-            Ok(compared) => compared,
-            Err(difference) => {
-                let report = self.reduced(asked, query, draws, difference).await;
-                panic!("{report}\n(the generator stood at {before})");
-            }
+        let manner = Manner::drawn(&mut self.rng, &query);
+        match comparison::compare(&self.store, &self.world, &query, &query, manner).await {
+            Ok(compared) => Ok(compared),
+            Err(difference) => Err(self.reduced(asked, manner, difference).await),
         }
     }
 
-    /// The search as the parser understands it; at times in a patient's compartment.
-    pub fn understood(&mut self, asked: &Asked) -> Result<Query, String> {
-        let mut query = self.parsed(asked)?;
-        if self.rng.u8(..100) < 6 {
-            let owner = ResourceKey::new("Patient", format!("pa{}", self.rng.usize(..10)));
-            let clause = compartment::clause(&self.definitions, &[owner], &query.types);
-            query.filter.push(clause);
-        }
-        Ok(query)
-    }
-
-    fn parsed(&self, asked: &Asked) -> Result<Query, String> {
+    /// The search as the parser understands it.
+    pub fn understood(&self, asked: &Asked) -> Result<Query, String> {
         let context = Context {
             definitions: &self.definitions,
             base: Some(search_oracle::BASE),
@@ -131,33 +120,37 @@ impl Site {
             count_max: COUNT_MAX,
         };
         let types: Vec<&str> = asked.types.iter().map(String::as_str).collect();
-        parse(&context, &types, &asked.parameters)
-            .map_err(|issues| comparison::without_names(&issues[0].diagnostics))
+        let mut query = parse(&context, &types, &asked.parameters)
+            .map_err(|issues| comparison::without_names(&issues[0].diagnostics))?;
+        if let Some(id) = &asked.patient {
+            let owner = ResourceKey::new("Patient", id);
+            let clause = compartment::clause(&self.definitions, &[owner], &query.types);
+            query.filter.push(clause);
+        }
+        Ok(query)
+    }
+
+    async fn still(&self, asked: &Asked, manner: Manner) -> Option<Difference> {
+        let query = self.understood(asked).ok()?;
+        let compared = comparison::compare(&self.store, &self.world, &query, &query, manner);
+        compared.await.err()
     }
 
     /// Leaves out of the search and of the resources whatever the difference does not need, one by one.
     async fn reduced(
         &mut self,
-        asked: Asked,
-        query: Query,
-        manner: comparison::Manner,
+        mut asked: Asked,
+        manner: Manner,
         mut difference: Difference,
     ) -> String {
-        let mut query = query;
-        for list in 0..3 {
-            let mut place = 0;
-            loop {
-                let mut less = query.clone();
-                match list {
-                    0 if place < less.filter.len() => drop(less.filter.remove(place)),
-                    1 if place < less.sort.len() => drop(less.sort.remove(place)),
-                    2 if place < less.includes.len() => drop(less.includes.remove(place)),
-                    _ => break,
-                }
-                match comparison::compare(&self.store, &self.world, &less, &less, manner).await {
-                    Err(still) => (query, difference) = (less, still),
-                    Ok(_) => place += 1,
-                }
+        let whole = asked.to_string();
+        let mut place = 0;
+        while place < asked.parameters.len() {
+            let mut less = asked.clone();
+            less.parameters.remove(place);
+            match self.still(&less, manner).await {
+                Some(still) => (asked, difference) = (less, still),
+                None => place += 1,
             }
         }
         let keys: Vec<ResourceKey> = self.world.resources().map(|r| r.key.clone()).collect();
@@ -171,11 +164,11 @@ impl Site {
                 if there.is_empty() {
                     continue;
                 }
-                self.commit(there.iter().map(|(key, _)| delete_of(key)).collect())
-                    .await;
-                match comparison::compare(&self.store, &self.world, &query, &query, manner).await {
-                    Err(still) => difference = still,
-                    Ok(_) => {
+                let deletions = there.iter().map(|(key, _)| delete_of(key));
+                self.commit(deletions.collect()).await;
+                match self.still(&asked, manner).await {
+                    Some(still) => difference = still,
+                    None => {
                         let back = there.into_iter().map(|(key, body)| update_of(&key, body));
                         self.commit(back.collect()).await;
                     }
@@ -183,15 +176,13 @@ impl Site {
             }
             size /= 2;
         }
+        // All is written anew before the next search.
+        self.changes = 0;
         let left: Vec<String> = self.world.resources().map(|r| r.body.to_string()).collect();
+        let resources = left.join("\n");
         format!(
-            "{asked}\n{}\nof the query {:#?} {:?} {:?}\nover {} resources:\n{}",
-            difference,
-            query.filter,
-            query.sort,
-            query.includes,
-            left.len(),
-            left.join("\n")
+            "{asked}\n{difference}\nover {} resources ({manner:?}):\n{resources}\nreduced from {whole}",
+            left.len()
         )
     }
 }
