@@ -187,14 +187,10 @@ impl World<'_> {
 
 /// A string that starts with the text; of a family name any word.
 fn starts(parameter: &SearchParameter, element: &Element, wanted: &str) -> bool {
-    let plain = |texts: Vec<String>| texts.into_iter().map(|text| text::plain(&text));
-    let words = plain(text::family_names(&parameter.code, element)).any(|name| {
-        name.split(' ').enumerate().any(|(place, _)| {
-            let rest: Vec<&str> = name.split(' ').skip(place).collect();
-            rest.join(" ").starts_with(wanted)
-        })
-    });
-    words || plain(text::strings(element)).any(|text| text.starts_with(wanted))
+    let whole = text::strings(element);
+    let words = text::later_words(&parameter.code, element);
+    let mut all = whole.iter().map(|text| text::plain(text)).chain(words);
+    all.any(|text| text.starts_with(wanted))
 }
 
 /// The whole uri; a canonical also without its version.

@@ -1,20 +1,23 @@
 //! `_sort` (<https://hl7.org/fhir/R5/search.html#_sort>): whether an answer is in the order asked for.
 //!
-//! Readings: of several values the least counts ascending, the greatest descending; what has no value comes last in both directions; dates go by
-//! their start; quantities by number alone; strings by their plain form, code point by code point. The order among equals is the engine's.
+//! Readings: of several values the least counts ascending, the greatest descending; what has no value comes last in both directions. Dates go by
+//! their start; quantities by number alone, and one below a limit (`<5`) by the limit; strings by their plain form, of family names each word too;
+//! tokens by their codes in small letters; references by type and id; all texts code point by code point. The order among equals is the engine's.
 
-use crate::{Resource, Unknown, World, measure, text, time};
+use crate::elements::Element;
+use crate::{Resource, Unknown, World, measure, reference, text, time, token};
 use bigdecimal::BigDecimal;
-use fhir_definitions::ParameterType;
+use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_search::Query;
 use fhir_search::query::{SortBy, SortKey};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
     /// A time; without a start it is before all.
     Time(Option<i64>),
-    Number(Option<BigDecimal>),
+    Number(BigDecimal),
     Text(String),
 }
 
@@ -64,35 +67,113 @@ fn order(
 }
 
 fn value(world: &World<'_>, key: &SortKey, resource: &Resource) -> Result<Option<Value>, Unknown> {
-    let parameter = match &key.by {
-        SortBy::LastUpdated => return Ok(Some(Value::Time(Some(resource.updated_ms)))),
-        SortBy::Id => return Ok(Some(Value::Text(resource.key.id.clone()))),
-        SortBy::Parameter(parameter) => parameter,
-        #[expect(
-            unreachable_patterns,
-            reason = "what the AST gains later is not interpreted yet"
-        )]
-        other => return Err(Unknown(format!("{other:?}"))),
-    };
-    let mut values = Vec::new();
-    for element in world.elements(parameter, resource).iter() {
-        match parameter.kind {
-            ParameterType::Date => {
-                values.extend(time::span(element).map(|span| Value::Time(span.from)));
-            }
-            ParameterType::String => {
-                let texts = text::strings(element).into_iter();
-                values.extend(texts.map(|text| Value::Text(text::plain(&text))));
-            }
-            ParameterType::Number | ParameterType::Quantity => {
-                values.extend(measure::measure(element).map(|found| Value::Number(found.low)));
-            }
-            kind => return Err(Unknown(format!("a sort by {kind:?}"))),
-        }
-    }
+    let mut values = values(world, &key.by, resource)?;
     values.sort();
     Ok(match key.descending {
         true => values.pop(),
         false => values.into_iter().next(),
     })
+}
+
+fn values(world: &World<'_>, by: &SortBy, resource: &Resource) -> Result<Vec<Value>, Unknown> {
+    let of_its_type = |parameters: &[Arc<SearchParameter>]| {
+        let name = &resource.key.resource_type;
+        parameters
+            .iter()
+            .find(|it| it.resource_type == *name)
+            .cloned()
+    };
+    match by {
+        SortBy::LastUpdated => Ok(vec![Value::Time(Some(resource.updated_ms))]),
+        SortBy::Id => Ok(vec![Value::Text(resource.key.id.clone())]),
+        SortBy::Parameter(parameters) => {
+            let Some(parameter) = of_its_type(parameters) else {
+                return Ok(Vec::new());
+            };
+            let mut found = Vec::new();
+            for element in world.elements(&parameter, resource).iter() {
+                of_element(&parameter, element, &mut found)?;
+            }
+            Ok(found)
+        }
+        SortBy::Chain {
+            parameters,
+            types,
+            by,
+        } => {
+            let Some(parameter) = of_its_type(parameters) else {
+                return Ok(Vec::new());
+            };
+            let mut found = Vec::new();
+            for key in world.targets(&parameter, resource) {
+                if let Some(target) = world.get(&key)
+                    && types.contains(&key.resource_type)
+                {
+                    found.extend(values(world, by, target)?);
+                }
+            }
+            Ok(found)
+        }
+        other => Err(Unknown(format!("{other:?}"))),
+    }
+}
+
+fn of_element(
+    parameter: &SearchParameter,
+    element: &Element,
+    found: &mut Vec<Value>,
+) -> Result<(), Unknown> {
+    match parameter.kind {
+        ParameterType::Date => {
+            found.extend(time::span(element).map(|span| Value::Time(span.from)));
+        }
+        ParameterType::String => {
+            let whole = text::strings(element).into_iter();
+            found.extend(whole.map(|text| Value::Text(text::plain(&text))));
+            let words = text::later_words(&parameter.code, element);
+            found.extend(words.into_iter().map(Value::Text));
+        }
+        ParameterType::Number | ParameterType::Quantity => {
+            found.extend(
+                measure::measure(element)
+                    .and_then(|it| it.low.or(it.high))
+                    .map(Value::Number),
+            );
+        }
+        ParameterType::Token => {
+            let codes = token::codes(element).into_iter().filter_map(|it| it.code);
+            found.extend(codes.map(|code| Value::Text(code.to_ascii_lowercase())));
+        }
+        ParameterType::Uri => {
+            found.extend(
+                element
+                    .value
+                    .as_str()
+                    .map(|uri| Value::Text(uri.to_owned())),
+            );
+        }
+        ParameterType::Reference => {
+            found.extend(reference::text(element).map(|text| Value::Text(resource_at_end(text))));
+        }
+        kind => return Err(Unknown(format!("a sort by {kind:?}"))),
+    }
+    Ok(())
+}
+
+/// `Type/id` at the end of the text, without a version; the text where there is none.
+fn resource_at_end(text: &str) -> String {
+    let plain = text
+        .split_once("/_history/")
+        .map_or(text, |(plain, _)| plain);
+    let mut parts = plain.rsplit('/');
+    match (parts.next(), parts.next()) {
+        (Some(id), Some(name))
+            if name.starts_with(|c: char| c.is_ascii_uppercase())
+                && name.bytes().all(|b| b.is_ascii_alphabetic())
+                && !id.is_empty() =>
+        {
+            format!("{name}/{id}")
+        }
+        _ => text.to_owned(),
+    }
 }

@@ -20,21 +20,25 @@ pub(crate) enum Target {
 
 /// Where the element leads; `None` to what it contains itself, or nowhere.
 pub(crate) fn target(element: &Element, definitions: &Definitions) -> Option<Target> {
-    let value = reference(element)?;
-    let text = match value {
-        Value::String(text) => text,
-        value => match value.get("reference").and_then(Value::as_str) {
-            Some(text) => text,
-            // A resource inside a Bundle.
-            None => {
-                let name = value.get("resourceType")?.as_str()?;
-                let id = value.get("id")?.as_str()?;
-                let known = definitions.type_number(name).is_some();
-                return known.then(|| Target::Here(ResourceKey::new(name, id), None));
-            }
-        },
-    };
-    (!text.starts_with('#')).then(|| address(text, definitions))
+    match text(element) {
+        Some(text) => (!text.starts_with('#')).then(|| address(text, definitions)),
+        // A resource inside a Bundle.
+        None => {
+            let value = reference(element)?;
+            let name = value.get("resourceType")?.as_str()?;
+            let id = value.get("id")?.as_str()?;
+            let known = definitions.type_number(name).is_some();
+            known.then(|| Target::Here(ResourceKey::new(name, id), None))
+        }
+    }
+}
+
+/// The reference as it is written.
+pub(crate) fn text(element: &Element) -> Option<&str> {
+    match reference(element)? {
+        Value::String(text) => Some(text),
+        value => value.get("reference")?.as_str(),
+    }
 }
 
 /// The Identifier in the Reference.

@@ -94,6 +94,8 @@ impl Tally {
                 SortBy::LastUpdated => "sort lastUpdated".into(),
                 SortBy::Id => "sort id".into(),
                 SortBy::Parameter(_) => "sort parameter".into(),
+                SortBy::Chain { .. } => "sort chain".into(),
+                SortBy::Score => "sort score".into(),
             });
         }
         for include in &query.includes {

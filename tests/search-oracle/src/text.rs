@@ -85,11 +85,18 @@ fn flat(value: &Value) -> Vec<String> {
     }
 }
 
-/// Family names may be several words, and a search finds each of them.
-pub(crate) fn family_names(parameter: &str, element: &Element) -> Vec<String> {
-    match (parameter, element.type_name.as_str()) {
+/// Family names may be several words; what they are from each further word on, in plain form.
+pub(crate) fn later_words(parameter: &str, element: &Element) -> Vec<String> {
+    let names = match (parameter, element.type_name.as_str()) {
         ("family", _) => flat(&element.value),
         (_, "HumanName") => element.value.get("family").map(flat).unwrap_or_default(),
         _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for name in names {
+        let name = plain(&name);
+        let words: Vec<&str> = name.split(' ').collect();
+        found.extend((1..words.len()).map(|place| words[place..].join(" ")));
     }
+    found
 }

@@ -193,16 +193,26 @@ impl<'w> Draw<'_, 'w> {
     fn sort(&mut self, types: &[String]) -> Option<(String, String)> {
         let mut keys = Vec::new();
         for _ in 0..self.rng.usize(1..=3) {
-            let key = match (self.rng.u8(..10), types) {
-                (0..=1, _) => "_lastUpdated".to_owned(),
-                (2, _) => "_id".to_owned(),
-                (_, [one]) => self.known(one, is_sortable)?.code.clone(),
-                _ => continue,
-            };
             let sign = if self.rng.bool() { "-" } else { "" };
-            keys.push(format!("{sign}{key}"));
+            keys.push(format!("{sign}{}", self.sort_key(types)?));
         }
-        (!keys.is_empty()).then(|| ("_sort".into(), keys.join(",")))
+        Some(("_sort".into(), keys.join(",")))
+    }
+
+    fn sort_key(&mut self, types: &[String]) -> Option<String> {
+        Some(match (self.rng.u8(..20), types) {
+            (0..=3, _) => "_lastUpdated".into(),
+            (4..=5, _) => "_id".into(),
+            (6, [one]) => {
+                let by = self.known(one, |parameter| parameter.kind == ParameterType::Reference)?;
+                let target = self.target(one, &by)?;
+                let inner = self.known(&target, is_sortable)?;
+                format!("{}:{target}.{}", by.code, inner.code)
+            }
+            (7..=8, [one]) => self.known(one, is_comparable)?.code.clone(),
+            (_, [one]) => self.known(one, is_sortable)?.code.clone(),
+            (_, several) => self.known(&several[0], is_sortable)?.code.clone(),
+        })
     }
 
     fn include(&mut self, types: &[String]) -> Option<(String, String)> {
@@ -292,7 +302,14 @@ fn is_answered(parameter: &SearchParameter) -> bool {
         && fhir_search::is_answered(parameter)
 }
 
+/// What the index has a column for.
 fn is_sortable(parameter: &SearchParameter) -> bool {
     use ParameterType::{Date, Number, Quantity, String};
     matches!(parameter.kind, Date | Number | Quantity | String)
+}
+
+/// What has an order at all.
+fn is_comparable(parameter: &SearchParameter) -> bool {
+    use ParameterType::{Composite, Resource, Special};
+    !matches!(parameter.kind, Composite | Resource | Special)
 }

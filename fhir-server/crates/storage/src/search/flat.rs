@@ -2,9 +2,10 @@
 //!
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
+use fhir_model::DateRange;
 use fhir_search::number::NumberRange;
 use fhir_search::position::Near;
-use fhir_search::query::{DateMatch, TextComparison};
+use fhir_search::query::{DateMatch, Prefix, TextComparison};
 use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
 
@@ -74,6 +75,24 @@ pub(super) struct Dates {
     /// together.
     pub single: Option<i64>,
     pub all: Vec<Vec<DateTest>>,
+}
+
+impl Dates {
+    /// Any date by the parameter.
+    pub fn any(key: i16) -> Dates {
+        let date = DateMatch {
+            prefix: Prefix::Ap,
+            range: DateRange {
+                lo: DateRange::MIN,
+                hi: DateRange::MAX,
+            },
+        };
+        Dates {
+            key,
+            single: None,
+            all: vec![vec![DateTest { marker: 0, date }]],
+        }
+    }
 }
 
 /// A time. In a composite `marker` is the hash of the other components; else 0.

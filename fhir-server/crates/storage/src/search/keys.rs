@@ -1,7 +1,7 @@
 //! Which rows are on the page, in order: the plan, carried out within its bounds.
 
 use super::bounds;
-use super::flat::{Column, FlatQuery, Test};
+use super::flat::{Column, Dates, FlatQuery, StringTest, Test};
 use super::keyset::Keyset;
 use super::plan::{self, FILTER_MAX, Plan};
 use super::sql::{self, Selection};
@@ -239,10 +239,13 @@ impl Run<'_> {
 
     /// After the last row that has a value to sort by come those that have none.
     async fn without_value(&mut self) -> Result<(), Error> {
-        let (Column::Date { present, .. } | Column::String { present, .. }) =
-            self.query.order[0].by
-        else {
-            return Ok(());
+        let (present, a_row) = match self.query.order[0].by {
+            Column::Date { key, present } => (present, Test::Dates(Dates::any(key))),
+            Column::String { key, present } => {
+                let any = StringTest::StartsWith(String::new());
+                (present, Test::Strings(key, vec![any]))
+            }
+            _ => return Ok(()),
         };
         if self
             .after
@@ -252,7 +255,8 @@ impl Run<'_> {
             self.after = None;
         }
         let mut filter = self.query.filter.clone();
-        filter.push(Test::Tokens(vec![present]).negate());
+        // An element may be there and say no date: a Timing of twice a day.
+        filter.push(Test::All(vec![Test::Tokens(vec![present]), a_row]).negate());
         self.filter_by(&filter).await?;
         Ok(())
     }
