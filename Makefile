@@ -6,6 +6,7 @@
 #   make bench-large    the same with a million resources and the searches that these make dear
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
+#   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md)
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make races          32 clients on 10 identities for RACE_SECONDS (60): conditional writes at once, alone and in transactions
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
@@ -15,7 +16,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large overload soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
@@ -26,6 +27,9 @@ test: toolchain postgres second-postgres clients packages
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
+search-soak: toolchain postgres
+	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked --workspace --lib -- search::tests::proof --nocapture
+
 races: toolchain postgres
 	RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture
 
@@ -35,7 +39,7 @@ fuzz: toolchain postgres
 microbench: toolchain
 	cargo bench --locked -p fhir-model -p fhir-definitions -p fhir-search -p hl7-mllp-listener --bench '*'
 
-soak: toolchain postgres
+soak: toolchain postgres search-soak
 	scripts/soak.sh
 
 lint: toolchain

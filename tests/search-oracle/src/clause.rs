@@ -1,10 +1,12 @@
 //! Whether a resource meets a condition (<https://hl7.org/fhir/R5/search.html#modifiers>).
 
-use crate::elements::Element;
+use crate::elements::{self, Element};
 use crate::{Resource, Unknown, World, measure, reference, text, time, token};
 use fhir_definitions::SearchParameter;
 use fhir_model::ResourceKey;
-use fhir_search::query::{ChainedClause, Clause, Modifier, ReferenceMatch, UnitMatch, ValueMatch};
+use fhir_search::query::{
+    ChainedClause, Clause, Modifier, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
+};
 use reference::Target;
 use serde_json::Value;
 
@@ -61,6 +63,20 @@ impl World<'_> {
                 }
                 Ok(false)
             }
+            Clause::All(clauses) => self.all(clauses, resource),
+            Clause::Not(clause) => Ok(!self.holds(clause, resource)?),
+            Clause::Element { parameter, clause } => {
+                for element in self.elements(parameter, resource).iter() {
+                    let Some(body) = elements::alone(&resource.body, element) else {
+                        continue;
+                    };
+                    let alone = Resource::new(resource.key.clone(), resource.updated_ms, body);
+                    if self.holds(clause, &alone)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
             Clause::Id(ids) => Ok(ids.contains(&resource.key.id)),
             // Known to the millisecond.
             Clause::LastUpdated(dates) => {
@@ -70,9 +86,9 @@ impl World<'_> {
                 };
                 Ok(dates.iter().any(|date| time::meets(span, date)))
             }
-            #[expect(
+            #[allow(
                 unreachable_patterns,
-                reason = "what the AST gains later is not interpreted yet"
+                reason = "what the AST gains is not interpreted until it is written here"
             )]
             other => Err(Unknown(format!("{other:?}"))),
         }
@@ -152,6 +168,11 @@ impl World<'_> {
             (ValueMatch::String(wanted), Modifier::None) => {
                 starts(parameter, element, &text::plain(wanted))
             }
+            (ValueMatch::Text { comparison, text }, Modifier::None) => {
+                let whole = text::strings(element);
+                let mut whole = whole.iter().map(|have| text::plain(have));
+                whole.any(|have| compared(*comparison, &have, text))
+            }
             (ValueMatch::Uri(wanted), Modifier::None) => is_uri(element, wanted),
             (ValueMatch::Date(wanted), Modifier::None) => {
                 time::span(element).is_some_and(|span| time::meets(span, wanted))
@@ -182,6 +203,19 @@ impl World<'_> {
             }
             (value, modifier) => return Err(Unknown(format!("{modifier:?} {value:?}"))),
         })
+    }
+}
+
+/// `_filter`'s operators on texts.
+fn compared(comparison: TextComparison, have: &str, wanted: &str) -> bool {
+    match comparison {
+        TextComparison::Equal => have == wanted,
+        TextComparison::Unequal => have != wanted,
+        TextComparison::EndsWith => have.ends_with(wanted),
+        TextComparison::Greater => have > wanted,
+        TextComparison::Less => have < wanted,
+        TextComparison::GreaterOrEqual => have >= wanted,
+        TextComparison::LessOrEqual => have <= wanted,
     }
 }
 

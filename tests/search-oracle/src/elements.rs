@@ -19,6 +19,48 @@ pub(crate) struct Element {
     pub type_name: String,
     /// Of a `code`: the code system of its binding.
     pub system: Option<String>,
+    /// What leads to it in the resource; `None` where it was computed.
+    pub place: Option<Vec<Step>>,
+}
+
+/// From a value to one in it.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Member(String),
+    Item,
+}
+
+/// The resource with nothing but its type, its id, and the way to the element.
+pub(crate) fn alone(body: &Value, element: &Element) -> Option<Value> {
+    let mut value = element.value.clone();
+    for step in element.place.as_ref()?.iter().rev() {
+        value = match step {
+            Step::Member(name) => json!({name.as_str(): value}),
+            Step::Item => json!([value]),
+        };
+    }
+    for name in ["resourceType", "id"] {
+        value[name] = body.get(name)?.clone();
+    }
+    Some(value)
+}
+
+/// The way from `value` to the very `element`.
+fn place(value: &Value, element: &Value) -> Option<Vec<Step>> {
+    if std::ptr::eq(value, element) {
+        return Some(Vec::new());
+    }
+    let further = |step: Step, inner: &Value| {
+        let rest = place(inner, element)?;
+        Some(std::iter::once(step).chain(rest).collect())
+    };
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, inner)| further(Step::Member(name.clone()), inner)),
+        Value::Array(items) => items.iter().find_map(|inner| further(Step::Item, inner)),
+        _ => None,
+    }
 }
 
 /// What was selected of a resource before, by parameter.
@@ -47,6 +89,7 @@ impl Elements {
             &parameter.expression,
             &context,
             &Item::Element(root),
+            body,
             definitions,
         ));
         self.0
@@ -75,6 +118,7 @@ pub(crate) fn of_component(
         &component.expression,
         &context,
         &Item::Element(focus),
+        body,
         definitions,
     )
 }
@@ -95,6 +139,7 @@ impl Programs {
         expression: &str,
         context: &Context<'_>,
         focus: &Item<'_>,
+        body: &Value,
         definitions: &Definitions,
     ) -> Vec<Element> {
         let branches = self.branches(expression);
@@ -112,7 +157,7 @@ impl Programs {
                 let of = parents.first()?.type_info().name;
                 definitions.code_system(of, name)
             });
-            found.extend(items.iter().filter_map(|item| element(item, &system)));
+            found.extend(items.iter().filter_map(|item| element(item, &system, body)));
         }
         found
     }
@@ -139,9 +184,10 @@ impl Programs {
     }
 }
 
-fn element(item: &Item<'_>, system: &Option<String>) -> Option<Element> {
+fn element(item: &Item<'_>, system: &Option<String>, body: &Value) -> Option<Element> {
     let (type_name, value) = item.to_fhir()?;
     Some(Element {
+        place: place(body, &value),
         value: value.into_owned(),
         type_name: type_name.to_owned(),
         system: system.clone().filter(|_| type_name == "code"),

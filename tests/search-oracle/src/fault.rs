@@ -234,7 +234,7 @@ pub const FAULTS: &[Fault] = &[
                         Prefix::Ge => Prefix::Lt,
                         Prefix::Le => Prefix::Gt,
                         Prefix::Eq | Prefix::Ap => Prefix::Ne,
-                        Prefix::Ne => Prefix::Eq,
+                        Prefix::Ne | Prefix::Co => Prefix::Eq,
                     };
                 }
                 true
@@ -371,8 +371,10 @@ fn within(clause: &mut Clause, change: &mut dyn FnMut(&mut Clause) -> bool) -> b
     match clause {
         Clause::Chain { clause, .. } => changed |= chained(clause, change),
         Clause::ByType(clause) => changed |= chained(clause, change),
-        Clause::Has { clause, .. } => changed |= within(clause, change),
-        Clause::Any(clauses) => {
+        Clause::Has { clause, .. } | Clause::Not(clause) | Clause::Element { clause, .. } => {
+            changed |= within(clause, change);
+        }
+        Clause::Any(clauses) | Clause::All(clauses) => {
             for clause in clauses {
                 changed |= within(clause, change);
             }

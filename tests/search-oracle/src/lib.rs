@@ -54,6 +54,17 @@ pub struct Resource {
     elements: Elements,
 }
 
+impl Resource {
+    fn new(key: ResourceKey, updated_ms: i64, body: Value) -> Resource {
+        Resource {
+            key,
+            updated_ms,
+            body,
+            elements: Elements::default(),
+        }
+    }
+}
+
 /// All the resources there are, and the definitions that say what their elements are found by.
 pub struct World<'d> {
     definitions: &'d Definitions,
@@ -72,12 +83,7 @@ impl<'d> World<'d> {
 
     /// Adds a resource, or replaces the one of its key.
     pub fn put(&mut self, key: ResourceKey, updated_ms: i64, body: Value) {
-        let resource = Resource {
-            key: key.clone(),
-            updated_ms,
-            body,
-            elements: Elements::default(),
-        };
+        let resource = Resource::new(key.clone(), updated_ms, body);
         self.resources.insert(key, resource);
     }
 

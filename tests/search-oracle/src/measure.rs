@@ -51,8 +51,7 @@ pub(crate) fn measure(element: &Element) -> Option<Measure> {
 /// Whether a value of a resource meets the condition.
 pub(crate) fn meets(measure: &Measure, condition: &NumberMatch) -> bool {
     let value = BigDecimal::from(condition.value.clone());
-    let (_, places) = value.as_bigint_and_exponent();
-    let half_a_unit = BigDecimal::new(5.into(), places + 1);
+    let half_a_unit = half_unit(&value);
     let above = |bound: &BigDecimal| measure.high.as_ref().is_none_or(|high| high > bound);
     let below = |bound: &BigDecimal| measure.low.as_ref().is_none_or(|low| low < bound);
     let from = &value - &half_a_unit;
@@ -75,6 +74,12 @@ pub(crate) fn meets(measure: &Measure, condition: &NumberMatch) -> bool {
             let ends_before = measure.high.as_ref().is_some_and(|high| *high < from);
             !starts_after && !ends_before
         }
+        // Of `_filter`: the range of the resource, with its own implicit precision, contains the value.
+        Prefix::Co => {
+            let from = measure.low.as_ref().map(|low| low - half_unit(low));
+            let to = measure.high.as_ref().map(|high| high + half_unit(high));
+            from.is_none_or(|from| from <= value) && to.is_none_or(|to| to > value)
+        }
     }
 }
 
@@ -88,6 +93,12 @@ pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> bool {
             is(&measure.system, system) && is(&measure.code, code)
         }
     }
+}
+
+/// Half of one in the last written place.
+fn half_unit(value: &BigDecimal) -> BigDecimal {
+    let (_, places) = value.as_bigint_and_exponent();
+    BigDecimal::new(5.into(), places + 1)
 }
 
 fn quantity(value: &Value) -> Option<Measure> {

@@ -171,11 +171,30 @@ fn clause(clause: &Clause, names: &mut Vec<String>) {
                 self::clause(clause, names);
             }
         }
+        Clause::All(clauses) => {
+            names.push("clause all".into());
+            for clause in clauses {
+                self::clause(clause, names);
+            }
+        }
+        Clause::Not(clause) => {
+            names.push("clause not".into());
+            self::clause(clause, names);
+        }
+        Clause::Element { clause, .. } => {
+            names.push("clause element".into());
+            self::clause(clause, names);
+        }
         Clause::Id(_) => names.push("clause id".into()),
         Clause::LastUpdated(dates) => {
             names.push("clause lastUpdated".into());
             names.extend(dates.iter().map(|date| prefix(date.prefix)));
         }
+        #[allow(
+            unreachable_patterns,
+            reason = "what the AST gains is not counted until it is named here"
+        )]
+        other => names.push(format!("clause {other:?}").chars().take(20).collect()),
     }
 }
 
@@ -210,6 +229,10 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
             "quantity"
         }
         ValueMatch::Uri(_) => "uri",
+        ValueMatch::Text { comparison, .. } => {
+            names.push(format!("text {comparison:?}").to_lowercase());
+            "text"
+        }
         ValueMatch::OfType { .. } => "of-type",
         ValueMatch::Reference(reference) => {
             names.push(match reference {
@@ -225,6 +248,11 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
             }
             "composite"
         }
+        #[allow(
+            unreachable_patterns,
+            reason = "what the AST gains is not counted until it is named here"
+        )]
+        _ => "of another kind",
     };
     names.push(format!("value {name}"));
 }
@@ -243,20 +271,12 @@ fn prefix(prefix: Prefix) -> String {
     format!("prefix {prefix:?}").to_lowercase()
 }
 
-fn modifier_name(modifier: Modifier) -> &'static str {
+fn modifier_name(modifier: Modifier) -> String {
     match modifier {
-        Modifier::None => "none",
-        Modifier::Exact => "exact",
-        Modifier::Contains => "contains",
-        Modifier::Text => "text",
-        Modifier::Not => "not",
-        Modifier::In => "in",
-        Modifier::NotIn => "not-in",
-        Modifier::Above => "above",
-        Modifier::Below => "below",
-        Modifier::OfType => "of-type",
-        Modifier::Identifier => "identifier",
-        Modifier::CodeText => "code-text",
-        Modifier::TextAdvanced => "text-advanced",
+        Modifier::OfType => "of-type".into(),
+        Modifier::NotIn => "not-in".into(),
+        Modifier::CodeText => "code-text".into(),
+        Modifier::TextAdvanced => "text-advanced".into(),
+        other => format!("{other:?}").to_lowercase(),
     }
 }

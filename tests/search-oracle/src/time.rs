@@ -66,6 +66,10 @@ pub(crate) fn meets(span: Span, condition: &DateMatch) -> bool {
         Prefix::Eb => !ends_after(from),
         // "overlaps": the AST has been widened already.
         Prefix::Ap => starts_before(to) && ends_after(from),
+        // Of `_filter`: the range of the resource contains that of the value.
+        Prefix::Co => {
+            span.from.is_none_or(|start| start <= from) && span.to.is_none_or(|end| end >= to)
+        }
     }
 }
 

@@ -376,7 +376,12 @@ pub(crate) fn chained_types(
     Ok(match modifier {
         Some(name) => vec![target(definitions, parameter, name)?],
         None if any_target(parameter) => definitions.resource_types().to_vec(),
-        None => parameter.targets.clone(),
+        // A definition may name types that are never stored.
+        None => {
+            let targets = parameter.targets.iter();
+            let known = |name: &&String| definitions.type_number(name).is_some();
+            targets.filter(known).cloned().collect()
+        }
     })
 }
 
