@@ -2,7 +2,7 @@
 
 use crate::elements::{self, Element};
 use crate::{Resource, Unknown, World, measure, reference, text, time, token};
-use fhir_definitions::SearchParameter;
+use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::ResourceKey;
 use fhir_search::query::{
     ChainedClause, Clause, Modifier, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
@@ -121,6 +121,31 @@ impl World<'_> {
             .collect()
     }
 
+    /// The resource and all that it is part of, directly or not.
+    fn within(&self, key: &ResourceKey) -> Vec<ResourceKey> {
+        let mut found = vec![key.clone()];
+        let mut place = 0;
+        while let Some(next) = found.get(place).cloned() {
+            place += 1;
+            let code = match next.resource_type.as_str() {
+                "CarePlan" | "Encounter" | "Procedure" | "ResearchStudy" | "Task" => "part-of",
+                "Location" | "Organization" => "partof",
+                "Device" | "Specimen" => "parent",
+                "HealthcareService" => "offered-in",
+                _ => continue,
+            };
+            let parameter = self.definitions.search_parameter(&next.resource_type, code);
+            if let (Some(parameter), Some(resource)) = (parameter, self.get(&next)) {
+                for above in self.targets(parameter, resource) {
+                    if above.resource_type == next.resource_type && !found.contains(&above) {
+                        found.push(above);
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// One of the values is met by one of the elements; with a modifier that denies, by none.
     fn parameter(
         &self,
@@ -173,6 +198,33 @@ impl World<'_> {
                 let mut whole = whole.iter().map(|have| text::plain(have));
                 whole.any(|have| compared(*comparison, &have, text))
             }
+            (ValueMatch::Concepts { tokens, .. }, _) => {
+                let codes = token::codes(element);
+                codes
+                    .iter()
+                    .any(|code| tokens.iter().any(|wanted| token::is(code, wanted)))
+            }
+            (ValueMatch::String(wanted), Modifier::Text) => {
+                is_shown(parameter, element, &text::plain(wanted))
+            }
+            (ValueMatch::String(wanted), Modifier::CodeText) => {
+                begins(parameter, element, wanted)
+                    || is_shown(parameter, element, &text::plain(wanted))
+            }
+            (ValueMatch::Uri(wanted), Modifier::Below) => element
+                .value
+                .as_str()
+                .is_some_and(|have| is_below(have, wanted)),
+            (ValueMatch::Uri(wanted), Modifier::Above) => element
+                .value
+                .as_str()
+                .is_some_and(|have| is_below(wanted, have)),
+            (ValueMatch::Uri(wanted), Modifier::Contains) => {
+                element.value.as_str().is_some_and(|have| {
+                    have.to_ascii_lowercase()
+                        .contains(&wanted.to_ascii_lowercase())
+                })
+            }
             (ValueMatch::Uri(wanted), Modifier::None) => is_uri(element, wanted),
             (ValueMatch::Date(wanted), Modifier::None) => {
                 time::span(element).is_some_and(|span| time::meets(span, wanted))
@@ -192,6 +244,28 @@ impl World<'_> {
             (ValueMatch::Reference(ReferenceMatch::Url(url)), Modifier::None) => {
                 reference::target(element, self.definitions)
                     .is_some_and(|target| reference::is_at(&target, url, self.definitions))
+            }
+            (ValueMatch::Reference(ReferenceMatch::Local(wanted)), Modifier::Below) => {
+                match reference::target(element, self.definitions) {
+                    Some(Target::Here(key, _)) => {
+                        wanted.iter().any(|above| self.within(&key).contains(above))
+                    }
+                    _ => false,
+                }
+            }
+            (ValueMatch::Reference(ReferenceMatch::Local(wanted)), Modifier::Above) => {
+                match reference::target(element, self.definitions) {
+                    Some(Target::Here(key, _)) => {
+                        wanted.iter().any(|below| self.within(below).contains(&key))
+                    }
+                    _ => false,
+                }
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(wanted)), Modifier::Below) => {
+                reference::text(element).is_some_and(|have| reference::is_version_of(have, wanted))
+            }
+            (ValueMatch::Reference(ReferenceMatch::Url(wanted)), Modifier::Above) => {
+                reference::text(element).is_some_and(|have| reference::is_later_than(have, wanted))
             }
             (
                 ValueMatch::Reference(ReferenceMatch::Identifier(wanted)),
@@ -225,6 +299,35 @@ fn starts(parameter: &SearchParameter, element: &Element, wanted: &str) -> bool 
     let words = text::later_words(&parameter.code, element);
     let mut all = whole.iter().map(|text| text::plain(text)).chain(words);
     all.any(|text| text.starts_with(wanted))
+}
+
+/// `:text`: what is shown beside the codes begins with it.
+fn is_shown(parameter: &SearchParameter, element: &Element, wanted: &str) -> bool {
+    let texts = text::displays(parameter, element);
+    texts
+        .iter()
+        .any(|text| text::plain(text).starts_with(wanted))
+}
+
+/// `:code-text`: a code begins with it, whatever the case of ASCII letters.
+fn begins(parameter: &SearchParameter, element: &Element, wanted: &str) -> bool {
+    let wanted = wanted.to_ascii_lowercase();
+    let codes = token::codes(element)
+        .into_iter()
+        .filter_map(|code| code.code);
+    parameter.kind == ParameterType::Token
+        && codes
+            .into_iter()
+            .any(|code| code.to_ascii_lowercase().starts_with(&wanted))
+}
+
+/// `:below` of a uri: the same, or continued by whole segments of its path.
+fn is_below(have: &str, wanted: &str) -> bool {
+    match have.strip_prefix(wanted) {
+        Some("") => true,
+        Some(rest) => wanted.ends_with('/') || rest.starts_with('/'),
+        None => false,
+    }
 }
 
 /// The whole uri; a canonical also without its version.

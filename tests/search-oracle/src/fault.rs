@@ -29,6 +29,18 @@ pub const FAULTS: &[Fault] = &[
     (":contains dropped", |q| {
         modifier(q, Modifier::Contains, Modifier::None)
     }),
+    (":not-in taken for :in", |q| {
+        modifier(q, Modifier::NotIn, Modifier::In)
+    }),
+    (":in of half of the value set", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Concepts { tokens, .. } => {
+                tokens.truncate(tokens.len() / 2);
+                true
+            }
+            _ => false,
+        })
+    }),
     (":missing turned round", |q| {
         clauses(q, &mut |clause| match clause {
             Clause::Missing { missing, .. } => {

@@ -88,6 +88,43 @@ pub(crate) fn is_at(target: &Target, url: &str, definitions: &Definitions) -> bo
     }
 }
 
+/// `:below` of a canonical: any version of it, or of the versions that begin as the one asked for does.
+pub(crate) fn is_version_of(have: &str, wanted: &str) -> bool {
+    let (url, version) = versioned(have);
+    let (wanted_url, wanted_version) = versioned(wanted);
+    let begins = |wanted: &str| match version.and_then(|version| version.strip_prefix(wanted)) {
+        Some(rest) => !rest.starts_with(|c: char| c.is_alphanumeric()),
+        None => false,
+    };
+    url == wanted_url && wanted_version.is_none_or(begins)
+}
+
+/// `:above` of a canonical with a version: a later one, number by number.
+pub(crate) fn is_later_than(have: &str, wanted: &str) -> bool {
+    let numbers = |version: &str| -> Option<Vec<u64>> {
+        let parts = version.split('.').map(|part| part.parse().ok());
+        let mut numbers: Vec<u64> = parts.collect::<Option<_>>()?;
+        while numbers.last() == Some(&0) {
+            numbers.pop();
+        }
+        Some(numbers)
+    };
+    let (url, version) = versioned(have);
+    let (wanted_url, wanted_version) = versioned(wanted);
+    let later = match (version.and_then(numbers), wanted_version.and_then(numbers)) {
+        (Some(version), Some(wanted)) => version > wanted,
+        _ => false,
+    };
+    url == wanted_url && later
+}
+
+fn versioned(canonical: &str) -> (&str, Option<&str>) {
+    match canonical.split_once('|') {
+        Some((url, version)) => (url, Some(version)),
+        None => (canonical, None),
+    }
+}
+
 fn reference(element: &Element) -> Option<&Value> {
     match element.type_name.as_str() {
         "CodeableReference" => element.value.get("reference"),

@@ -22,11 +22,15 @@ pub const KINDS: &[&str] = &[
     "include iterate",
     "include target",
     "include wildcard",
+    "modifier above",
+    "modifier below",
     "modifier contains",
     "modifier exact",
     "modifier identifier",
+    "modifier in",
     "modifier none",
     "modifier not",
+    "modifier not-in",
     "modifier of-type",
     "prefix ap",
     "prefix eb",
@@ -62,6 +66,7 @@ pub const KINDS: &[&str] = &[
     "unit code or unit",
     "unit system and code",
     "value composite",
+    "value concepts",
     "value date",
     "value number",
     "value of-type",
@@ -229,6 +234,7 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
             "quantity"
         }
         ValueMatch::Uri(_) => "uri",
+        ValueMatch::Concepts { .. } => "concepts",
         ValueMatch::Text { comparison, .. } => {
             names.push(format!("text {comparison:?}").to_lowercase());
             "text"

@@ -6,6 +6,7 @@
 //! look accented (ß, æ, œ, ø, đ, ð, ł, ħ, ı) are what they are usually written as. Text of punctuation alone stays.
 
 use crate::elements::Element;
+use fhir_definitions::{ParameterType, SearchParameter};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -99,4 +100,34 @@ pub(crate) fn later_words(parameter: &str, element: &Element) -> Vec<String> {
         found.extend((1..words.len()).map(|place| words[place..].join(" ")));
     }
     found
+}
+
+/// The texts that people read beside the codes of a token or in a Reference: what `:text` searches.
+pub(crate) fn displays(parameter: &SearchParameter, element: &Element) -> Vec<String> {
+    let value = &element.value;
+    let of_concept = |concept: Option<&Value>| {
+        let mut found: Vec<String> = concept
+            .and_then(|it| it.get("text"))
+            .map(flat)
+            .unwrap_or_default();
+        let codings = concept.and_then(|it| it.get("coding")?.as_array());
+        for coding in codings.into_iter().flatten() {
+            found.extend(coding.get("display").map(flat).unwrap_or_default());
+        }
+        found
+    };
+    let member = |value: Option<&Value>, name: &str| {
+        let text = value.and_then(|it| it.get(name));
+        text.map(flat).unwrap_or_default()
+    };
+    match element.type_name.as_str() {
+        "CodeableReference" if parameter.kind == ParameterType::Reference => {
+            member(value.get("reference"), "display")
+        }
+        "CodeableReference" => of_concept(value.get("concept")),
+        "CodeableConcept" => of_concept(Some(value)),
+        "Coding" | "Reference" => member(Some(value), "display"),
+        "Identifier" => member(value.get("type"), "text"),
+        _ => Vec::new(),
+    }
 }

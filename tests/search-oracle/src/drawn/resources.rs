@@ -20,6 +20,7 @@ pub const IDS: &[(&str, usize)] = &[
     ("Organization", 5),
     ("Patient", 16),
     ("Practitioner", 3),
+    ("RelatedPerson", 6),
     ("RiskAssessment", 6),
     ("ServiceRequest", 6),
     ("ValueSet", 5),
@@ -40,6 +41,11 @@ const CODES: &[(&str, &str, &str)] = &[
     (LOCAL, "a,b|c$d\\e", "Awkward"),
     ("", "718-7", "No system"),
     ("", "free", ""),
+];
+/// A family member, a parent, a mother, a natural mother; others beside them.
+pub(super) const ROLES: &str = "http://terminology.hl7.org/CodeSystem/v3-RoleCode";
+pub(super) const ROLE_CODES: &[&str] = &[
+    "FAMMEMB", "PRN", "MTH", "NMTH", "FTH", "CHILD", "SON", "FRND",
 ];
 const CATEGORIES: &[&str] = &["laboratory", "vital-signs", "survey"];
 const TEXTS: &[&str] = &[
@@ -215,6 +221,11 @@ impl Draw<'_> {
                 self.may(body, 50, "contact", |d| {
                     d.some(1, 1, |d| json!({"address": d.address()}))
                 });
+            }
+            "RelatedPerson" => {
+                body.insert("patient".into(), self.reference("Patient"));
+                self.may(body, 90, "relationship", |d| d.some(1, 2, Draw::role));
+                self.may(body, 50, "gender", |d| d.pick(&["male", "female"]).into());
             }
             "Practitioner" => {
                 self.may(body, 90, "name", |d| d.some(1, 2, Draw::name));
@@ -534,6 +545,11 @@ impl Draw<'_> {
             concept.insert("text".into(), self.pick(TEXTS).into());
         }
         concept.into()
+    }
+
+    /// Of a code system with a hierarchy.
+    fn role(&mut self) -> Value {
+        json!({"coding": [{"system": ROLES, "code": self.pick(ROLE_CODES)}]})
     }
 
     fn category(&mut self) -> Value {

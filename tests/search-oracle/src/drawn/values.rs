@@ -1,5 +1,6 @@
 //! Search values made of what a resource holds, so that they find something: the whole or a part of it, in one of its written forms.
 
+use super::resources::{ROLE_CODES, ROLES};
 use super::{chance, pick};
 use crate::elements::{self, Element};
 use crate::reference::{self, Target};
@@ -21,20 +22,49 @@ pub(super) struct Found<'w> {
 
 /// A modifier that the parameter's type has.
 pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
+    let element = found.element;
     let offered: &[&'static str] = match found.parameter.kind {
-        ParameterType::Token if found.element.type_name == "Identifier" => {
-            &["", "", "not", "of-type"]
+        ParameterType::Token if element.type_name == "Identifier" => {
+            &["", "", "not", "of-type", "of-type", "text"]
         }
-        ParameterType::Token => &["", "", "", "not"],
-        ParameterType::String => &["", "", "exact", "contains"],
-        ParameterType::Reference if reference::identifier(found.element).is_some() => {
-            &["", "identifier"]
+        ParameterType::Token if is_role(element) => &["", "not", "in", "not-in", "below", "above"],
+        ParameterType::Token if element.type_name == "code" => {
+            &["", "", "", "not", "in", "not-in", "code-text"]
         }
+        ParameterType::Token if !text::displays(found.parameter, element).is_empty() => {
+            &["", "", "", "not", "text", "code-text"]
+        }
+        ParameterType::Token => &["", "", "not"],
+        ParameterType::String => &["", "", "", "exact", "contains", "contains"],
+        ParameterType::Uri => &["", "", "", "below", "above", "contains"],
+        ParameterType::Reference if reference::identifier(element).is_some() => &["", "identifier"],
+        ParameterType::Reference if !text::displays(found.parameter, element).is_empty() => {
+            &["", "", "text", "code-text"]
+        }
+        ParameterType::Reference => &["", "", "", "", "below", "above"],
         _ => &[""],
     };
     let modifier: &'static str = pick::<&str>(rng, offered);
     modifier
 }
+
+fn is_role(element: &Element) -> bool {
+    let codes = token::codes(element);
+    codes
+        .iter()
+        .any(|code| code.system.as_deref() == Some(ROLES))
+}
+
+/// Value sets that hold some of what is drawn.
+const OF_ROLES: &[&str] = &[
+    "http://terminology.hl7.org/ValueSet/v3-FamilyMember",
+    "http://hl7.org/fhir/ValueSet/parent-relationship-codes",
+];
+const OF_CODES: &[&str] = &[
+    "http://hl7.org/fhir/ValueSet/administrative-gender",
+    "http://hl7.org/fhir/ValueSet/observation-status",
+    "http://hl7.org/fhir/ValueSet/publication-status",
+];
 
 /// A value for the parameter with the modifier; `None` where this element offers none.
 pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<String> {
@@ -45,12 +75,50 @@ pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<
             code(rng, &token::pair(identifier, "value"), true)
         }
         ("exact", _) => Some(escaped(one_of(rng, &text::strings(found.element))?)),
-        ("contains", _) => {
+        ("contains", ParameterType::String) => {
             let strings = text::strings(found.element);
             let text = one_of(rng, &strings)?;
             let characters: Vec<char> = text.chars().collect();
             let from = rng.usize(..characters.len().max(1));
             Some(escaped(&start(rng, &characters[from..])))
+        }
+        ("in" | "not-in", _) => Some(match is_role(found.element) {
+            true => (*pick(rng, OF_ROLES)).to_owned(),
+            false => (*pick(rng, OF_CODES)).to_owned(),
+        }),
+        ("below" | "above", ParameterType::Token) => {
+            Some(format!("{ROLES}|{}", pick(rng, ROLE_CODES)))
+        }
+        ("text", _) => {
+            let texts = text::displays(found.parameter, found.element);
+            let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
+            Some(escaped(&start(rng, &characters)))
+        }
+        ("code-text", ParameterType::Token) => {
+            let mut texts = text::displays(found.parameter, found.element);
+            texts.extend(
+                token::codes(found.element)
+                    .into_iter()
+                    .filter_map(|it| it.code),
+            );
+            let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
+            Some(escaped(&start(rng, &characters)))
+        }
+        ("code-text", _) => {
+            let texts = text::displays(found.parameter, found.element);
+            let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
+            Some(escaped(&start(rng, &characters)))
+        }
+        ("below" | "above" | "contains", ParameterType::Uri) => {
+            let uri = found.element.value.as_str()?;
+            let mut segments: Vec<&str> = uri.split('/').collect();
+            match (modifier, rng.u8(..3)) {
+                ("below", 0..=1) if segments.len() > 4 => segments.truncate(segments.len() - 1),
+                ("above", 0..=1) => segments.push("b"),
+                ("contains", _) => return Some(escaped(&uri[rng.usize(..uri.len())..])),
+                _ => {}
+            }
+            Some(escaped(segments.join("/")))
         }
         (_, ParameterType::Composite) => composite(rng, found),
         (_, kind) => plain(rng, found, kind, found.element, true),

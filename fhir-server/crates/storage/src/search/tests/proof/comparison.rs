@@ -68,9 +68,10 @@ pub async fn compare(
     query: &Query,
     manner: Manner,
 ) -> Result<Compared, Difference> {
-    let expected = world
-        .matches(query)
-        .unwrap_or_else(|unknown| panic!("{unknown}"));
+    let expected = match world.matches(query) {
+        Ok(expected) => expected,
+        Err(unknown) => return Ok(Compared::Refused(unknown.to_string())),
+    };
     let keys: BTreeSet<ResourceKey> = expected.iter().map(|found| found.key.clone()).collect();
     let given = Query {
         count: manner.count,

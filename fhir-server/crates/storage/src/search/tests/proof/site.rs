@@ -118,6 +118,7 @@ impl Site {
             now_micros: NOW_MICROS,
             count_default: COUNT_MAX,
             count_max: COUNT_MAX,
+            terminology: None,
         };
         let types: Vec<&str> = asked.types.iter().map(String::as_str).collect();
         let mut query = parse(&context, &types, &asked.parameters)
