@@ -1,7 +1,7 @@
 //! Whether a resource meets a condition (<https://hl7.org/fhir/R5/search.html#modifiers>).
 
 use crate::elements::{self, Element};
-use crate::{Resource, Unknown, World, measure, reference, text, time, token};
+use crate::{Resource, Unknown, World, measure, reference, text, time, token, words};
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::ResourceKey;
 use fhir_search::query::{
@@ -41,7 +41,15 @@ impl World<'_> {
                         return Ok(true);
                     }
                 }
+                for inner in self.contained_targets(parameter, resource) {
+                    if self.by_type(clause, &inner)? {
+                        return Ok(true);
+                    }
+                }
                 Ok(false)
+            }
+            Clause::Has { parameter, clause } if resource.container.is_some() => {
+                self.has_within(parameter, clause, resource)
             }
             Clause::Has { parameter, clause } => {
                 for source in self.resources() {
@@ -79,6 +87,7 @@ impl World<'_> {
             }
             Clause::Id(ids) => Ok(ids.contains(&resource.key.id)),
             // Known to the millisecond.
+            Clause::LastUpdated(_) if resource.container.is_some() => Ok(false),
             Clause::LastUpdated(dates) => {
                 let span = time::Span {
                     from: Some(resource.updated_ms * 1000),
@@ -86,6 +95,7 @@ impl World<'_> {
                 };
                 Ok(dates.iter().any(|date| time::meets(span, date)))
             }
+            Clause::Text { of, query } => Ok(words::answers(*of, query, &resource.body)),
             #[allow(
                 unreachable_patterns,
                 reason = "what the AST gains is not interpreted until it is written here"
@@ -119,6 +129,45 @@ impl World<'_> {
                 Target::There(_) => None,
             })
             .collect()
+    }
+
+    /// The resources of its own container that the parameter's references lead to.
+    fn contained_targets(&self, parameter: &SearchParameter, resource: &Resource) -> Vec<Resource> {
+        let container = resource.container.as_ref().unwrap_or(&resource.body);
+        let elements = self.elements(parameter, resource);
+        elements
+            .iter()
+            .filter_map(|element| reference::text(element)?.strip_prefix('#'))
+            .filter_map(|id| within(container).find(|inner| inner.key.id == id))
+            .collect()
+    }
+
+    /// Only what stands in the same container points at a contained resource.
+    fn has_within(
+        &self,
+        parameter: &SearchParameter,
+        clause: &Clause,
+        resource: &Resource,
+    ) -> Result<bool, Unknown> {
+        let Some(container) = &resource.container else {
+            return Ok(false);
+        };
+        let text = |name: &str| container[name].as_str().unwrap_or_default();
+        let key = ResourceKey::new(text("resourceType"), text("id"));
+        let outer = Resource::new(key, 0, container.clone());
+        for source in within(container).chain([outer]) {
+            let points = self.elements(parameter, &source).iter().any(|element| {
+                let id = reference::text(element).and_then(|text| text.strip_prefix('#'));
+                id == Some(resource.key.id.as_str())
+            });
+            if source.key.resource_type == parameter.resource_type
+                && points
+                && self.holds(clause, &source)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The resource and all that it is part of, directly or not.
@@ -278,6 +327,18 @@ impl World<'_> {
             (value, modifier) => return Err(Unknown(format!("{modifier:?} {value:?}"))),
         })
     }
+}
+
+/// What a resource contains.
+fn within(container: &Value) -> impl Iterator<Item = Resource> {
+    let all = container.get("contained").and_then(Value::as_array);
+    all.into_iter().flatten().map(move |inner| {
+        let text = |name: &str| inner[name].as_str().unwrap_or_default();
+        let key = ResourceKey::new(text("resourceType"), text("id"));
+        let mut resource = Resource::new(key, 0, inner.clone());
+        resource.container = Some(container.clone());
+        resource
+    })
 }
 
 /// `_filter`'s operators on texts.

@@ -5,6 +5,7 @@ use fhir_search::query::{
     ChainedClause, Clause, DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, SortBy,
     Summary, TokenMatch, UnitMatch, ValueMatch,
 };
+use fhir_search::text::TextQuery;
 
 /// One kind of mistake: its name, and how it changes a query. False: the query has nothing of the kind.
 pub type Fault = (&'static str, fn(&mut Query) -> bool);
@@ -227,6 +228,20 @@ pub const FAULTS: &[Fault] = &[
     ("one way into a compartment forgotten", |q| {
         clauses(q, &mut |clause| match clause {
             Clause::Any(clauses) if clauses.len() > 1 => clauses.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("words by their beginning", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Text { query, .. } => match query {
+                TextQuery::Words { text, begins } if !*begins => {
+                    let start = text.chars().next().map(String::from);
+                    *text = start.unwrap_or_default();
+                    *begins = true;
+                    true
+                }
+                _ => false,
+            },
             _ => false,
         })
     }),

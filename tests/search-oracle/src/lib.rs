@@ -20,6 +20,7 @@ pub mod tally;
 mod text;
 mod time;
 mod token;
+mod words;
 
 pub use order::sorted;
 
@@ -51,6 +52,8 @@ pub struct Resource {
     /// `meta.lastUpdated`, in milliseconds since 1970 UTC.
     pub updated_ms: i64,
     pub body: Value,
+    /// Of a contained resource: what contains it.
+    container: Option<Value>,
     elements: Elements,
 }
 
@@ -60,6 +63,7 @@ impl Resource {
             key,
             updated_ms,
             body,
+            container: None,
             elements: Elements::default(),
         }
     }

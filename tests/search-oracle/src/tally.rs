@@ -18,6 +18,7 @@ pub const KINDS: &[&str] = &[
     "clause missing=false",
     "clause missing=true",
     "clause param",
+    "clause text",
     "include",
     "include iterate",
     "include target",
@@ -190,6 +191,7 @@ fn clause(clause: &Clause, names: &mut Vec<String>) {
             names.push("clause element".into());
             self::clause(clause, names);
         }
+        Clause::Text { .. } => names.push("clause text".into()),
         Clause::Id(_) => names.push("clause id".into()),
         Clause::LastUpdated(dates) => {
             names.push("clause lastUpdated".into());

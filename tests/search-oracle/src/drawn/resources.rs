@@ -48,7 +48,7 @@ pub(super) const ROLE_CODES: &[&str] = &[
     "FAMMEMB", "PRN", "MTH", "NMTH", "FTH", "CHILD", "SON", "FRND",
 ];
 const CATEGORIES: &[&str] = &["laboratory", "vital-signs", "survey"];
-const TEXTS: &[&str] = &[
+pub(super) const TEXTS: &[&str] = &[
     "Blood pressure",
     "blood count",
     "Blutdruck, systolisch",

@@ -1,5 +1,6 @@
 //! Random searches as a URL says them: (name, value) pairs for the parser.
 
+use super::resources::TEXTS;
 use super::values::{self, Found};
 use super::{chance, pick};
 use crate::{Resource, World};
@@ -95,8 +96,9 @@ impl<'w> Draw<'_, 'w> {
             0..=4 => self.ids(of),
             5..=9 => self.last_updated(of),
             10..=14 => self.missing(of),
-            15..=27 if depth < LINKS_MAX => self.chain(of, depth),
-            28..=37 if depth < LINKS_MAX => self.has(of, depth),
+            15..=17 => Some(self.words()),
+            18..=29 if depth < LINKS_MAX => self.chain(of, depth),
+            30..=38 if depth < LINKS_MAX => self.has(of, depth),
             _ => self.parameter(of),
         }
     }
@@ -116,6 +118,26 @@ impl<'w> Draw<'_, 'w> {
             dates.push(format!("{prefix}{text}"));
         }
         Some(("_lastUpdated".into(), dates.join(",")))
+    }
+
+    /// Words, the beginning of one, or what they are joined to.
+    fn words(&mut self) -> (String, String) {
+        let name = *pick(self.rng, &["_text", "_content"]);
+        let mut word = || {
+            let text = crate::text::plain(pick::<&str>(self.rng, TEXTS));
+            let words: Vec<&str> = text.split(' ').collect();
+            (*pick(self.rng, &words)).to_owned()
+        };
+        let (one, other) = (word(), word());
+        let value = match self.rng.u8(..7) {
+            0 => format!("{}*", one.chars().take(3).collect::<String>()),
+            1 => format!("{one} OR {other}"),
+            2 => format!("NOT {one}"),
+            3 => format!("{one} AND NOT {other}"),
+            4 => format!("\"{}\"", pick::<&str>(self.rng, TEXTS)),
+            _ => one,
+        };
+        (name.into(), values::escaped(value))
     }
 
     fn missing(&mut self, of: &str) -> Option<(String, String)> {

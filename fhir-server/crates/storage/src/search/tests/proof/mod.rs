@@ -109,7 +109,7 @@ impl Figures {
             self.share()
         );
         let refused: u64 = self.refused.values().sum();
-        assert!(refused < self.compared / 5, "{refused} searches refused");
+        assert!(refused < self.compared, "{refused} searches refused");
         let least = match self.compared {
             LONG.. => OCCURRENCES,
             _ => 1,
