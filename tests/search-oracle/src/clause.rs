@@ -256,6 +256,13 @@ impl World<'_> {
             (ValueMatch::String(wanted), Modifier::Text) => {
                 is_shown(parameter, element, &text::plain(wanted))
             }
+            (ValueMatch::Words(query), Modifier::Text | Modifier::TextAdvanced) => {
+                let texts = match parameter.kind {
+                    ParameterType::String => text::strings(element),
+                    _ => text::displays(parameter, element),
+                };
+                texts.iter().any(|text| words::are_in(query, text))
+            }
             (ValueMatch::String(wanted), Modifier::CodeText) => {
                 begins(parameter, element, wanted)
                     || is_shown(parameter, element, &text::plain(wanted))

@@ -30,6 +30,18 @@ pub const FAULTS: &[Fault] = &[
     (":contains dropped", |q| {
         modifier(q, Modifier::Contains, Modifier::None)
     }),
+    (":text taken for :code-text", |q| {
+        modifier(q, Modifier::Text, Modifier::CodeText)
+    }),
+    (":code-text taken for :text", |q| {
+        modifier(q, Modifier::CodeText, Modifier::Text)
+    }),
+    (":below taken for :above", |q| {
+        modifier(q, Modifier::Below, Modifier::Above)
+    }),
+    (":above taken for :below", |q| {
+        modifier(q, Modifier::Above, Modifier::Below)
+    }),
     (":not-in taken for :in", |q| {
         modifier(q, Modifier::NotIn, Modifier::In)
     }),

@@ -25,6 +25,7 @@ pub const KINDS: &[&str] = &[
     "include wildcard",
     "modifier above",
     "modifier below",
+    "modifier code-text",
     "modifier contains",
     "modifier exact",
     "modifier identifier",
@@ -33,6 +34,8 @@ pub const KINDS: &[&str] = &[
     "modifier not",
     "modifier not-in",
     "modifier of-type",
+    "modifier text",
+    "modifier text-advanced",
     "prefix ap",
     "prefix eb",
     "prefix eq",
@@ -76,6 +79,7 @@ pub const KINDS: &[&str] = &[
     "value string",
     "value token",
     "value uri",
+    "value words",
 ];
 
 /// Counts by name.
@@ -236,6 +240,7 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
             "quantity"
         }
         ValueMatch::Uri(_) => "uri",
+        ValueMatch::Words(_) => "words",
         ValueMatch::Concepts { .. } => "concepts",
         ValueMatch::Text { comparison, .. } => {
             names.push(format!("text {comparison:?}").to_lowercase());

@@ -21,6 +21,11 @@ pub(crate) fn answers(of: TextOf, query: &TextQuery, body: &Value) -> bool {
     holds(query, &texts)
 }
 
+/// Whether one text answers it.
+pub(crate) fn are_in(query: &TextQuery, text: &str) -> bool {
+    holds(query, &[format!(" {} ", plain(text))])
+}
+
 fn holds(query: &TextQuery, texts: &[String]) -> bool {
     match query {
         TextQuery::Words { text, begins } => {

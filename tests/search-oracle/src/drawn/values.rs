@@ -32,14 +32,14 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
             &["", "", "", "not", "in", "not-in", "code-text"]
         }
         ParameterType::Token if !text::displays(found.parameter, element).is_empty() => {
-            &["", "", "", "not", "text", "code-text"]
+            &["", "", "", "not", "text", "code-text", "text-advanced"]
         }
         ParameterType::Token => &["", "", "not"],
-        ParameterType::String => &["", "", "", "exact", "contains", "contains"],
+        ParameterType::String => &["", "", "", "exact", "contains", "contains", "text"],
         ParameterType::Uri => &["", "", "", "below", "above", "contains"],
         ParameterType::Reference if reference::identifier(element).is_some() => &["", "identifier"],
         ParameterType::Reference if !text::displays(found.parameter, element).is_empty() => {
-            &["", "", "text", "code-text"]
+            &["", "", "text", "code-text", "text-advanced"]
         }
         ParameterType::Reference => &["", "", "", "", "below", "above"],
         _ => &[""],
@@ -89,6 +89,8 @@ pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<
         ("below" | "above", ParameterType::Token) => {
             Some(format!("{ROLES}|{}", pick(rng, ROLE_CODES)))
         }
+        ("text", ParameterType::String) => word(rng, &text::strings(found.element)),
+        ("text-advanced", _) => word(rng, &text::displays(found.parameter, found.element)),
         ("text", _) => {
             let texts = text::displays(found.parameter, found.element);
             let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
@@ -304,6 +306,17 @@ fn quantity(rng: &mut Rng, element: &Element) -> Option<String> {
         (3, _, Some(code)) => format!("{number}||{code}"),
         _ => number,
     })
+}
+
+/// A word of one of the texts, or its beginning.
+fn word(rng: &mut Rng, texts: &[String]) -> Option<String> {
+    let text = text::plain(one_of(rng, texts)?);
+    let words: Vec<&str> = text.split(' ').collect();
+    let word = one_of(rng, &words)?;
+    Some(escaped(match chance(rng, 40) {
+        true => format!("{}*", word.chars().take(2).collect::<String>()),
+        false => (*word).to_owned(),
+    }))
 }
 
 fn one_of<'t, T>(rng: &mut Rng, from: &'t [T]) -> Option<&'t T> {
