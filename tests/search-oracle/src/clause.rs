@@ -4,6 +4,7 @@ use crate::elements::{self, Element};
 use crate::{Resource, Unknown, World, measure, reference, text, time, token, words};
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::ResourceKey;
+use fhir_search::position::Near;
 use fhir_search::query::{
     ChainedClause, Clause, Modifier, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
 };
@@ -95,6 +96,10 @@ impl World<'_> {
                 };
                 Ok(dates.iter().any(|date| time::meets(span, date)))
             }
+            Clause::MemberOf {
+                collections,
+                active_at,
+            } => Ok(self.is_member(collections, *active_at, &resource.key)),
             Clause::Text { of, query } => Ok(words::answers(*of, query, &resource.body)),
             #[allow(
                 unreachable_patterns,
@@ -113,22 +118,81 @@ impl World<'_> {
         Ok(false)
     }
 
-    /// The resources of this server that the parameter's references lead to, whether they are there or not.
+    /// The resources of this server that the parameter's references lead to, whether they are there or not; a canonical to the one it names,
+    /// or to the latest version.
     pub(crate) fn targets(
         &self,
         parameter: &SearchParameter,
         resource: &Resource,
     ) -> Vec<ResourceKey> {
         let elements = self.elements(parameter, resource);
-        let targets = elements
+        elements
             .iter()
-            .filter_map(|element| reference::target(element, self.definitions));
-        targets
-            .filter_map(|target| match target {
-                Target::Here(key, _) => Some(key),
-                Target::There(_) => None,
-            })
+            .filter_map(
+                |element| match reference::target(element, self.definitions)? {
+                    Target::Here(key, _) => Some(key),
+                    Target::There(text) if element.type_name == "canonical" => {
+                        self.canonical(&text, &parameter.targets)
+                    }
+                    Target::There(_) => None,
+                },
+            )
             .collect()
+    }
+
+    /// The resource of one of the types that a canonical names.
+    fn canonical(&self, text: &str, types: &[String]) -> Option<ResourceKey> {
+        let (url, version) = reference::versioned(text);
+        let of =
+            |resource: &Resource, name: &str| Some(resource.body.get(name)?.as_str()?.to_owned());
+        self.resources()
+            .filter(|it| types.is_empty() || types.contains(&it.key.resource_type))
+            .filter(|it| of(it, "url").as_deref() == Some(url))
+            .filter(|it| version.is_none() || of(it, "version").as_deref() == version)
+            .max_by_key(|it| {
+                let number = |part: &str| part.parse::<u64>().ok();
+                let version = of(it, "version");
+                let parts: Option<Vec<_>> =
+                    version.map(|text| text.split('.').map(number).collect());
+                (parts, it.updated_ms)
+            })
+            .map(|it| it.key.clone())
+    }
+
+    /// Whether one of the collections refers to the resource; with a time, as to a member that is active then.
+    fn is_member(
+        &self,
+        collections: &[ResourceKey],
+        active_at: Option<i64>,
+        key: &ResourceKey,
+    ) -> bool {
+        let is_true = |value: &Value, name: &str| value[name] == Value::Bool(true);
+        let members = collections
+            .iter()
+            .filter_map(|key| self.get(key))
+            .flat_map(|it| {
+                let (list, inner, ended) = match it.key.resource_type.as_str() {
+                    "List" => ("entry", "item", "deleted"),
+                    "Group" => ("member", "entity", "inactive"),
+                    _ => ("participant", "member", "inactive"),
+                };
+                let all = it.body[list].as_array().into_iter().flatten();
+                all.filter(move |one| active_at.is_none() || !is_true(one, ended))
+                    .filter(move |one| match (active_at, time::period(&one["period"])) {
+                        (Some(now), Some(span)) => {
+                            span.from.is_none_or(|from| from <= now)
+                                && span.to.is_none_or(|to| to > now)
+                        }
+                        _ => true,
+                    })
+                    .filter_map(move |one| one[inner]["reference"].as_str())
+            });
+        members
+            .into_iter()
+            .any(|text| match reference::address(text, self.definitions) {
+                Target::Here(member, _) => member == *key,
+                Target::There(_) => false,
+            })
     }
 
     /// The resources of its own container that the parameter's references lead to.
@@ -256,6 +320,7 @@ impl World<'_> {
             (ValueMatch::String(wanted), Modifier::Text) => {
                 is_shown(parameter, element, &text::plain(wanted))
             }
+            (ValueMatch::Near(near), Modifier::None) => is_near(&element.value, near),
             (ValueMatch::Words(query), Modifier::Text | Modifier::TextAdvanced) => {
                 let texts = match parameter.kind {
                     ParameterType::String => text::strings(element),
@@ -334,6 +399,18 @@ impl World<'_> {
             (value, modifier) => return Err(Unknown(format!("{modifier:?} {value:?}"))),
         })
     }
+}
+
+/// Within the distance, by the law of cosines on a globe.
+fn is_near(position: &Value, near: &Near) -> bool {
+    let degrees = |name: &str| position[name].as_f64();
+    let (Some(latitude), Some(longitude)) = (degrees("latitude"), degrees("longitude")) else {
+        return false;
+    };
+    let (a, b) = (latitude.to_radians(), near.at.latitude.to_radians());
+    let between = (longitude - near.at.longitude).to_radians();
+    let cosine = a.sin() * b.sin() + a.cos() * b.cos() * between.cos();
+    cosine.clamp(-1.0, 1.0).acos() * 6_371_008.8 <= near.metres
 }
 
 /// What a resource contains.

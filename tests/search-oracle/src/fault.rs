@@ -243,6 +243,21 @@ pub const FAULTS: &[Fault] = &[
             _ => false,
         })
     }),
+    ("members that have left", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::MemberOf { collections, .. } => collections.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("a place farther off", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Near(near) => {
+                near.metres *= 100.0;
+                true
+            }
+            _ => false,
+        })
+    }),
     ("words by their beginning", |q| {
         clauses(q, &mut |clause| match clause {
             Clause::Text { query, .. } => match query {

@@ -1,8 +1,9 @@
 //! `_include` and `_revinclude` (<https://hl7.org/fhir/R5/search.html#include>): what goes with the matches of a page.
 //!
 //! "`_include` … without `:iterate` … only on the matches"; with it also on what was included. Nothing comes twice, a match is no include,
-//! and what is not there adds nothing.
+//! and what is not there adds nothing. A reference that names a version brings that version; of old versions there are none here.
 
+use crate::reference::{self, Target};
 use crate::{Resource, Unknown, World};
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::ResourceKey;
@@ -44,7 +45,10 @@ impl World<'_> {
     }
 
     fn one(&self, include: &Include, from: &[ResourceKey]) -> Vec<ResourceKey> {
-        let is_source = |resource: &&Resource| resource.key.resource_type == include.source;
+        let is_source = |resource: &&Resource| {
+            let name = &resource.key.resource_type;
+            include.source.as_ref().is_none_or(|source| source == name)
+        };
         let fits = |key: &ResourceKey| {
             include
                 .target
@@ -56,14 +60,14 @@ impl World<'_> {
                 .iter()
                 .filter_map(|key| self.get(key))
                 .filter(is_source)
-                .flat_map(|source| self.led_to(include, source))
+                .flat_map(|source| self.led_to(include, source, true))
                 .filter(|key| fits(key) && self.get(key).is_some())
                 .collect(),
             true => self
                 .resources()
                 .filter(is_source)
                 .filter(|source| {
-                    let led_to = self.led_to(include, source);
+                    let led_to = self.led_to(include, source, false);
                     led_to.iter().any(|key| fits(key) && from.contains(key))
                 })
                 .map(|source| source.key.clone())
@@ -71,16 +75,46 @@ impl World<'_> {
         }
     }
 
-    fn led_to(&self, include: &Include, source: &Resource) -> Vec<ResourceKey> {
+    /// What the parameter's references lead to; of one that names a version, when it is `exact`, only where that is the current one.
+    fn led_to(&self, include: &Include, source: &Resource, exact: bool) -> Vec<ResourceKey> {
         let named = |parameter: &SearchParameter| match &include.parameter {
             Some(wanted) => wanted.code == parameter.code,
             None => parameter.kind == ParameterType::Reference,
         };
-        self.definitions
-            .search_parameters(&include.source)
-            .iter()
-            .filter(|parameter| named(parameter) && !parameter.expression.is_empty())
-            .flat_map(|parameter| self.targets(parameter, source))
-            .collect()
+        let mut found = Vec::new();
+        for parameter in self
+            .definitions
+            .search_parameters(&source.key.resource_type)
+        {
+            if !named(parameter) || parameter.expression.is_empty() {
+                continue;
+            }
+            let old: Vec<ResourceKey> = self
+                .elements(parameter, source)
+                .iter()
+                .filter_map(|element| reference::target(element, self.definitions))
+                .filter_map(|target| match target {
+                    Target::Here(key, Some(version)) => Some((key, version)),
+                    _ => None,
+                })
+                .filter(|(key, version)| !self.is_current(key, version))
+                .map(|(key, _)| key)
+                .collect();
+            let mut keys = self.targets(parameter, source);
+            if exact {
+                for key in old {
+                    if let Some(place) = keys.iter().position(|it| *it == key) {
+                        keys.remove(place);
+                    }
+                }
+            }
+            found.extend(keys);
+        }
+        found
+    }
+
+    fn is_current(&self, key: &ResourceKey, version: &str) -> bool {
+        self.get(key)
+            .is_some_and(|it| it.body["meta"]["versionId"].as_str() == Some(version))
     }
 }

@@ -118,7 +118,8 @@ pub(crate) fn is_later_than(have: &str, wanted: &str) -> bool {
     url == wanted_url && later
 }
 
-fn versioned(canonical: &str) -> (&str, Option<&str>) {
+/// A canonical and its version.
+pub(crate) fn versioned(canonical: &str) -> (&str, Option<&str>) {
     match canonical.split_once('|') {
         Some((url, version)) => (url, Some(version)),
         None => (canonical, None),

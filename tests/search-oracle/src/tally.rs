@@ -14,9 +14,12 @@ pub const KINDS: &[&str] = &[
     "clause chain",
     "clause has",
     "clause id",
+    "clause in",
     "clause lastUpdated",
+    "clause list",
     "clause missing=false",
     "clause missing=true",
+    "clause not",
     "clause param",
     "clause text",
     "include",
@@ -72,6 +75,7 @@ pub const KINDS: &[&str] = &[
     "value composite",
     "value concepts",
     "value date",
+    "value near",
     "value number",
     "value of-type",
     "value quantity",
@@ -196,6 +200,10 @@ fn clause(clause: &Clause, names: &mut Vec<String>) {
             self::clause(clause, names);
         }
         Clause::Text { .. } => names.push("clause text".into()),
+        Clause::MemberOf { active_at, .. } => names.push(match active_at {
+            Some(_) => "clause in".into(),
+            None => "clause list".into(),
+        }),
         Clause::Id(_) => names.push("clause id".into()),
         Clause::LastUpdated(dates) => {
             names.push("clause lastUpdated".into());
@@ -240,6 +248,7 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
             "quantity"
         }
         ValueMatch::Uri(_) => "uri",
+        ValueMatch::Near(_) => "near",
         ValueMatch::Words(_) => "words",
         ValueMatch::Concepts { .. } => "concepts",
         ValueMatch::Text { comparison, .. } => {

@@ -73,7 +73,8 @@ pub(crate) fn meets(span: Span, condition: &DateMatch) -> bool {
     }
 }
 
-fn period(value: &Value) -> Option<Span> {
+/// From start to end.
+pub(crate) fn period(value: &Value) -> Option<Span> {
     let start = value.get("start").and_then(date);
     let end = value.get("end").and_then(date);
     (start.is_some() || end.is_some()).then(|| Span {

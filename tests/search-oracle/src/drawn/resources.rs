@@ -258,7 +258,7 @@ impl Draw<'_> {
                     "status".into(),
                     self.pick(&["draft", "active", "retired"]).into(),
                 );
-                self.may(body, 90, "url", |d| d.pick(URLS).into());
+                self.may(body, 90, "url", |d| d.canonical_url(resource_type).into());
                 self.may(body, 70, "version", |d| {
                     d.pick(&["1.0", "1.1", "2.0"]).into()
                 });
@@ -581,8 +581,15 @@ impl Draw<'_> {
         range.into()
     }
 
+    /// A url that resources of this type alone have.
+    fn canonical_url(&mut self, resource_type: &str) -> String {
+        let end = self.pick(&["a", "a/b", "a/b/c", "ab"]);
+        format!("http://example.org/{}/{end}", resource_type.to_lowercase())
+    }
+
     fn canonical(&mut self) -> Value {
-        let url = self.pick(URLS);
+        let of = self.pick(&["Library", "Measure", "ValueSet"]);
+        let url = self.canonical_url(of);
         match self.rng.u8(..3) {
             0 => format!("{url}|{}", self.pick(&["1.0", "2.0"])).into(),
             _ => url.into(),
@@ -599,7 +606,7 @@ impl Draw<'_> {
         let id = format!("{}{}", to[..2].to_lowercase(), self.rng.usize(..=most));
         let text = match self.rng.u8(..100) {
             0..=5 => format!("{}/{to}/{id}", crate::BASE),
-            6..=9 => format!("{to}/{id}/_history/{}", self.rng.u8(1..3)),
+            6..=9 => format!("{to}/{id}/_history/{}", self.pick(&["900", "901"])),
             10..=12 => format!("http://elsewhere.example.org/{to}/{id}"),
             13 => format!(
                 "urn:uuid:00000000-0000-4000-8000-00000000000{}",

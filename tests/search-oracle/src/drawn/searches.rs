@@ -97,6 +97,8 @@ impl<'w> Draw<'_, 'w> {
             5..=9 => self.last_updated(of),
             10..=14 => self.missing(of),
             15..=17 => Some(self.words()),
+            39..=41 => self.membership(),
+            42..=45 if of == "Location" => Some(self.near()),
             18..=29 if depth < LINKS_MAX => self.chain(of, depth),
             30..=38 if depth < LINKS_MAX => self.has(of, depth),
             _ => self.parameter(of),
@@ -118,6 +120,23 @@ impl<'w> Draw<'_, 'w> {
             dates.push(format!("{prefix}{text}"));
         }
         Some(("_lastUpdated".into(), dates.join(",")))
+    }
+
+    fn membership(&mut self) -> Option<(String, String)> {
+        Some(match self.rng.u8(..4) {
+            0 | 1 => ("_list".into(), self.one("List")?.key.id.clone()),
+            2 => ("_in".into(), self.one("Group")?.key.to_string()),
+            _ => ("_in:not".into(), self.one("List")?.key.to_string()),
+        })
+    }
+
+    fn near(&mut self) -> (String, String) {
+        let place = pick::<&str>(self.rng, &["47.37|8.54", "42.25|-83.69", "-16.5|179.98"]);
+        let distance = pick::<&str>(
+            self.rng,
+            &["|1|km", "|5000|m", "|10|[mi_us]", "", "|20000|km"],
+        );
+        ("near".into(), format!("{place}{distance}"))
     }
 
     /// Words, the beginning of one, or what they are joined to.
@@ -259,8 +278,10 @@ impl<'w> Draw<'_, 'w> {
             };
             return Some((name.into(), format!("{}:{code}{target}", parts[1])));
         }
-        if chance(self.rng, 15) {
-            return Some((name.into(), format!("{of}:*")));
+        match self.rng.u8(..20) {
+            0 | 1 => return Some((name.into(), format!("{of}:*"))),
+            2 => return Some((name.into(), "*".into())),
+            _ => {}
         }
         let parameter = self.known(&of, |parameter| parameter.kind == ParameterType::Reference)?;
         let target = match chance(self.rng, 30) {
