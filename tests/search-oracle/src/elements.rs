@@ -169,7 +169,11 @@ impl Programs {
                 let text = said(text.trim());
                 Program::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
             };
-            let parts = split(expression);
+            // A parameter may have none: `_in`.
+            let parts = match expression {
+                "" => Vec::new(),
+                expression => split(expression),
+            };
             Rc::new(
                 parts
                     .iter()

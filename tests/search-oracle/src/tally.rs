@@ -56,6 +56,7 @@ pub const KINDS: &[&str] = &[
     "revinclude target",
     "revinclude wildcard",
     "sort ascending",
+    "sort chain",
     "sort descending",
     "sort id",
     "sort lastUpdated",

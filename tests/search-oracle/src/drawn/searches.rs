@@ -250,7 +250,7 @@ impl<'w> Draw<'_, 'w> {
                 let inner = self.known(&target, is_sortable)?;
                 format!("{}:{target}.{}", by.code, inner.code)
             }
-            (7..=8, [one]) => self.known(one, is_comparable)?.code.clone(),
+            (7..=11, [one]) => self.known(one, is_comparable)?.code.clone(),
             (_, [one]) => self.known(one, is_sortable)?.code.clone(),
             (_, several) => self.known(&several[0], is_sortable)?.code.clone(),
         })

@@ -33,6 +33,8 @@ pub struct Manner {
     count: usize,
     /// In a transaction that several searches share.
     snapshot: bool,
+    /// From the last page back to the first, too.
+    back: bool,
 }
 
 impl Manner {
@@ -41,6 +43,7 @@ impl Manner {
         Manner {
             count: counts[rng.usize(..counts.len())],
             snapshot: rng.u8(..4) == 0,
+            back: rng.u8(..4) == 0,
         }
     }
 }
@@ -96,6 +99,12 @@ pub async fn compare(
         }
         order(world, query, &engine).map_err(|what| difference(&what, &engine, &keys))?;
         includes(world, query, &pages)?;
+        if manner.back
+            && let Some(other) = other_way_back(store, &given, &pages).await
+        {
+            let what = format!("pages backwards differ: {}", other.join(" "));
+            return Err(difference(&what, &engine, &keys));
+        }
     }
     let all = world.resources();
     let searched = all.filter(|r| query.types.contains(&r.key.resource_type));
@@ -130,6 +139,27 @@ async fn pages(store: &Store, query: &Query, in_snapshot: bool) -> Result<Vec<Se
         snapshot.close().await?;
     }
     Ok(pages)
+}
+
+/// From page to page back: what is not the same as on the way there, all before the last page.
+async fn other_way_back(store: &Store, query: &Query, pages: &[SearchPage]) -> Option<Vec<String>> {
+    let (last, before) = pages.split_last()?;
+    let there = before.iter().flat_map(|page| &page.matches);
+    let there: Vec<String> = there.map(|found| found.key.to_string()).collect();
+    let mut back: Vec<String> = Vec::new();
+    let mut at = last.previous.clone();
+    for _ in 0..PAGES_MAX {
+        let Some(keyset) = at else { break };
+        match store.search(query, Page::After(keyset)).await {
+            Ok(page) => {
+                let keys = page.matches.iter().map(|found| found.key.to_string());
+                back.splice(0..0, keys);
+                at = page.previous;
+            }
+            Err(error) => return Some(vec![format!("{error:?}")]),
+        }
+    }
+    (back != there).then_some(back)
 }
 
 /// All pages say the same total, and where one is asked for it is right.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How many searches between changes of the resources.
 const SEARCHES: usize = 100;
 /// Comparisons where nothing says how many: what `make test` has the time for.
-const COMPARISONS: u64 = 2_500;
+const COMPARISONS: u64 = 2_000;
 /// From so many comparisons on, everything must have occurred so often.
 const LONG: u64 = 50_000;
 const OCCURRENCES: u64 = 1_000;
