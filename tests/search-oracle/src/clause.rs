@@ -486,7 +486,8 @@ fn is_uri(element: &Element, wanted: &str) -> bool {
 
 fn measured(element: &Element, number: &fhir_search::query::NumberMatch, unit: &UnitMatch) -> bool {
     measure::measure(element)
-        .is_some_and(|found| measure::in_unit(&found, unit) && measure::meets(&found, number))
+        .and_then(|found| measure::in_unit(&found, unit))
+        .is_some_and(|found| measure::meets(&found, number))
 }
 
 /// An element of extensions alone has none.

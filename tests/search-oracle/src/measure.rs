@@ -83,16 +83,44 @@ pub(crate) fn meets(measure: &Measure, condition: &NumberMatch) -> bool {
     }
 }
 
-/// Whether the value is in the unit asked for: by system and code, or by the code or the unit as it is written.
-pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> bool {
+/// The value in the unit asked for: by system and code, or by the code or the unit as it is written; of UCUM also converted.
+pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> Option<Measure> {
     let is = |have: &Option<String>, wanted: &str| have.as_deref() == Some(wanted);
-    match unit {
+    let same = match unit {
         UnitMatch::Any => true,
         UnitMatch::CodeOrUnit(text) => is(&measure.code, text) || is(&measure.unit, text),
         UnitMatch::SystemAndCode(system, code) => {
             is(&measure.system, system) && is(&measure.code, code)
         }
+    };
+    match unit {
+        _ if same => Some(measure.clone()),
+        UnitMatch::SystemAndCode(system, wanted) if system == UCUM && is(&measure.system, UCUM) => {
+            let (of, size) = size(measure.code.as_deref()?)?;
+            let (of_wanted, size_wanted) = self::size(wanted)?;
+            let converted = |bound: &BigDecimal| bound * &size / &size_wanted;
+            (of == of_wanted).then(|| Measure {
+                low: measure.low.as_ref().map(converted),
+                high: measure.high.as_ref().map(converted),
+                ..measure.clone()
+            })
+        }
+        _ => None,
     }
+}
+
+const UCUM: &str = "http://unitsofmeasure.org";
+
+/// What a unit measures, and how large it is: those that are drawn.
+fn size(code: &str) -> Option<(&'static str, BigDecimal)> {
+    let (of, size) = match code {
+        "g/dL" => ("concentration", "1"),
+        "mg/dL" => ("concentration", "0.001"),
+        "g" => ("mass", "1"),
+        "kg" => ("mass", "1000"),
+        _ => return None,
+    };
+    Some((of, BigDecimal::from_str(size).ok()?))
 }
 
 /// Half of one in the last written place.

@@ -87,6 +87,7 @@ const UNITS: &[(&str, &str)] = &[
     ("mg/dL", "milligram per decilitre"),
     ("mm[Hg]", "mmHg"),
     ("kg", "kg"),
+    ("g", "gram"),
 ];
 const URLS: &[&str] = &[
     "http://example.org/fhir/a",

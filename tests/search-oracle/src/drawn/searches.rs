@@ -339,10 +339,11 @@ impl<'w> Draw<'_, 'w> {
     }
 }
 
-/// `_id` and `_lastUpdated` are drawn for themselves.
+/// Those of every type but for what a resource holds in `meta` are drawn for themselves.
 fn is_answered(parameter: &SearchParameter) -> bool {
-    !matches!(parameter.code.as_str(), "_id" | "_lastUpdated")
-        && fhir_search::is_answered(parameter)
+    let held = ["_tag", "_profile", "_security", "_source", "_language"];
+    let code = parameter.code.as_str();
+    (!code.starts_with('_') || held.contains(&code)) && fhir_search::is_answered(parameter)
 }
 
 /// What the index has a column for.
