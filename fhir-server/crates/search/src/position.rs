@@ -97,7 +97,12 @@ impl Near {
     }
 
     pub fn matches(&self, point: Point) -> bool {
-        self.at.metres_to(point) <= self.metres
+        self.at.metres_to(point) <= self.reach_metres()
+    }
+
+    /// A millimetre more than was asked for: a place is within no distance of itself, however sines are rounded.
+    pub fn reach_metres(&self) -> f64 {
+        self.metres + 0.001
     }
 }
 

@@ -377,7 +377,8 @@ impl Sql {
             latitude,
             longitude,
         } = near.at;
-        let reach = (near.metres / EARTH_METRES).to_degrees() + 1e-6;
+        let angle = near.reach_metres() / EARTH_METRES;
+        let reach = angle.to_degrees() + 1e-6;
         self.push(alias).push(".marker = 0 AND ");
         for (operator, bound) in [(">=", latitude - reach), ("<=", latitude + reach)] {
             self.push(&format!("{alias}.lo {operator} "))
@@ -393,7 +394,7 @@ impl Sql {
             .push(&format!(") * power(sind(({alias}.hi::float8 - "));
         self.bind(longitude).push(") / 2), 2)))) <= ");
         // No two places are farther from each other than half way around.
-        self.bind((near.metres / EARTH_METRES / 2.0).min(2.0));
+        self.bind((angle / 2.0).min(2.0));
     }
 
     pub(super) fn number(&mut self, plain: String) -> &mut Sql {

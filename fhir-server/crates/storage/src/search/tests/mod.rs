@@ -4,6 +4,7 @@ mod cases;
 mod corpus;
 mod drawn;
 mod large;
+mod near;
 mod oracle;
 mod paging;
 mod proof;
