@@ -38,7 +38,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// The format of search documents and of their hashes. Raised by one with every change of what `fhir_search::search_document` makes of the same
 /// resource: the index of an existing site is then made anew.
-pub const INDEX_FORMAT: u32 = 3;
+pub const INDEX_FORMAT: u32 = 4;
 
 /// A file of a data folder: its path for messages, and its bytes.
 #[derive(Clone, Debug)]

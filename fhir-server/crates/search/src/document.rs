@@ -314,9 +314,25 @@ impl<'a> Extraction<'a> {
         }
     }
 
+    /// A uri that can be asked for by a part. A fragment says which message or request it was (`meta.source`): those are as many as there are
+    /// resources, and so are UUIDs.
     fn uri(&mut self, key: ParameterKey, uri: &str) {
-        if uri.len() <= URI_BYTES_MAX {
-            self.word(key, Kind::Uri, uri.to_owned());
+        let plain = match uri.split_once('#') {
+            Some((plain, _)) => {
+                let hash = self.hashes.uri_before_fragment(key, plain);
+                self.document.tokens.push(hash);
+                plain
+            }
+            None => uri,
+        };
+        if !plain.starts_with("urn:uuid:") {
+            self.canonical(key, plain);
+        }
+    }
+
+    fn canonical(&mut self, key: ParameterKey, url: &str) {
+        if url.len() <= URI_BYTES_MAX {
+            self.word(key, Kind::Uri, url.to_owned());
         }
     }
 
@@ -363,13 +379,13 @@ impl<'a> Extraction<'a> {
                 // A canonical has versions, whoever serves it.
                 if let (true, Value::String(url)) = (is_canonical(node.type_name), node.value) {
                     self.document.tokens.push(self.hashes.url(key, url));
-                    self.uri(key, url);
+                    self.canonical(key, url);
                 }
             }
             Target::Url(url) => {
                 self.document.tokens.push(self.hashes.url(key, &url));
                 if is_canonical(node.type_name) {
-                    self.uri(key, &url);
+                    self.canonical(key, &url);
                 }
             }
             Target::Contained(_) => {}

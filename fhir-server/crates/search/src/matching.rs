@@ -265,7 +265,8 @@ impl<'a> Candidate<'a> {
                 self.word(key, Kind::Uri, |value| hierarchy::is_below(uri, value))
             }
             (ValueMatch::Uri(uri), Modifier::Below) => {
-                self.word(key, Kind::Uri, |value| hierarchy::is_below(value, uri))
+                self.token(hashes.uri(key, uri))
+                    || self.word(key, Kind::Uri, |value| hierarchy::is_below(value, uri))
             }
             (ValueMatch::Uri(uri), Modifier::Contains) => {
                 let part = uri.to_ascii_lowercase();

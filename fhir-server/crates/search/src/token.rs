@@ -36,6 +36,7 @@ enum Form {
     Vocabulary = 18,
     Longer = 19,
     Contained = 20,
+    UriBeforeFragment = 21,
 }
 
 /// A family of hashes. Two families never agree by accident on the same pair of texts.
@@ -105,6 +106,11 @@ impl Hashes {
     /// A value of a uri parameter.
     pub fn uri(self, key: ParameterKey, uri: &str) -> i64 {
         self.hash(Form::Uri, key, &[uri])
+    }
+
+    /// A value of a uri parameter that has a `#fragment`, up to that.
+    pub fn uri_before_fragment(self, key: ParameterKey, uri: &str) -> i64 {
+        self.hash(Form::UriBeforeFragment, key, &[uri])
     }
 
     /// A reference that is not to a resource of this server: absolute elsewhere, urn, canonical with or without `|version`. In a

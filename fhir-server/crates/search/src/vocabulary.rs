@@ -1,7 +1,7 @@
 //! The vocabulary: distinct values of resources, by a part of which searches ask (the beginning of a text, the path of a uri). An engine keeps
 //! it once for all resources, looks the part up in it, and goes on with the hashes of the whole values.
 //!
-//! Values that are as many as there are resources (identifiers, telephone numbers, names) are no part of it.
+//! Values that are as many as there are resources (identifiers, telephone numbers, names, UUIDs, fragments of uris) are no part of it.
 
 use crate::token::STORED;
 use fhir_definitions::ParameterKey;
@@ -22,7 +22,7 @@ pub enum Kind {
     Text = 1,
     /// A code, its ASCII letters in lower case.
     Code = 2,
-    /// A uri or canonical as it was written.
+    /// A uri without its `#fragment`, or a canonical as it was written.
     Uri = 3,
     /// `system|code` of a quantity, whatever the parameter.
     Unit = 4,

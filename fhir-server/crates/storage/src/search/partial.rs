@@ -7,7 +7,7 @@ use super::flat::{StringTest, Test};
 use super::resolve::Resolver;
 use super::sql::{self, reference};
 use crate::Error;
-use fhir_definitions::{ParameterType, SearchParameter};
+use fhir_definitions::{ParameterKey, ParameterType, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::query::{Clause, Modifier, ReferenceMatch, ValueMatch};
 use fhir_search::text::Words;
@@ -80,18 +80,19 @@ impl Resolver<'_> {
                 (ValueMatch::Uri(uri), Modifier::Above) => {
                     let paths = hierarchy::paths_above(uri);
                     bounded(parameter, paths.len())?;
-                    tokens.extend(paths.iter().map(|path| STORED.uri(key, path)));
+                    tokens.extend(paths.iter().flat_map(|path| uris(key, path)));
                 }
                 (ValueMatch::Uri(uri), Modifier::Below) => {
                     let is_below = |other: &str| hierarchy::is_below(other, uri);
                     let found = self.beginning(parameter, Kind::Uri, uri, is_below).await?;
-                    tokens.extend(found.iter().map(|uri| STORED.uri(key, uri)));
+                    tokens.push(STORED.uri(key, uri));
+                    tokens.extend(found.iter().flat_map(|uri| uris(key, uri)));
                 }
                 (ValueMatch::Uri(uri), Modifier::Contains) => {
                     let part = uri.to_ascii_lowercase();
                     let contains = |uri: &str| uri.to_ascii_lowercase().contains(&part);
                     let found = self.any(parameter, Kind::Uri, contains).await?;
-                    tokens.extend(found.iter().map(|uri| STORED.uri(key, uri)));
+                    tokens.extend(found.iter().flat_map(|uri| uris(key, uri)));
                 }
                 (ValueMatch::Reference(ReferenceMatch::Url(url)), _) => {
                     let matches = |other: &str| match modifier {
@@ -217,6 +218,11 @@ impl Resolver<'_> {
             false => Ok(related),
         }
     }
+}
+
+/// The uri, and with any fragment.
+fn uris(key: ParameterKey, uri: &str) -> [i64; 2] {
+    [STORED.uri(key, uri), STORED.uri_before_fragment(key, uri)]
 }
 
 fn looked_through(parameter: &SearchParameter, values: usize) -> Result<(), Error> {
