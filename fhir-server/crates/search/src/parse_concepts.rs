@@ -12,6 +12,7 @@
 //!
 //! Refuses value sets and code systems that are not known, what is made of them, and more than [`CONCEPTS_MAX`] concepts.
 
+use crate::filter::{self, Filter, Operator, Step};
 use crate::parse::Refusal;
 use crate::parse_value::{Reading, alternatives, split, unescape};
 use crate::query::{Clause, Modifier, TokenMatch, ValueMatch};
@@ -37,26 +38,65 @@ pub struct Named {
 }
 
 impl Named {
+    fn add_system_of(&mut self, token: &str) {
+        if let [system, code] = split(token, '|').as_slice()
+            && !system.is_empty()
+            && !code.is_empty()
+        {
+            self.code_systems.push(unescape(system));
+        }
+    }
+
+    fn add(&mut self, filter: &Filter) {
+        match filter {
+            Filter::Not(filter) => self.add(filter),
+            Filter::All(filters) | Filter::Any(filters) => {
+                for filter in filters {
+                    self.add(filter);
+                }
+            }
+            Filter::Test(test) => {
+                match test.operator {
+                    Operator::In | Operator::Ni => self.value_sets.push(unescape(&test.value)),
+                    Operator::Ss | Operator::Sb => self.add_system_of(&test.value),
+                    _ => {}
+                }
+                for link in &test.path {
+                    if let Step::Name {
+                        filter: Some(filter),
+                        ..
+                    } = &link.step
+                    {
+                        self.add(filter);
+                    }
+                }
+            }
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.value_sets.is_empty() && self.code_systems.is_empty()
     }
 }
 
-/// What the parameters name, by their modifiers; whether it can be searched by them is not asked.
+/// What the parameters name, by their modifiers and in `_filter`; whether it can be searched by them is not asked.
 pub fn named(parameters: &[(String, String)]) -> Named {
     let mut named = Named::default();
     for (name, text) in parameters {
+        if name == "_filter" {
+            if let Ok(filter) = filter::parse(text) {
+                named.add(&filter);
+            }
+            continue;
+        }
         let modifier = name.rsplit_once(':').map(|(_, modifier)| modifier);
         let Some(modifier @ ("in" | "not-in" | "above" | "below")) = modifier else {
             continue;
         };
         for one in alternatives(text, name).unwrap_or_default() {
-            match (modifier, split(one, '|').as_slice()) {
-                ("in" | "not-in", _) => named.value_sets.push(unescape(one)),
-                (_, [system, code]) if !system.is_empty() && !code.is_empty() => {
-                    named.code_systems.push(unescape(system));
-                }
-                _ => {}
+            match modifier {
+                "in" | "not-in" => named.value_sets.push(unescape(one)),
+                _ => named.add_system_of(one),
             }
         }
     }

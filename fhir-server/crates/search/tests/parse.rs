@@ -1008,3 +1008,40 @@ proptest! {
         }
     }
 }
+
+/// What a caller looks up before it parses.
+#[test]
+fn named_terminology() {
+    for (url, value_sets, code_systems) in [
+        ("code=a&name:exact=b", "", ""),
+        (
+            "code:in=urn:a,urn:b|1&subject:Patient.gender:not-in=ValueSet/c",
+            "urn:a urn:b|1 ValueSet/c",
+            "",
+        ),
+        (
+            "code:below=urn:s|a,b,|c,urn:t|&x.y:above=urn:u|d",
+            "",
+            "urn:s urn:u",
+        ),
+        (
+            "_filter=(code in urn:a and not (x.y ni \"urn:b\")) or subject[code ss urn:s|1].z sb urn:t|2",
+            "urn:a urn:b",
+            "urn:s urn:t",
+        ),
+        ("_filter=((", "", ""),
+    ] {
+        let parameters: Vec<(String, String)> = url
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut named = fhir_search::named(&parameters);
+        named.code_systems.sort();
+        assert_eq!(
+            (named.value_sets.join(" "), named.code_systems.join(" ")),
+            (value_sets.to_owned(), code_systems.to_owned()),
+            "{url}"
+        );
+    }
+}
