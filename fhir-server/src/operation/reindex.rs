@@ -86,6 +86,7 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
             looked = Instant::now();
             if let Err(error) = look(&app).await {
                 tracing::warn!(%error, "the search parameters of the database were not looked at");
+                looked += TROUBLE;
             }
         }
     }

@@ -2,14 +2,14 @@
 //! every server (design invariant 12; docs/adr/0030-reindex.md).
 //!
 //! Every write reads the epoch of the site and is refused index rows by other definitions. A change of the definitions waits for the writes
-//! that are under way, raises the epoch, and notes which types have to be indexed again; [`crate::reindex`] does that.
+//! that are under way, raises the epoch, and notes which types have to be indexed again; [`Store::reindex_step`] does that.
 
 use crate::error::Error;
 use crate::read;
 use crate::store::Store;
 use fhir_definitions::{Definitions, IndexState, ParameterKey};
 use fhir_model::{Issue, IssueKind};
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
@@ -18,6 +18,9 @@ const STORED_MAX: i64 = 10_000;
 
 /// The type whose resources change the definitions.
 pub(crate) const PARAMETER: &str = "SearchParameter";
+
+/// How long a change of the definitions waits for writes that are under way, in milliseconds.
+const LOCK_TIMEOUT_MS: u64 = 2_000;
 
 /// What the database says, in one state.
 struct Seen {
@@ -82,6 +85,13 @@ impl Store {
 
     async fn adopt_in_turn(&self, take_over: bool) -> Result<(), Error> {
         let mut transaction = self.inner.write_pool.begin().await?;
+        if !take_over {
+            // Behind this lock all writes wait: where a long one is under way, it is tried again later.
+            let wait = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}");
+            sqlx::raw_sql(AssertSqlSafe(wait))
+                .execute(&mut *transaction)
+                .await?;
+        }
         // Writes hold this lock shared: after it, none is under way that has not seen the new epoch.
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(crate::write::EPOCH_LOCK)
