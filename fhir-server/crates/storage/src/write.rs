@@ -7,6 +7,7 @@
 mod apply;
 mod body;
 mod commit_new;
+mod documented;
 mod ground;
 mod integrity;
 mod keys;
@@ -18,14 +19,16 @@ mod plan;
 mod prepare;
 mod references;
 mod reindex;
+mod stop;
 mod turns;
+mod work;
 mod written;
 
 pub(crate) use keys::Keys;
 pub use reindex::{Progress, Step};
 pub(crate) use turns::Turns;
 
-use crate::change::{Answer, Change, Outcome, Read, Target};
+use crate::change::{Answer, Change, Outcome, Read};
 use crate::definitions::PARAMETER;
 use crate::error::{CommitError, Error};
 use crate::held::Held;
@@ -36,12 +39,13 @@ use crate::vocabulary::Learned;
 use apply::Write;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
-use fhir_search::Query;
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use stop::{Stop, whole};
+use work::Work;
 
 /// The advisory lock that writes hold shared, and a change of the definitions alone.
 pub(crate) const EPOCH_LOCK: i64 = -1;
@@ -366,108 +370,6 @@ fn pause(attempt: u32) -> Duration {
 enum End {
     Committed,
     RolledBack,
-}
-
-/// What is to be committed, thought through as far as that goes.
-enum Work {
-    Planned(Plan),
-    /// With patches among them: what they make depends on what is there.
-    Patches(Vec<Change>),
-}
-
-impl Work {
-    fn new(
-        definitions: &Definitions,
-        rules: Rules<'_>,
-        changes: Vec<Change>,
-    ) -> Result<Work, CommitError> {
-        let is_patch = |change: &Change| matches!(change, Change::Patch { .. });
-        match changes.iter().any(is_patch) {
-            true => Ok(Work::Patches(changes)),
-            false => Plan::new(definitions, rules, changes, HashMap::new()).map(Work::Planned),
-        }
-    }
-
-    /// Whether a condition or a read may name one of the site's own search parameters: it was understood by definitions that have changed.
-    fn asks_for_own(&self, definitions: &Definitions, reads: &[Read]) -> bool {
-        let names_own = |query: &Query| definitions.may_name_own(&query.applied);
-        let of_changes = match self {
-            Work::Planned(plan) => plan.conditions().any(names_own),
-            Work::Patches(changes) => changes.iter().any(|change| match change.target() {
-                Target::Match { query, .. } => names_own(query),
-                Target::Id(_) | Target::New { .. } => false,
-            }),
-        };
-        let is_of_own = |read: &Read| matches!(read, Read::Search(query, _) if names_own(query));
-        of_changes || reads.iter().any(is_of_own)
-    }
-}
-
-/// Why an attempt ended.
-enum Stop {
-    Final(CommitError),
-    /// By other definitions than those of the database; nothing was written.
-    Redefined,
-    /// Others were in the way; nothing was written.
-    Contended,
-    /// The connection was dead; nothing was written.
-    Lost(sqlx::Error),
-}
-
-impl Stop {
-    fn is_of_database(&self) -> bool {
-        match self {
-            Stop::Contended | Stop::Lost(_) => true,
-            Stop::Redefined => false,
-            Stop::Final(error) => {
-                matches!(error.error, Error::Unavailable(_) | Error::Database(_))
-            }
-        }
-    }
-
-    fn of(index: Option<usize>, error: Error) -> Stop {
-        match error {
-            Error::Unavailable(error) | Error::Database(error) => Stop::from(error),
-            error => Stop::Final(CommitError { index, error }),
-        }
-    }
-}
-
-impl From<sqlx::Error> for Stop {
-    fn from(error: sqlx::Error) -> Stop {
-        let code = error.as_database_error().and_then(|error| error.code());
-        match code.as_deref() {
-            // Serialization failure, deadlock, lock timeout; a row that another one made meanwhile.
-            Some("40001" | "40P01" | "55P03" | "23505") => Stop::Contended,
-            // A value that the edge let through but Postgres cannot hold.
-            Some(code) if code.starts_with("22") || code.starts_with("54") => {
-                Stop::Final(whole(refuse(
-                    IssueKind::BusinessRule,
-                    "the resource holds a value that cannot be stored",
-                )))
-            }
-            // Its time was over while it waited for others.
-            Some("57014") => Stop::Final(whole(Error::Unavailable(error))),
-            _ if read::connection_lost(&error) => Stop::Lost(error),
-            _ => Stop::Final(whole(error.into())),
-        }
-    }
-}
-
-impl From<(usize, Error)> for Stop {
-    fn from((index, error): (usize, Error)) -> Stop {
-        Stop::of(Some(index), error)
-    }
-}
-
-impl From<CommitError> for Stop {
-    fn from(error: CommitError) -> Stop {
-        Stop::of(error.index, error.error)
-    }
-}
-
-fn whole(error: Error) -> CommitError {
-    CommitError { index: None, error }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The pure part of a commit, made before any connection is held: ids, checks, references within the commit, search documents, locks.
 
+use super::documented::documented;
 use super::integrity;
 use super::patch::Current;
 use super::references::{self, Rewriting};
@@ -9,10 +10,9 @@ use crate::error::{CommitError, Error};
 use crate::policy::Rules;
 use fhir_definitions::Definitions;
 use fhir_model::{Issue, IssueKind, ResourceKey};
-use fhir_search::document::identity_atoms;
 use fhir_search::parse::Context;
 use fhir_search::vocabulary::Entry;
-use fhir_search::{Handling, Query, SearchDocument, parse, search_document};
+use fhir_search::{Handling, Query, SearchDocument, parse};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -144,20 +144,6 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Makes the search documents again, by other definitions.
-    pub(super) fn index_by(&mut self, definitions: &Definitions, base: Option<&str>) {
-        self.targets.clear();
-        for change in &mut self.changes {
-            if let Action::Write {
-                resource, document, ..
-            } = &mut change.action
-            {
-                *document = documented(definitions, base, resource, &mut self.targets).0;
-            }
-        }
-        self.leave_out_own_targets();
-    }
-
     /// The searches that the commit depends on.
     pub(super) fn conditions(&self) -> impl Iterator<Item = &Query> {
         let of_changes = self
@@ -211,7 +197,7 @@ impl Plan {
     }
 
     /// What the commit writes itself needs no row made for it beforehand.
-    fn leave_out_own_targets(&mut self) {
+    pub(super) fn leave_out_own_targets(&mut self) {
         self.targets.sort();
         self.targets.dedup();
         let own: HashSet<(&str, &str)> = self
@@ -425,28 +411,6 @@ fn checked(resource: Value, resource_type: &str, id: &str) -> Result<Map<String,
     }
     resource.insert("id".into(), id.into());
     Ok(resource)
-}
-
-/// The search document and the identities of a resource; the targets of its references are added.
-fn documented(
-    definitions: &Definitions,
-    base: Option<&str>,
-    resource: &mut Map<String, Value>,
-    targets: &mut Vec<(i16, ResourceKey)>,
-) -> (SearchDocument, Vec<i64>) {
-    // The functions of the search crate read whole resources; the map is lent to them as one.
-    let whole = Value::Object(std::mem::take(resource));
-    let document = search_document(definitions, &whole, base);
-    let identities = identity_atoms(definitions, &whole, base);
-    if let Value::Object(map) = whole {
-        *resource = map;
-    }
-    for reference in &document.references {
-        if let Some(number) = definitions.type_number(&reference.target.resource_type) {
-            targets.push((number, reference.target.clone()));
-        }
-    }
-    (document, identities)
 }
 
 /// A conditional reference's query.
