@@ -153,12 +153,14 @@ fn measured(ordered: &[Ordered], hashes: Hashes, number: &NumberMatch, unit: &Un
 pub fn is_answered(parameter: &SearchParameter) -> bool {
     let is_special = |kind| matches!(kind, ParameterType::Special | ParameterType::Resource);
     let components = &parameter.components;
-    match components.is_empty() {
-        true => {
-            let found = parameter.program.is_some() && !is_special(parameter.kind);
+    match parameter.kind {
+        ParameterType::Composite => {
+            components.len() > 1 && !components.iter().any(|it| is_special(it.kind))
+        }
+        kind => {
+            let found = parameter.program.is_some() && !is_special(kind);
             found || is_near(parameter) || is_contains(parameter) || is_everywhere(parameter)
         }
-        false => !components.iter().any(|it| is_special(it.kind)),
     }
 }
 

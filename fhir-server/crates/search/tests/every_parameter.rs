@@ -91,7 +91,9 @@ fn is_understood() {
             let said = understood(resource_type, &parameter.code, &value);
             let name = format!("{resource_type}.{}", parameter.code);
             let everywhere = format!("*.{}", parameter.code);
-            let is_known = known.contains(name.as_str()) || known.contains(everywhere.as_str());
+            // What is declared is never refused.
+            let is_known = !is_answered(parameter)
+                && (known.contains(name.as_str()) || known.contains(everywhere.as_str()));
             if let (Err(reason), false) = (&said, is_known) {
                 wrong.push(format!("{name}: {reason}"));
             }
