@@ -19,6 +19,8 @@ pub const UCUM: &str = "http://unitsofmeasure.org";
 
 /// Longest code that is read, in bytes.
 const CODE_BYTES_MAX: usize = 256;
+/// Largest power of a unit that is read: 10*999999999 would be a number of so many digits.
+const POWER_MAX: u32 = 99;
 /// Digits of a bound that has no end; more than a stored number can have.
 const DIGITS: u64 = 160;
 /// Digits of a bound whose factors are not exact.
@@ -127,6 +129,9 @@ impl Fraction {
             UnitExpr::Annotation(_) => one(),
             UnitExpr::Annotated(inner, _) => Fraction::of(inner)?,
             UnitExpr::Power(base, exponent) => {
+                if exponent.unsigned_abs() > POWER_MAX {
+                    return None;
+                }
                 let base = Fraction::of(base)?;
                 let base = match exponent.is_negative() {
                     true => base.inverted(),
@@ -365,7 +370,16 @@ mod tests {
             let (a, b) = (Unit::parse(a).unwrap(), Unit::parse(b).unwrap());
             assert_eq!(a.is_commensurable(&b), expect);
         }
-        for code in ["[pH]", "dB", "milligram", "", "mg/", &"m.".repeat(200)] {
+        for code in [
+            "[pH]",
+            "dB",
+            "milligram",
+            "",
+            "mg/",
+            "10*999999999",
+            "%-100000000",
+            &"m.".repeat(200),
+        ] {
             assert!(Unit::parse(code).is_none(), "{code}");
         }
     }
