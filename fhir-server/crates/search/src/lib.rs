@@ -13,6 +13,7 @@ pub mod document;
 mod element;
 pub mod filter;
 mod filter_clause;
+mod filter_test;
 mod functional_list;
 pub mod hierarchy;
 pub mod matching;
