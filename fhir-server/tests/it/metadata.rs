@@ -43,11 +43,15 @@ async fn modes() {
     .await;
 }
 
+/// Of any type.
+const FILTER: &str = "_id%20eq%20nosuch";
+
 /// A value that each parameter of the type can have.
 fn value(parameter: &SearchParameter) -> String {
     match parameter.kind {
         _ if parameter.code == "_type" => parameter.resource_type.clone(),
         _ if parameter.code == "_in" => "Group/nosuch".to_string(),
+        _ if parameter.code == "_filter" => FILTER.to_string(),
         ParameterType::Special if parameter.code == "near" => "1|2|3|km".to_string(),
         ParameterType::Special if parameter.code == "contains" => "1|2".to_string(),
         ParameterType::Composite => {
@@ -102,6 +106,7 @@ async fn every_search_parameter_and_include_that_is_declared_works() {
         let value = match name {
             "_lastUpdated" => "1990",
             "_type" => "Patient",
+            "_filter" => FILTER,
             _ => "nosuch",
         };
         urls.push(format!("?{name}={value}"));

@@ -164,9 +164,12 @@ pub fn is_answered(parameter: &SearchParameter) -> bool {
     }
 }
 
-/// `_list` and `_type` of every type; `_has` is no parameter by itself.
+/// What is no element of the resource, or read as words; `_has` and `_query` are no parameters by themselves.
 fn is_everywhere(parameter: &SearchParameter) -> bool {
-    matches!(parameter.code.as_str(), "_list" | "_type")
+    matches!(
+        parameter.code.as_str(),
+        "_content" | "_filter" | "_list" | "_text" | "_type" | "section-text"
+    )
 }
 
 /// Whether values of this type are compared, not only equal.

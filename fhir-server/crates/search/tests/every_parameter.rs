@@ -75,6 +75,7 @@ fn is_understood() {
             let value = match parameter.components.as_slice() {
                 _ if parameter.code == "_in" => "Group/1".to_owned(),
                 _ if parameter.code == "_type" => resource_type.clone(),
+                _ if parameter.code == "_filter" => "_id eq x".to_owned(),
                 _ if parameter.code == "near" => "1|2|3|km".to_owned(),
                 [] if parameter.kind == ParameterType::Special && parameter.code == "contains" => {
                     "1|2".to_owned()
