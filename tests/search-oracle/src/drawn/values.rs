@@ -80,7 +80,7 @@ pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<
             let text = one_of(rng, &strings)?;
             let characters: Vec<char> = text.chars().collect();
             let from = rng.usize(..characters.len().max(1));
-            Some(escaped(&start(rng, &characters[from..])))
+            Some(escaped(start(rng, &characters[from..])))
         }
         ("in" | "not-in", _) => Some(match is_role(found.element) {
             true => (*pick(rng, OF_ROLES)).to_owned(),
@@ -94,7 +94,7 @@ pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<
         ("text", _) => {
             let texts = text::displays(found.parameter, found.element);
             let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
-            Some(escaped(&start(rng, &characters)))
+            Some(escaped(start(rng, &characters)))
         }
         ("code-text", ParameterType::Token) => {
             let mut texts = text::displays(found.parameter, found.element);
@@ -104,12 +104,12 @@ pub(super) fn value(rng: &mut Rng, found: &Found<'_>, modifier: &str) -> Option<
                     .filter_map(|it| it.code),
             );
             let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
-            Some(escaped(&start(rng, &characters)))
+            Some(escaped(start(rng, &characters)))
         }
         ("code-text", _) => {
             let texts = text::displays(found.parameter, found.element);
             let characters: Vec<char> = one_of(rng, &texts)?.chars().collect();
-            Some(escaped(&start(rng, &characters)))
+            Some(escaped(start(rng, &characters)))
         }
         ("below" | "above" | "contains", ParameterType::Uri) => {
             let uri = found.element.value.as_str()?;
@@ -144,7 +144,7 @@ fn plain(
         ParameterType::String => {
             let strings = text::strings(element);
             let characters: Vec<char> = one_of(rng, &strings)?.chars().collect();
-            Some(escaped(&start(rng, &characters)))
+            Some(escaped(start(rng, &characters)))
         }
         ParameterType::Uri => {
             let uri = element.value.as_str()?;
