@@ -149,7 +149,7 @@ impl Tally {
     /// What occurred less often than that.
     pub fn rarer_than(&self, least: u64) -> Vec<(&'static str, u64)> {
         let count = |name: &&'static str| (*name, self.counts.get(*name).copied().unwrap_or(0));
-        let all = KINDS.iter().map(|name| count(name));
+        let all = KINDS.iter().map(count);
         all.filter(|(_, count)| *count < least).collect()
     }
 }

@@ -1,5 +1,5 @@
 //! The grammar of `_filter` (<https://hl7.org/fhir/R5/search_filter.html>): text to a tree that knows where each part stands. What the names
-//! and operators mean is said by [`crate::filter_clause`].
+//! and operators mean is said by `filter_clause`.
 //!
 //! - `and` and `or` have no precedence: `a or b and c` is `(a or b) and c`. `not` stands before a parenthesis only.
 //! - Keywords and operators in any case. A value is a JSON string, or everything up to white space, `)` or `]`.

@@ -3,7 +3,7 @@
 //!
 //! A condition is converted into the other unit, never a stored value: its bounds are fractions of decimals, written with so many digits
 //! that no stored number lies between a bound and what is written. The tables have 28 digits of factors that are no decimals (π, a knot);
-//! bounds that depend on those are rounded to [`ROUNDED_DIGITS`].
+//! bounds that depend on those are rounded to `ROUNDED_DIGITS`.
 //!
 //! Temperatures have their offsets. Units on other scales of their own (pH, bel) and codes that are no UCUM are compared as they are written.
 
