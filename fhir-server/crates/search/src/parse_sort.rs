@@ -50,14 +50,14 @@ pub fn stored_texts(parameter: &SearchParameter) -> Option<Vec<String>> {
             let member = match (parameter.kind, type_name) {
                 (ParameterType::Reference, "Reference") => ".reference",
                 (ParameterType::Reference, "CodeableReference") => ".reference.reference",
-                (ParameterType::Reference, "canonical" | "uri" | "url" | "oid" | "uuid") => "",
+                (ParameterType::Reference, "canonical" | "uri" | "url" | "oid" | "uuid") => EACH,
                 // A resource within a Bundle.
                 (ParameterType::Reference, _) => return None,
                 (ParameterType::Token, "CodeableConcept") => ".coding.code",
                 (ParameterType::Token, "CodeableReference") => ".concept.coding.code",
                 (ParameterType::Token, "Coding") => ".code",
                 (ParameterType::Token, "Identifier" | "ContactPoint") => ".value",
-                _ => "",
+                _ => EACH,
             };
             // A condition has no members.
             Some(match text.starts_with('$') {
@@ -69,6 +69,9 @@ pub fn stored_texts(parameter: &SearchParameter) -> Option<Vec<String>> {
     texts.dedup();
     (!texts.is_empty()).then_some(texts)
 }
+
+/// The values of an element that repeats, which at the end of a path are one array; of any other the value.
+const EACH: &str = "[*]";
 
 /// `_sort=name,-birthdate`.
 pub(crate) fn keys(

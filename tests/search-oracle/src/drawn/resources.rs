@@ -614,11 +614,11 @@ impl Draw<'_> {
                 self.rng.u8(..4)
             ),
             14..=17 => return self.inner(to),
-            18..=21 => return json!({"type": to, "identifier": self.identifier()}),
+            18..=23 => return json!({"type": to, "identifier": self.identifier()}),
             _ => format!("{to}/{id}"),
         };
         let mut reference = json!({"reference": text});
-        if self.chance(8) {
+        if self.chance(15) {
             reference["identifier"] = self.identifier();
         }
         if self.chance(15) {

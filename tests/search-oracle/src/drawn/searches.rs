@@ -98,7 +98,7 @@ impl<'w> Draw<'_, 'w> {
             10..=14 => self.missing(of),
             15..=17 => Some(self.words()),
             39..=41 => self.membership(),
-            42..=45 if of == "Location" => Some(self.near()),
+            42..=75 if of == "Location" => Some(self.near()),
             18..=29 if depth < LINKS_MAX => self.chain(of, depth),
             30..=38 if depth < LINKS_MAX => self.has(of, depth),
             _ => self.parameter(of),
@@ -167,7 +167,9 @@ impl<'w> Draw<'_, 'w> {
 
     /// One parameter with one value or several, of one resource or of several.
     fn parameter(&mut self, of: &str) -> Option<(String, String)> {
-        let parameter = self.known(of, |_| true)?;
+        // What few parameters are is drawn more often than it would be.
+        let rare = chance(self.rng, 25);
+        let parameter = self.known(of, |it| !rare || is_rare(it))?;
         let mut found = self.holders(of, &parameter);
         self.rng.shuffle(&mut found);
         let mut modifier = None;
@@ -344,6 +346,12 @@ fn is_answered(parameter: &SearchParameter) -> bool {
     let held = ["_tag", "_profile", "_security", "_source", "_language"];
     let code = parameter.code.as_str();
     (!code.starts_with('_') || held.contains(&code)) && fhir_search::is_answered(parameter)
+}
+
+fn is_rare(parameter: &SearchParameter) -> bool {
+    use ParameterType::{Composite, Number, Quantity};
+    matches!(parameter.kind, Composite | Number | Quantity)
+        || matches!(parameter.code.as_str(), "identifier" | "relationship")
 }
 
 /// What the index has a column for.
