@@ -30,9 +30,6 @@ pub const FAULTS: &[Fault] = &[
     (":contains dropped", |q| {
         modifier(q, Modifier::Contains, Modifier::None)
     }),
-    (":text taken for :code-text", |q| {
-        modifier(q, Modifier::Text, Modifier::CodeText)
-    }),
     (":code-text taken for :text", |q| {
         modifier(q, Modifier::CodeText, Modifier::Text)
     }),
