@@ -1,4 +1,4 @@
--- Search parameters of the site that change while it runs, and a reindex that goes on where it stopped. docs/adr/0030-reindex.md.
+-- Search parameters of the site that change while it runs, and a reindex that goes on where it stopped. docs/adr/0028-reindex.md.
 
 -- Columns with a constant default and new tables: nothing is rewritten, and servers of the version before go on beside it.
 ALTER TABLE site

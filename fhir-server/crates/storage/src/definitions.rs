@@ -1,5 +1,5 @@
 //! The definitions of a database: taken over when a server starts, changed by the SearchParameter resources that are stored, followed by
-//! every server (design invariant 12; docs/adr/0030-reindex.md).
+//! every server (design invariant 12; docs/adr/0028-reindex.md).
 //!
 //! Every write reads the epoch of the site and is refused index rows by other definitions. A change of the definitions waits for the writes
 //! that are under way, raises the epoch, and notes which types have to be indexed again; [`Store::reindex_step`] does that.
