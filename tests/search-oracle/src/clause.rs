@@ -126,37 +126,56 @@ impl World<'_> {
         resource: &Resource,
     ) -> Vec<ResourceKey> {
         let elements = self.elements(parameter, resource);
-        elements
+        let mut found = Vec::new();
+        for element in elements.iter() {
+            match reference::target(element, self.definitions) {
+                Some(Target::Here(key, _)) => found.push(key),
+                Some(Target::There(text)) if element.type_name == "canonical" => {
+                    found.extend(self.canonical(&text, &parameter.targets));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The same without canonicals.
+    pub(crate) fn direct_targets(
+        &self,
+        parameter: &SearchParameter,
+        resource: &Resource,
+    ) -> Vec<ResourceKey> {
+        let elements = self.elements(parameter, resource);
+        let targets = elements
             .iter()
-            .filter_map(
-                |element| match reference::target(element, self.definitions)? {
-                    Target::Here(key, _) => Some(key),
-                    Target::There(text) if element.type_name == "canonical" => {
-                        self.canonical(&text, &parameter.targets)
-                    }
-                    Target::There(_) => None,
-                },
-            )
+            .filter_map(|element| reference::target(element, self.definitions));
+        targets
+            .filter_map(|target| match target {
+                Target::Here(key, _) => Some(key),
+                Target::There(_) => None,
+            })
             .collect()
     }
 
-    /// The resource of one of the types that a canonical names.
-    fn canonical(&self, text: &str, types: &[String]) -> Option<ResourceKey> {
+    /// The resources of these types that a canonical names; without a version the latest one.
+    fn canonical(&self, text: &str, types: &[String]) -> Vec<ResourceKey> {
         let (url, version) = reference::versioned(text);
-        let of =
-            |resource: &Resource, name: &str| Some(resource.body.get(name)?.as_str()?.to_owned());
-        self.resources()
+        let of = |it: &Resource, name: &str| Some(it.body.get(name)?.as_str()?.to_owned());
+        let named = self
+            .resources()
             .filter(|it| types.is_empty() || types.contains(&it.key.resource_type))
-            .filter(|it| of(it, "url").as_deref() == Some(url))
-            .filter(|it| version.is_none() || of(it, "version").as_deref() == version)
-            .max_by_key(|it| {
-                let number = |part: &str| part.parse::<u64>().ok();
-                let version = of(it, "version");
-                let parts: Option<Vec<_>> =
-                    version.map(|text| text.split('.').map(number).collect());
-                (parts, it.updated_ms)
-            })
-            .map(|it| it.key.clone())
+            .filter(|it| of(it, "url").as_deref() == Some(url));
+        if version.is_some() {
+            let exact = named.filter(|it| of(it, "version").as_deref() == version);
+            return exact.map(|it| it.key.clone()).collect();
+        }
+        let latest = named.max_by_key(|it| {
+            let number = |part: &str| part.parse::<u64>().ok();
+            let version = of(it, "version");
+            let parts: Option<Vec<_>> = version.map(|text| text.split('.').map(number).collect());
+            (parts, it.updated_ms)
+        });
+        latest.map(|it| it.key.clone()).into_iter().collect()
     }
 
     /// Whether one of the collections refers to the resource; with a time, as to a member that is active then.

@@ -2,7 +2,7 @@
 //!
 //! Readings: of several values the least counts ascending, the greatest descending; what has no value comes last in both directions. Dates go by
 //! their start; quantities by number alone, and one below a limit (`<5`) by the limit; strings by their plain form, of family names each word too;
-//! tokens by their codes in small letters; references by type and id; all texts code point by code point. The order among equals is the engine's.
+//! tokens by their codes in small letters; references by type and id, contained ones by none; all texts code point by code point. A key behind references does not follow canonicals. The order among equals is the engine's.
 
 use crate::elements::Element;
 use crate::{Resource, Unknown, World, measure, reference, text, time, token};
@@ -105,7 +105,7 @@ fn values(world: &World<'_>, by: &SortBy, resource: &Resource) -> Result<Vec<Val
                 return Ok(Vec::new());
             };
             let mut found = Vec::new();
-            for key in world.targets(&parameter, resource) {
+            for key in world.direct_targets(&parameter, resource) {
                 if let Some(target) = world.get(&key)
                     && types.contains(&key.resource_type)
                 {
@@ -153,7 +153,8 @@ fn of_element(
             );
         }
         ParameterType::Reference => {
-            found.extend(reference::text(element).map(|text| Value::Text(resource_at_end(text))));
+            let text = reference::text(element).filter(|text| !text.starts_with('#'));
+            found.extend(text.map(|text| Value::Text(resource_at_end(text))));
         }
         kind => return Err(Unknown(format!("a sort by {kind:?}"))),
     }

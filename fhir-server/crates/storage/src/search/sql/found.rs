@@ -116,9 +116,10 @@ impl Sql {
             let (before, after) = match text.form {
                 TextForm::Code => ("lower((", ") COLLATE \"C\")"),
                 TextForm::AsWritten => ("((", ") COLLATE \"C\")"),
+                // A contained resource (`#id`) has no name beyond its container.
                 TextForm::Reference => (
-                    "regexp_replace((",
-                    ") COLLATE \"C\", '^(?:.*/)?([A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]*)?$', '\\1')",
+                    "regexp_replace(substring((",
+                    ") COLLATE \"C\" FROM '^[^#].*$'), '^(?:.*/)?([A-Z][A-Za-z]*/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]*)?$', '\\1')",
                 ),
             };
             self.push(&format!("SELECT {before}q.value #>> '{{}}'{after} AS value FROM jsonb_path_query(v.content, "));
