@@ -191,3 +191,17 @@ fn of_values(
     }
     columns
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    fn every_cell_has_a_case() {
+        let definitions = Definitions::load(&[]).unwrap();
+        let table = table(&definitions, &crate::suites());
+        let empty = empty(&table);
+        assert!(empty.is_empty(), "{}{}", shown(&table), empty.join("\n"));
+    }
+}
