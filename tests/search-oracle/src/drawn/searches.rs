@@ -38,7 +38,7 @@ impl fmt::Display for Asked {
 /// A search over the resources there are.
 pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
     let resources: Vec<&Resource> = world.resources().collect();
-    let types = match rng.u8(..10) {
+    let types = match rng.u8(..8) {
         0 => several(rng, &resources),
         _ => vec![pick(rng, &resources).key.resource_type.clone()],
     };
@@ -123,7 +123,7 @@ impl<'w> Draw<'_, 'w> {
     }
 
     fn membership(&mut self) -> Option<(String, String)> {
-        Some(match self.rng.u8(..4) {
+        Some(match self.rng.u8(..5) {
             0 | 1 => ("_list".into(), self.one("List")?.key.id.clone()),
             2 => ("_in".into(), self.one("Group")?.key.to_string()),
             _ => ("_in:not".into(), self.one("List")?.key.to_string()),
@@ -168,7 +168,7 @@ impl<'w> Draw<'_, 'w> {
     /// One parameter with one value or several, of one resource or of several.
     fn parameter(&mut self, of: &str) -> Option<(String, String)> {
         // What few parameters are is drawn more often than it would be.
-        let rare = chance(self.rng, 25);
+        let rare = chance(self.rng, 30);
         let parameter = self.known(of, |it| !rare || is_rare(it))?;
         let mut found = self.holders(of, &parameter);
         self.rng.shuffle(&mut found);
@@ -272,7 +272,7 @@ impl<'w> Draw<'_, 'w> {
         if name.starts_with("_rev") {
             let (has, _) = self.has(&of, LINKS_MAX)?;
             let parts: Vec<&str> = has.split(':').collect();
-            let code = if chance(self.rng, 15) { "*" } else { parts[2] };
+            let code = if chance(self.rng, 30) { "*" } else { parts[2] };
             let target = if chance(self.rng, 30) {
                 format!(":{of}")
             } else {

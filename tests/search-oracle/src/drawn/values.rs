@@ -25,9 +25,11 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
     let element = found.element;
     let offered: &[&'static str] = match found.parameter.kind {
         ParameterType::Token if element.type_name == "Identifier" => {
-            &["", "", "not", "of-type", "of-type", "text"]
+            &["", "not", "of-type", "of-type", "of-type", "text"]
         }
-        ParameterType::Token if is_role(element) => &["", "not", "in", "not-in", "below", "above"],
+        ParameterType::Token if is_role(element) => &[
+            "", "not", "in", "not-in", "below", "below", "above", "above",
+        ],
         ParameterType::Token if element.type_name == "code" => {
             &["", "", "", "not", "in", "not-in", "code-text"]
         }
@@ -35,9 +37,11 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
             &["", "", "", "not", "text", "code-text", "text-advanced"]
         }
         ParameterType::Token => &["", "", "not"],
-        ParameterType::String => &["", "", "", "exact", "contains", "contains", "text"],
-        ParameterType::Uri => &["", "", "", "below", "above", "contains"],
-        ParameterType::Reference if reference::identifier(element).is_some() => &["", "identifier"],
+        ParameterType::String => &["", "", "exact", "exact", "contains", "contains", "text"],
+        ParameterType::Uri => &["", "below", "above", "above", "contains"],
+        ParameterType::Reference if reference::identifier(element).is_some() => {
+            &["", "identifier", "identifier"]
+        }
         ParameterType::Reference if !text::displays(found.parameter, element).is_empty() => {
             &["", "", "text", "code-text", "text-advanced"]
         }

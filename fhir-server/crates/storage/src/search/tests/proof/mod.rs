@@ -19,7 +19,7 @@ const SEARCHES: usize = 100;
 /// Comparisons where nothing says how many: what `make test` has the time for.
 const COMPARISONS: u64 = 1_000;
 /// From so many comparisons on, everything must have occurred so often.
-const LONG: u64 = 50_000;
+const LONG: u64 = 100_000;
 const OCCURRENCES: u64 = 1_000;
 /// Most differences that are looked for.
 const DIFFERENCES_MAX: usize = 12;
