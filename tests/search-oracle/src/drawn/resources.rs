@@ -158,7 +158,9 @@ impl Draw<'_> {
         let mut meta = Map::new();
         self.may(&mut meta, 25, "tag", |d| d.some(1, 2, Draw::coding));
         self.may(&mut meta, 15, "security", |d| d.some(1, 1, Draw::coding));
-        self.may(&mut meta, 20, "profile", |d| d.some(1, 2, Draw::canonical));
+        self.may(&mut meta, 20, "profile", |d| {
+            d.some(1, 2, |d| d.canonical(&["Profile"]))
+        });
         self.may(&mut meta, 20, "source", |d| d.pick(URLS).into());
         if !meta.is_empty() {
             body.insert("meta".into(), meta.into());
@@ -271,11 +273,13 @@ impl Draw<'_> {
                     body.insert("type".into(), self.concept());
                 }
                 if resource_type == "Measure" {
-                    self.may(body, 70, "library", |d| d.some(1, 2, Draw::canonical));
+                    self.may(body, 70, "library", |d| {
+                        d.some(1, 2, |d| d.canonical(&["Library"]))
+                    });
                 }
                 if resource_type != "ValueSet" {
                     self.may(body, 40, "relatedArtifact", |d| {
-                        d.some(1, 2, |d| json!({"type": d.pick(&["depends-on", "derived-from"]), "resource": d.canonical()}))
+                        d.some(1, 2, |d| json!({"type": d.pick(&["depends-on", "derived-from"]), "resource": d.canonical(&["Library", "Measure", "ValueSet"])}))
                     });
                 }
             }
@@ -588,8 +592,9 @@ impl Draw<'_> {
         format!("http://example.org/{}/{end}", resource_type.to_lowercase())
     }
 
-    fn canonical(&mut self) -> Value {
-        let of = self.pick(&["Library", "Measure", "ValueSet"]);
+    /// Of a type that the element may name.
+    fn canonical(&mut self, types: &[&'static str]) -> Value {
+        let of = self.pick(types);
         let url = self.canonical_url(of);
         match self.rng.u8(..3) {
             0 => format!("{url}|{}", self.pick(&["1.0", "2.0"])).into(),
