@@ -197,7 +197,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     fn every_cell_has_a_case() {
         let definitions = Definitions::load(&[]).unwrap();
         let table = table(&definitions, &crate::suites());
