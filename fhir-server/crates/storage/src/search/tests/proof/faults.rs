@@ -14,7 +14,7 @@ const SEARCHES_SHORT: usize = 600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_faults_are_found() {
-    let seed = super::number("SEARCH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = super::seed();
     let mut site = Site::new(seed).await;
     site.change().await;
     let mut tries = vec![0; FAULTS.len()];
