@@ -15,7 +15,7 @@
 use crate::filter::{self, ErrorKind, Filter, Operator, Step, Test};
 use crate::filter_test::{Asked, dated, kind_name, of_date};
 use crate::parse::{Context, Refusal};
-use crate::parse_clause::{Parser, chained_types, parameter, supported, target};
+use crate::parse_clause::{Parser, chained_types, each_type, parameter, supported, target};
 use crate::parse_value::shown;
 use crate::query::{ChainedClause, Clause};
 use fhir_definitions::{ParameterType, SearchParameter};
@@ -172,29 +172,15 @@ impl Parser<'_> {
         index: usize,
         depth: usize,
     ) -> Result<ChainedClause, Refusal> {
-        let mut by_type = Vec::new();
-        let mut unknown = None;
-        for name in types {
+        each_type(types, |name| {
             let bound = filter.map(|filter| self.filter(name, filter, None, depth));
-            let clause = bound.transpose().and_then(|bound| {
-                let rest = self.path(name, test, index, None, depth)?;
-                Ok(match bound {
-                    Some(bound) => Clause::All(vec![bound, rest]),
-                    None => rest,
-                })
-            });
-            match clause {
-                Ok(clause) => by_type.push((name.clone(), clause)),
-                Err(Refusal::Unknown(issue)) => {
-                    unknown.get_or_insert(issue);
-                }
-                Err(invalid) => return Err(invalid),
-            }
-        }
-        match unknown {
-            Some(issue) if by_type.is_empty() => Err(Refusal::Unknown(issue)),
-            _ => Ok(ChainedClause { by_type }),
-        }
+            let bound = bound.transpose()?;
+            let rest = self.path(name, test, index, None, depth)?;
+            Ok(match bound {
+                Some(bound) => Clause::All(vec![bound, rest]),
+                None => rest,
+            })
+        })
     }
 
     /// `name operator value`.

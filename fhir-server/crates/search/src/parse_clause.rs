@@ -332,21 +332,9 @@ impl<'a> Parser<'a> {
         text: &str,
         depth: usize,
     ) -> Result<ChainedClause, Refusal> {
-        let mut by_type = Vec::new();
-        let mut unknown = None;
-        for resource_type in types {
-            match self.clause(resource_type, name, text, depth) {
-                Ok(clause) => by_type.push(((*resource_type).to_owned(), clause)),
-                Err(Refusal::Unknown(issue)) => {
-                    unknown.get_or_insert(issue);
-                }
-                Err(invalid) => return Err(invalid),
-            }
-        }
-        match unknown {
-            Some(issue) if by_type.is_empty() => Err(Refusal::Unknown(issue)),
-            _ => Ok(ChainedClause { by_type }),
-        }
+        each_type(types, |resource_type| {
+            self.clause(resource_type, name, text, depth)
+        })
     }
 }
 
@@ -399,6 +387,29 @@ pub(crate) fn target(
             parameter.code,
             shown(name)
         ))),
+    }
+}
+
+/// The clause in each type that understands it: what a type does not know is refused only when none does.
+pub(crate) fn each_type(
+    types: &[impl AsRef<str>],
+    mut clause: impl FnMut(&str) -> Result<Clause, Refusal>,
+) -> Result<ChainedClause, Refusal> {
+    let mut by_type = Vec::new();
+    let mut unknown = None;
+    for resource_type in types {
+        let resource_type = resource_type.as_ref();
+        match clause(resource_type) {
+            Ok(clause) => by_type.push((resource_type.to_owned(), clause)),
+            Err(Refusal::Unknown(issue)) => {
+                unknown.get_or_insert(issue);
+            }
+            Err(invalid) => return Err(invalid),
+        }
+    }
+    match unknown {
+        Some(issue) if by_type.is_empty() => Err(Refusal::Unknown(issue)),
+        _ => Ok(ChainedClause { by_type }),
     }
 }
 
