@@ -9,6 +9,7 @@ mod assemble;
 pub mod charset;
 pub mod client;
 pub mod codec;
+pub mod convert;
 pub mod escape;
 pub mod explain;
 #[cfg(any(test, feature = "testing"))]

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use hl7_mllp_listener::client::{read_unframed, send_files};
+use hl7_mllp_listener::convert::Converter;
 use hl7_mllp_listener::explain::Explanation;
 use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::mapping::Mappings;
@@ -44,6 +45,11 @@ enum Command {
     Replay { task_id: String },
     /// Print how a message is read: every value under its address.
     Explain { file: PathBuf },
+    /// Print what messages would become, without a FHIR server: a line of JSON for each file.
+    Convert {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Send messages to an MLLP listener, one file each, and print what it answers.
     Send {
         /// HOST:PORT
@@ -85,6 +91,11 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
             replay(&line.settings.or(file.unwrap_or_default()), &task_id).await
         }
         Command::Explain { file } => explain(&file),
+        Command::Convert { files } => {
+            let file = line.config.as_deref().map(Settings::read).transpose()?;
+            let settings = line.settings.or(file.unwrap_or_default());
+            convert(mappings(&settings)?, &files).await
+        }
         Command::Send {
             address,
             files,
@@ -205,6 +216,19 @@ fn explain(file: &Path) -> Result<ExitCode, Failure> {
     let raw = read_unframed(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let message = Message::parse(&raw, &TextOptions::default())?;
     write!(std::io::stdout(), "{}", Explanation(&message))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn convert(mappings: Mappings, files: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let converter = Converter::new(Arc::new(mappings)).ok_or("no converter")?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for file in files {
+        let raw = read_unframed(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut converted = converter.convert(&raw).await;
+        converted["file"] = file.display().to_string().into();
+        writeln!(out, "{converted}")?;
+    }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
