@@ -113,7 +113,7 @@ mod tests {
         let converter = Converter::new(Arc::new(Mappings::load(&files).unwrap())).unwrap();
         for (event, pid, code, ending, kinds) in [
             (
-                "ADT^A28",
+                "ADT^A08",
                 "PID|||7^^^A||Doe",
                 "AA",
                 "applied",
