@@ -148,6 +148,20 @@ mod tests {
         assert_eq!(kept, expect);
     }
 
+    /// Postgres reads the text of a function in SQL whenever it plans a statement that may call it: that costs more than a read.
+    #[tokio::test]
+    async fn no_function_is_read_by_the_planner() {
+        let store = testing::store().await;
+        let read: Vec<String> = sqlx::query_scalar(
+            "SELECT proname::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang \
+             WHERE pronamespace = current_schema()::regnamespace AND lanname = 'sql'",
+        )
+        .fetch_all(&store.inner.write_pool)
+        .await
+        .unwrap();
+        assert_eq!(read, [""; 0]);
+    }
+
     #[tokio::test]
     async fn it_goes_with_its_version() {
         let store = testing::store().await;
