@@ -35,6 +35,9 @@ struct Arguments {
     /// Resources to load first, in transactions of 100.
     #[arg(long, default_value_t = 25_000)]
     load: u64,
+    /// Resources that an earlier run loaded into the same server, with the same seed: none are loaded.
+    #[arg(long, conflicts_with = "load")]
+    loaded: Option<u64>,
     /// Requests a workload.
     #[arg(long, default_value_t = 20_000)]
     requests: u64,
@@ -66,7 +69,13 @@ async fn main() -> Result<(), Failure> {
         run,
     };
     println!("idle memory {:.0} MB", measure::memory_mb(&arguments.pid));
-    load(&mut target, &arguments).await?;
+    match arguments.loaded {
+        Some(resources) => {
+            target.records = resources / RECORD_SIZE;
+            target.patients = searches::first_patients(&target).await?;
+        }
+        None => load(&mut target, &arguments).await?,
+    }
     let target = Arc::new(target);
     if arguments.flood.overload {
         return overload::run(target, &arguments.flood, &arguments.pid).await;

@@ -1,8 +1,9 @@
 //! The searches that a million resources make dear (docs/benchmarks.md, "A million resources"): what is asked, and what the answer must be.
 
 use crate::workload::{Target, Workload, encode, entries, matches, same};
-use load_driver::client::Failure;
+use load_driver::client::{Client, Failure};
 use load_driver::generate::{self, IDENTIFIER_SYSTEM, LOINC, OBSERVATIONS, Random};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Pages of a walk by `next`, before it begins anew.
@@ -11,6 +12,23 @@ const DEEP_COUNT: usize = 20;
 
 const UCUM: &str = "http://unitsofmeasure.org";
 const HEMOGLOBIN: &str = "718-7";
+
+/// The ids of the patients who were loaded first.
+pub async fn first_patients(target: &Target) -> Result<Vec<String>, Failure> {
+    let url = format!(
+        "{}/Patient?_sort=_lastUpdated&_count=1000&_elements=id",
+        target.base
+    );
+    let answer = Client::default().ask(Method::GET, &url, &[], None).await?;
+    let ids = matches(&answer.body).into_iter();
+    let ids: Vec<String> = ids
+        .filter_map(|patient| patient["id"].as_str().map(str::to_owned))
+        .collect();
+    match ids.is_empty() {
+        true => Err(format!("{url}: {} and no patients", answer.status)),
+        false => Ok(ids),
+    }
+}
 
 /// The URL of a search, relative to the base; `None` where the workload is none of these.
 pub fn url(workload: Workload, target: &Target, n: u64, random: &mut Random) -> Option<String> {
