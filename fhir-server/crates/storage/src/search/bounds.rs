@@ -18,11 +18,6 @@ impl Bounds {
         lo: i64::MIN,
         hi: i64::MAX,
     };
-
-    /// Whether there is a bound on both sides.
-    pub fn is_closed(self) -> bool {
-        self.lo > i64::MIN && self.hi < i64::MAX
-    }
 }
 
 impl Dates {
@@ -31,7 +26,12 @@ impl Dates {
         self.bounds_of(self.single?)
     }
 
-    /// The same if no date were longer than a moment: where nearly all of the matches begin.
+    /// Where a row of the index begins that meets the conditions, if they bound it.
+    pub fn row_bounds(&self) -> Option<Bounds> {
+        self.bounds_of(self.single.unwrap_or(i64::MAX))
+    }
+
+    /// The same as [`Dates::bounds`] if no date were longer than a moment: where nearly all of the matches begin.
     pub fn most(&self) -> Option<Bounds> {
         self.single.and(self.bounds_of(0))
     }
@@ -68,14 +68,6 @@ pub(super) fn of_order<'f>(filter: &'f [Test], order: &[Order]) -> Option<(&'f D
     };
     filter.iter().find_map(|test| match test {
         Test::Dates(dates) if dates.key == *key => Some((dates, dates.bounds()?)),
-        _ => None,
-    })
-}
-
-/// The conditions on a date that bound it on both sides.
-pub(super) fn range(filter: &[Test]) -> Option<(&Dates, Bounds)> {
-    filter.iter().find_map(|test| match test {
-        Test::Dates(dates) => Some((dates, dates.bounds().filter(|bounds| bounds.is_closed())?)),
         _ => None,
     })
 }

@@ -155,6 +155,14 @@ impl Test {
         }
     }
 
+    /// Whether it is a condition on rows of an ordered index, of which a resource may have several.
+    pub fn is_ordered(&self) -> bool {
+        matches!(
+            self,
+            Test::Dates(_) | Test::Quantities(..) | Test::Strings(..) | Test::Near(..)
+        )
+    }
+
     /// Whether an index leads to the rows for which it holds.
     pub fn positive(&self) -> bool {
         match self {

@@ -1,9 +1,11 @@
 //! Which rows are on the page, in order: the plan, carried out within its bounds.
 
 use super::bounds;
+use super::estimate::{self, Counted};
 use super::flat::{Column, Dates, FlatQuery, StringTest, Test};
 use super::keyset::Keyset;
-use super::plan::{self, FILTER_MAX, Plan};
+use super::plan::{self, Estimate, FILTER_MAX, Plan};
+use super::span::spans;
 use super::sql::{self, Selection};
 use super::statistics::Statistics;
 use super::trace::Trace;
@@ -38,48 +40,78 @@ impl Keys {
     }
 }
 
-/// How to answer `query`: by statistics, and where the range of a date would be a cheaper beginning, by asking how many rows it has.
+/// How to answer `query`. Refuses to look at too many matches to sort them.
 pub(super) async fn plan(
     connection: &mut PgConnection,
     query: &FlatQuery,
     statistics: &Statistics,
     limit: usize,
     trace: &mut Trace,
-) -> Result<Plan, Error> {
+) -> Result<Estimate, Error> {
+    let estimate = estimated(connection, query, statistics, limit, trace).await?;
     if query.sorts_by_looking() {
-        bounded(connection, query, trace).await?;
+        bounded(connection, query, &estimate, trace).await?;
     }
-    let estimate = plan::plan(query, statistics, limit);
+    Ok(estimate)
+}
+
+/// How to answer `query`, by statistics, and where that may be dear, by counting what lies in ordered indexes.
+pub(super) async fn estimated(
+    connection: &mut PgConnection,
+    query: &FlatQuery,
+    statistics: &Statistics,
+    limit: usize,
+    trace: &mut Trace,
+) -> Result<Estimate, Error> {
+    let mut estimate = plan::plan(query, statistics, &Counted::default(), limit);
+    if let Some(most) = plan::count_max(query, &estimate) {
+        let counted = counted(connection, query, most, trace).await?;
+        estimate = plan::plan(query, statistics, &counted, limit);
+    }
     trace.note(|| {
-        let hits = plan::hits(&query.filter, &query.types, statistics);
-        let matches = plan::matches(&query.filter, &query.types, statistics);
+        let hits = estimate::hits(&query.filter, &query.types, statistics);
+        let matches = estimate::matches(&query.filter, &query.types, statistics);
         format!(
-            "plan: {:?}, estimated {:.2} ms, {hits:.0} rows to read, {matches:.0} matches",
-            estimate.plan, estimate.ms
+            "plan: {:?}, estimated {:.2} ms, {hits:.0} rows to read, {matches:.0} matches; all of them in {:.2} ms, led by {:?}",
+            estimate.plan, estimate.ms, estimate.finding.ms, estimate.finding.lead
         )
     });
-    let range = bounds::range(&query.filter).zip(plan::range_max(estimate));
-    let Some(((dates, bounds), most)) = range else {
-        return Ok(estimate.plan);
-    };
-    let rows: i64 = sql::dates_within(dates.key, bounds, most + 1)
-        .build_query_scalar()
-        .fetch_one(connection)
-        .await?;
-    trace.note(|| format!("range: {rows} rows of at most {most}"));
-    Ok(match rows <= most {
-        true => Plan::Range,
-        false => estimate.plan,
-    })
+    Ok(estimate)
+}
+
+/// The rows that lie where ordered tests lead to, `most` of each.
+async fn counted(
+    connection: &mut PgConnection,
+    query: &FlatQuery,
+    most: i64,
+    trace: &mut Trace,
+) -> Result<Counted, Error> {
+    let all: Vec<_> = query.filter.iter().map(spans).collect();
+    let wanted: Vec<_> = all.iter().flatten().collect();
+    if wanted.is_empty() {
+        return Ok(Counted::default());
+    }
+    let mut statement = sql::rows_within(&wanted, most + 1);
+    trace.statement(&statement);
+    let found: Vec<i64> = statement.build_query_scalar().fetch_one(connection).await?;
+    let mut found = found.into_iter();
+    let rows = all
+        .iter()
+        .map(|spans| spans.as_ref().and_then(|_| found.next()));
+    let rows: Vec<Option<i64>> = rows.collect();
+    trace.note(|| format!("counted: {rows:?} rows, of at most {most} each"));
+    Ok(Counted { rows, most })
 }
 
 /// Refuses to look at more matches than [`SORTED_MAX`].
 async fn bounded(
     connection: &mut PgConnection,
     query: &FlatQuery,
+    estimate: &Estimate,
     trace: &mut Trace,
 ) -> Result<(), Error> {
-    let mut statement = sql::count(&query.types, &query.filter, Some(SORTED_MAX));
+    let lead = &estimate.finding.lead;
+    let mut statement = sql::count(&query.types, &query.filter, lead, Some(SORTED_MAX));
     trace.statement(&statement);
     let matches: i64 = statement.build_query_scalar().fetch_one(connection).await?;
     match matches <= SORTED_MAX {
@@ -100,7 +132,7 @@ pub(super) async fn keys(
     connection: &mut PgConnection,
     query: &FlatQuery,
     statistics: &Statistics,
-    plan: Plan,
+    estimate: &Estimate,
     after: Option<&Keyset>,
     limit: usize,
     trace: &mut Trace,
@@ -109,14 +141,14 @@ pub(super) async fn keys(
         trace,
         connection,
         query,
-        selection: selection(query, statistics, plan, limit),
+        selection: selection(query, statistics, estimate, limit),
         after: after.cloned(),
         found: Vec::new(),
         want: limit + 1,
         counted: None,
     };
-    let short_at = match plan {
-        Plan::Filter | Plan::Range => {
+    let short_at = match estimate.plan {
+        Plan::Filter => {
             run.filter().await?;
             None
         }
@@ -141,7 +173,7 @@ pub(super) async fn keys(
 pub(super) fn selection<'q>(
     query: &'q FlatQuery,
     statistics: &Statistics,
-    plan: Plan,
+    estimate: &'q Estimate,
     limit: usize,
 ) -> Selection<'q> {
     Selection {
@@ -153,12 +185,8 @@ pub(super) fn selection<'q>(
         after: None,
         // One more than asked tells whether there is a next page.
         limit: limit as i64 + 1,
-        many: plan::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
-        led: plan::led(&query.filter, statistics),
-        range: match plan {
-            Plan::Range => bounds::range(&query.filter),
-            _ => None,
-        },
+        many: estimate::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
+        lead: &estimate.finding.lead,
     }
 }
 
@@ -200,7 +228,7 @@ impl Run<'_> {
             _ => {}
         }
         let positive = self.query.filter.iter().any(Test::positive);
-        let hits = plan::hits(&self.query.filter, &self.query.types, statistics);
+        let hits = estimate::hits(&self.query.filter, &self.query.types, statistics);
         let window_max = plan::window_max(&self.query.filter);
         let mut budget = window_max * WINDOWS_MAX;
         while budget > 0 {

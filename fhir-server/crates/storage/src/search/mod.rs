@@ -10,6 +10,8 @@ mod canonical;
 mod conditional;
 mod contained;
 mod elements;
+mod estimate;
+mod finding;
 mod flat;
 mod include;
 mod keys;
@@ -23,6 +25,7 @@ mod plan;
 mod reading;
 mod resolve;
 mod snapshot;
+mod span;
 mod sql;
 mod statistics;
 mod total;
@@ -114,7 +117,7 @@ impl Store {
         trace: &mut Trace,
     ) -> Result<Option<SearchPage>, Error> {
         let mut connection = self.inner.search_pool.acquire().await?;
-        let statistics = self.inner.statistics.get(&mut connection).await?;
+        let statistics = self.inner.statistics(&mut connection).await?;
         let definitions = self.definitions();
         let statistics = &statistics.1;
         once::at_once(&mut connection, &definitions, statistics, query, at, trace).await
@@ -129,7 +132,7 @@ pub(crate) async fn search_in(
     query: &Query,
     at: &Page,
 ) -> Result<SearchPage, Error> {
-    let statistics = store.statistics.get(connection).await?;
+    let statistics = store.statistics(connection).await?;
     let mut trace = Trace::of(query);
     let budget = Duration::from_millis(store.settings.statement_timeout_ms);
     let page = page(
@@ -167,7 +170,8 @@ async fn page(
         resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
     trace.resolved(&flat);
     if query.count == 0 || query.summary == Summary::Count {
-        let total = total::exact(connection, &flat).await?;
+        let estimate = keys::estimated(connection, &flat, statistics, 0, trace).await?;
+        let total = total::exact(connection, &flat, &estimate).await?;
         trace.phase("count");
         return Ok(SearchPage {
             total: Some(total),
@@ -194,17 +198,23 @@ async fn page(
         flat.reverse();
     }
     let (limit, offset) = pages::extent(query, at.as_ref());
-    let plan = keys::plan(connection, &flat, statistics, limit, trace).await?;
+    let estimate = keys::plan(connection, &flat, statistics, limit, trace).await?;
     trace.phase("plan");
     let after = at.as_ref().filter(|keyset| !keyset.values.is_empty());
-    let mut keys = keys::keys(connection, &flat, statistics, plan, after, limit, trace).await?;
+    let mut keys = keys::keys(
+        connection, &flat, statistics, &estimate, after, limit, trace,
+    )
+    .await?;
     trace.phase("keys");
     let total = match (&at, &keys.next) {
         (None, None) if offset == 0 || !keys.found.is_empty() => {
             total::of_one_page(query.total, keys.found.len())
         }
         (None, Some(_)) if query.total != Total::None && keys.counted.is_some() => keys.counted,
-        _ => total::of_pages(connection, &flat, statistics, query.total, at.as_ref()).await?,
+        _ => {
+            let at = at.as_ref();
+            total::of_pages(connection, &flat, statistics, &estimate, query.total, at).await?
+        }
     };
     trace.phase("total");
     keys.found.drain(..offset.min(keys.found.len()));

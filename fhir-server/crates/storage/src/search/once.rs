@@ -63,16 +63,17 @@ pub(super) async fn at_once(
         return Ok(None);
     }
     trace.resolved(&flat);
-    let plan = keys::plan(connection, &flat, statistics, query.count, trace).await?;
+    let estimate = keys::plan(connection, &flat, statistics, query.count, trace).await?;
     trace.phase("plan");
+    let plan = estimate.plan;
     if let Plan::Walk { .. } = plan {
         let passed_values = after.as_ref().is_some_and(Keyset::without_value);
-        let counts = after.is_none() && total::counts(&flat, statistics, query.total);
+        let counts = after.is_none() && total::counts(&flat, &estimate, query.total);
         if passed_values || counts {
             return Ok(None);
         }
     }
-    let mut selection = keys::selection(&flat, statistics, plan, query.count);
+    let mut selection = keys::selection(&flat, statistics, &estimate, query.count);
     selection.after = after.as_ref();
     let mut statement = sql::with_bodies(selection, plan);
     trace.statement(&statement);

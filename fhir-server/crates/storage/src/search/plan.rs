@@ -1,9 +1,12 @@
-//! Walk the sort index, or filter first and then sort: decided from statistics alone, with the costs that were measured
-//! (docs/adr/0002-postgres-layout.md). Pure.
+//! Walk the sort index, or find all matches and then sort: decided from statistics and from what was counted, with the costs that were measured
+//! (docs/adr/0014-search-plans.md). Pure.
 //!
-//! A wrong guess is bounded on both sides: a walk ends with its window, and what it did not find the filter then does.
+//! A wrong guess is bounded on all sides: a walk ends with its window, and what it did not find the filter then does; whatever a filter begins
+//! with, it reads that once and looks at each row once.
 
 use super::bounds::{self, Bounds};
+use super::estimate::{Counted, Estimates};
+use super::finding::{self, Finding};
 use super::flat::{FlatQuery, Test};
 use super::sql::walkable;
 use super::statistics::Statistics;
@@ -14,15 +17,15 @@ pub(super) enum Plan {
     Walk { window: i64 },
     /// Find all matches, then sort.
     Filter,
-    /// The same, beginning with the rows whose date lies in the asked-for range.
-    Range,
 }
 
 /// A plan and what it is thought to cost, in milliseconds of CPU.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Estimate {
     pub plan: Plan,
     pub ms: f64,
+    /// How all matches are found, if they are.
+    pub finding: Finding,
 }
 
 /// Entries that one walk looks at.
@@ -33,81 +36,78 @@ const WINDOW_MAX_REFERENCES: i64 = 15_000;
 const WINDOW_MAX_LOOKUPS: i64 = 250;
 /// More rows than this are not asked for one by one in the index.
 pub(super) const LOOKUPS_MAX: f64 = 1_000.0;
-/// Up to so many rows, testing a range on each costs less than reading the range.
-const LED_MAX: f64 = 5_000.0;
 /// More matches than this are not collected to be sorted when their order can be walked.
 pub(super) const FILTER_MAX: f64 = 300_000.0;
 
 /// So few matches are always collected: that costs little, while a walk that finds none of them looks at its whole window in vain. A type that
 /// is new since the last ANALYZE, and every type before the first, counts as few.
 const FEW: f64 = 100.0;
-
-/// Rows that a GIN scan yields per millisecond of CPU, with their filter and sort.
-const FILTERED_PER_MS: f64 = 3_500.0;
 /// Entries that a walk tests per millisecond of CPU.
 const WALKED_PER_MS: f64 = 2_200.0;
-/// Milliseconds that each further key of an OR costs in a GIN scan.
-const KEY_MS: f64 = 0.07;
-/// Milliseconds that a test of a range costs on a row to which something else led.
-const RANGE_TEST_MS: f64 = 0.001;
-/// Rows of a range that are read and tested per millisecond.
-const RANGED_PER_MS: f64 = 1_000.0;
-/// What a filter costs of which nothing is known.
-const UNKNOWN_MS: f64 = 2.0;
-/// Asking how many rows a range has is not worth it for less.
-const PROBE_MS: f64 = 0.5;
-/// More rows of a range are not begun with.
-const RANGE_MAX: f64 = 5_000.0;
+/// Counting what lies in ordered indexes is not worth it for less.
+const COUNT_MS: f64 = 0.5;
+/// Rows of each that are counted, for each millisecond that it may save.
+const COUNTED_PER_MS: f64 = 1_000.0;
+/// The same at the least: where there is a walk that need not know, and where there is none. And at the most.
+const COUNT_MIN_WALKABLE: i64 = 1_000;
+const COUNT_MIN: i64 = 5_000;
+const COUNT_MAX: i64 = 20_000;
 /// The part of a walk that has to pass everything before the range, where that cannot be left out.
 const BEFORE_RANGE: f64 = 0.01;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
 const UNEVEN: f64 = 3.0;
 
-/// How to answer `query` for a page of `limit` matches.
-pub(super) fn plan(query: &FlatQuery, statistics: &Statistics, limit: usize) -> Estimate {
-    let (known, filter_ms) = filter_cost(query, statistics);
+/// How to answer `query` for a page of `limit` matches. `counted` has what was counted before.
+pub(super) fn plan(
+    query: &FlatQuery,
+    statistics: &Statistics,
+    counted: &Counted,
+    limit: usize,
+) -> Estimate {
+    let estimates = Estimates::of(&query.filter, &query.types, statistics, counted);
+    let finding = finding::cheapest(&query.filter, &estimates);
     let filter = Estimate {
         plan: Plan::Filter,
-        ms: filter_ms,
+        ms: finding.ms,
+        finding: finding.clone(),
     };
     if !walkable(&query.types, &query.order) {
         return filter;
     }
-    let walked = walked(query, statistics, limit);
+    let walked = walked(query, &estimates, limit);
     let window_max = window_max(&query.filter);
     let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
     let walk = Estimate {
         plan: Plan::Walk { window },
         ms: UNEVEN * walked / WALKED_PER_MS,
+        finding,
     };
     if !query.filter.iter().any(Test::positive) {
         return walk;
     }
-    // Without statistics a walk is worth trying where it begins within its range; where the range ends as well, it is asked how many rows it has.
-    let begins = bounds::of_order(&query.filter, &query.order).is_some();
-    let ends = bounds::range(&query.filter).is_some();
-    let hits = hits(&query.filter, &query.types, statistics);
+    let known = estimates.known(&query.filter);
     match known {
-        true if hits <= FEW => filter,
-        false if (hits <= FEW && !begins) || ends => filter,
+        Some(rows) if rows <= FEW || !estimates.know_types => filter,
+        // Without statistics a walk is worth trying where it begins within its range.
+        None if !estimates.know_types => {
+            match bounds::of_order(&query.filter, &query.order).is_some() {
+                true => walk,
+                false => filter,
+            }
+        }
         _ if filter.ms <= walk.ms => filter,
         _ => walk,
     }
 }
 
 /// Entries that a walk looks at until it has a page, on the average.
-fn walked(query: &FlatQuery, statistics: &Statistics, limit: usize) -> f64 {
+fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     let Some((dates, bounds)) = bounds::of_order(&query.filter, &query.order) else {
-        return limit as f64 / selectivity(&query.filter, &query.types, statistics);
+        return limit as f64 / estimates.selectivity(|_| true);
     };
     // Within its range the date tells nothing.
-    let others: Vec<Test> = query
-        .filter
-        .iter()
-        .filter(|test| !matches!(test, Test::Dates(there) if there == dates))
-        .cloned()
-        .collect();
-    let mut selectivity = selectivity(&others, &query.types, statistics);
+    let is_other = |at: usize| !matches!(&query.filter[at], Test::Dates(there) if there == dates);
+    let mut selectivity = estimates.selectivity(is_other);
     let begins = |bounds: Bounds| match query.order[0].falls() {
         true => bounds.hi < i64::MAX,
         false => bounds.lo > i64::MIN,
@@ -118,29 +118,14 @@ fn walked(query: &FlatQuery, statistics: &Statistics, limit: usize) -> f64 {
     limit as f64 / selectivity
 }
 
-/// Whether it is known how many rows a filter reads, and what it costs.
-fn filter_cost(query: &FlatQuery, statistics: &Statistics) -> (bool, f64) {
-    let known = query.filter.iter().map(|test| known_hits(test, statistics));
-    let known = known.filter(|hits| *hits > 0.0).reduce(f64::min);
-    let keys: usize = query.filter.iter().map(keys).sum();
-    let ranges = query.filter.iter().filter(|test| is_range(test)).count() as f64;
-    let hits = hits(&query.filter, &query.types, statistics);
-    let ms = 0.1 + KEY_MS * keys as f64 + hits * (1.0 / FILTERED_PER_MS + ranges * RANGE_TEST_MS);
-    // Of a type that is new since the last ANALYZE, nothing is known of its tokens either.
-    match known.is_some() && statistics.know(&query.types) {
-        true => (true, ms),
-        false => (false, ms.max(UNKNOWN_MS)),
-    }
-}
-
-/// Whether how many rows it holds for is only guessed.
-pub(super) fn is_range(test: &Test) -> bool {
-    matches!(test, Test::Dates(_) | Test::Quantities(..) | Test::Near(..))
-}
-
-/// How many rows a range may have to be begun with instead of what was estimated; `None` when it is not worth asking.
-pub(super) fn range_max(estimate: Estimate) -> Option<i64> {
-    (estimate.ms >= PROBE_MS).then(|| (estimate.ms * RANGED_PER_MS).min(RANGE_MAX) as i64)
+/// How many rows of each ordered test are worth counting before the estimate is trusted.
+pub(super) fn count_max(query: &FlatQuery, estimate: &Estimate) -> Option<i64> {
+    let least = match walkable(&query.types, &query.order) {
+        true => COUNT_MIN_WALKABLE,
+        false => COUNT_MIN,
+    };
+    let worth = (estimate.ms * COUNTED_PER_MS) as i64;
+    (estimate.ms >= COUNT_MS).then(|| worth.clamp(least, COUNT_MAX))
 }
 
 /// Entries that one walk with this filter may look at.
@@ -163,93 +148,12 @@ pub(super) fn dear(test: &Test) -> bool {
     window_max_of(test) < WINDOW_MAX
 }
 
-/// Rows to read to find all matches: those of the most selective condition that an index leads to. An estimate.
-pub(super) fn hits(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
-    let all = statistics.of_types(types);
-    filter
-        .iter()
-        .filter(|test| test.positive())
-        .map(|test| rows(test, all, statistics))
-        .fold(all, f64::min)
-}
-
-/// The same as far as statistics tell; 0 when they do not, and it can only be tried.
-pub(super) fn known_hits(test: &Test, statistics: &Statistics) -> f64 {
-    match test {
-        Test::Tokens(_) | Test::References(_) | Test::Rows(_) => rows(test, f64::MAX, statistics),
-        Test::Any(tests) => tests.iter().map(|test| known_hits(test, statistics)).sum(),
-        Test::All(tests) => tests
-            .iter()
-            .map(|test| known_hits(test, statistics))
-            .filter(|hits| *hits > 0.0)
-            .reduce(f64::min)
-            .unwrap_or(0.0),
-        _ => 0.0,
-    }
-}
-
-/// Whether tokens, references or row keys lead to at most [`LED_MAX`] rows.
-pub(super) fn led(filter: &[Test], statistics: &Statistics) -> bool {
-    let hits = filter.iter().map(|test| known_hits(test, statistics));
-    let least = hits.filter(|hits| *hits > 0.0).reduce(f64::min);
-    least.is_some_and(|hits| hits <= LED_MAX)
-}
-
-/// Matches, if the conditions are independent. An estimate.
-pub(super) fn matches(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
-    statistics.of_types(types) * selectivity(filter, types, statistics)
-}
-
-/// The part of all rows that match, if the conditions are independent.
-fn selectivity(filter: &[Test], types: &[i16], statistics: &Statistics) -> f64 {
-    let all = statistics.of_types(types);
-    filter
-        .iter()
-        .map(|test| (rows(test, all, statistics) / all).clamp(1e-9, 1.0))
-        .product()
-}
-
-/// Rows for which the test holds, of `all`. What has no statistics is given a part that makes both plans cheap to try.
-fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
-    let sum = |tests: &mut dyn Iterator<Item = f64>| tests.sum::<f64>().min(all);
-    match test {
-        Test::Type(types) => statistics.of_types(types),
-        Test::Tokens(tokens) => sum(&mut tokens.iter().map(|token| statistics.token(*token))),
-        Test::References(references) => {
-            sum(&mut references.iter().map(|r| statistics.reference(*r)))
-        }
-        Test::Rows(rows) => (rows.len() as f64).min(all),
-        Test::Dates(_) | Test::Quantities(..) | Test::Near(..) => all * 0.1,
-        Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
-        Test::Updated(_) => all,
-        Test::AnyOfReferences(references) => {
-            sum(&mut references.iter().map(|r| statistics.reference(*r)))
-        }
-        Test::Points(..) | Test::PointedAt(..) => all * 0.2,
-        Test::Any(tests) => sum(&mut tests.iter().map(|test| rows(test, all, statistics))),
-        Test::All(tests) => tests
-            .iter()
-            .map(|test| rows(test, all, statistics))
-            .fold(all, f64::min),
-        Test::Not(test) => (all - rows(test, all, statistics)).max(all * 0.01),
-    }
-}
-
-/// Keys of an OR that an index scan looks up one by one.
-fn keys(test: &Test) -> usize {
-    match test {
-        Test::Tokens(keys) | Test::References(keys) => keys.len().saturating_sub(1),
-        Test::Any(tests) | Test::All(tests) => tests.iter().map(self::keys).sum(),
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::flat::{Column, DateTest, Dates, Order};
+    use super::super::finding::tests::{date, number, strings};
+    use super::super::flat::{Column, Order};
     use super::*;
-    use fhir_model::DateRange;
-    use fhir_search::query::{DateMatch, Prefix};
+    use fhir_search::query::Prefix;
 
     const ALL: i64 = 1;
     const HALF: i64 = 2;
@@ -327,7 +231,9 @@ mod tests {
                 order: order.clone(),
                 ..FlatQuery::default()
             };
-            assert_eq!(plan(&query, &statistics(), 20).plan, expect, "{name}");
+            let counted = Counted::default();
+            let estimate = plan(&query, &statistics(), &counted, 20);
+            assert_eq!(estimate.plan, expect, "{name}");
         }
     }
 
@@ -340,66 +246,66 @@ mod tests {
             ..FlatQuery::default()
         };
         for statistics in [statistics(), Statistics::default()] {
-            assert_eq!(plan(&query, &statistics, 20).plan, Plan::Filter);
+            let estimate = plan(&query, &statistics, &Counted::default(), 20);
+            assert_eq!(estimate.plan, Plan::Filter);
         }
     }
 
-    /// A walk that begins within the range finds something at once; of a range with two ends the rows can be counted.
+    /// A walk that begins within the range finds something at once, if there is something to be found soon.
     #[test]
     fn tries_a_range_that_statistics_do_not_know() {
         let walk = Plan::Walk { window: WINDOW_MIN };
         for (prefix, longest, expect) in [
             (Prefix::Lt, i64::MAX, walk),
             (Prefix::Le, 10, walk),
-            (Prefix::Eq, i64::MAX, Plan::Filter),
-            (Prefix::Ap, 10, Plan::Filter),
+            (Prefix::Eq, i64::MAX, walk),
+            (Prefix::Gt, i64::MAX, Plan::Filter),
         ] {
-            let test = DateTest {
-                marker: 0,
-                date: DateMatch {
-                    prefix,
-                    range: DateRange {
-                        lo: 1_000,
-                        hi: 1_001,
-                    },
-                },
-            };
-            let dates = Dates {
-                key: 1,
-                single: Some(longest),
-                all: vec![vec![test]],
-            };
             let query = FlatQuery {
                 types: vec![8],
-                filter: vec![has(ALL), Test::Dates(dates)],
+                filter: vec![has(ALL), date(prefix, longest)],
                 order: vec![Order::new(Column::Date { key: 1, present: 0 }, true)],
                 ..FlatQuery::default()
             };
             for statistics in [statistics(), Statistics::default()] {
-                let estimate = plan(&query, &statistics, 20);
+                let estimate = plan(&query, &statistics, &Counted::default(), 20);
                 assert_eq!(estimate.plan, expect, "{prefix:?}");
-                assert_eq!(range_max(estimate).is_some(), expect == Plan::Filter);
             }
         }
     }
 
+    /// What is dear is counted, the more the dearer it is.
     #[test]
-    fn known() {
-        for (test, expect) in [
-            (has(HALF), 250_000.0),
-            (has(RARE), 50.0),
-            (Test::Any(vec![has(HALF), has(OLD)]), 255_000.0),
-            (Test::All(vec![Test::Type(vec![7]), has(OLD)]), 5_000.0),
+    fn counts_what_may_be_dear() {
+        for (name, filter, by, expect) in [
             (
-                Test::Dates(Dates {
-                    key: 1,
-                    single: None,
-                    all: Vec::new(),
-                }),
-                0.0,
+                "a rare token",
+                vec![has(RARE), number()],
+                Column::Updated,
+                None,
+            ),
+            ("a name", vec![strings()], Column::Updated, Some(2_000)),
+            (
+                "a name, sorted",
+                vec![strings()],
+                Column::Number { key: 5 },
+                Some(5_000),
+            ),
+            (
+                "half of all",
+                vec![has(HALF), number()],
+                Column::Number { key: 5 },
+                Some(20_000),
             ),
         ] {
-            assert_eq!(known_hits(&test, &statistics()), expect, "{test:?}");
+            let query = FlatQuery {
+                types: vec![7],
+                filter,
+                order: vec![Order::new(by, true)],
+                ..FlatQuery::default()
+            };
+            let estimate = plan(&query, &statistics(), &Counted::default(), 20);
+            assert_eq!(count_max(&query, &estimate), expect, "{name}");
         }
     }
 }

@@ -5,10 +5,10 @@
 //!
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
+use super::estimate::known_hits;
 use super::flat::{Dates, FlatQuery, Test};
 use super::ordering;
 use super::partial::is_by_part;
-use super::plan::known_hits;
 use super::reading::{Budget, reads};
 use super::sql::{self, reference};
 use super::statistics::Statistics;

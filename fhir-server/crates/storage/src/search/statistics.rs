@@ -1,17 +1,24 @@
 //! What the planner knows of the data: how frequent each token and reference is, and how many resources each type has.
 //!
-//! Read from `pg_stats`, which ANALYZE keeps; held per process and read again after [`AGE_MAX`], so that planning costs no query.
+//! Read from `pg_stats`, which ANALYZE keeps; held per process and read again after [`AGE_MAX`], so that planning costs no query. Autovacuum comes
+//! once a minute at most, and not everywhere: tables that have grown by half since, ANALYZE is run on from here, beside the search
+//! that finds them so.
 
+use crate::store::Inner;
 use arc_swap::ArcSwap;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long statistics are used before they are read again.
-const AGE_MAX: Duration = Duration::from_secs(120);
-/// The same while the table has never been analysed: it may be being loaded.
-const AGE_MAX_UNKNOWN: Duration = Duration::from_secs(10);
+const AGE_MAX: Duration = Duration::from_secs(60);
+/// The same while the tables have outgrown them: they may be being loaded.
+const AGE_MAX_OUTGROWN: Duration = Duration::from_secs(5);
+/// Rows written since the last ANALYZE, as a part of those there were then and beyond so many, after which its statistics are outgrown.
+const GROWTH: f64 = 0.5;
+const GROWTH_MIN: f64 = 1_000.0;
 /// Resources that point at one target by one parameter, where nothing better is known.
 const FAN_OUT: f64 = 20.0;
 
@@ -20,6 +27,8 @@ const FAN_OUT: f64 = 20.0;
 pub(super) struct Statistics {
     /// Rows of `entry`; 0 when it was never analysed.
     pub rows: f64,
+    /// Rows of `entry` that were written since.
+    written: f64,
     /// Rows with this token, for the frequent ones.
     tokens: HashMap<i64, f64>,
     /// Rows at or below which a token is not listed in `tokens`.
@@ -58,11 +67,17 @@ impl Statistics {
         types.iter().any(|number| self.types.contains_key(number))
     }
 
+    /// Whether so much was written since the last ANALYZE that it says little of what is there now.
+    fn outgrown(&self) -> bool {
+        self.written > GROWTH_MIN + self.rows * GROWTH
+    }
+
     /// As if these had been read.
     #[cfg(test)]
     pub fn known(rows: f64, tokens: &[(i64, f64)], types: &[(i16, f64)]) -> Statistics {
         Statistics {
             rows,
+            written: 0.0,
             tokens: tokens.iter().copied().collect(),
             token_floor: rows / 10_000.0,
             references: HashMap::new(),
@@ -71,12 +86,12 @@ impl Statistics {
     }
 
     async fn read(connection: &mut PgConnection) -> Result<Statistics, sqlx::Error> {
-        let rows: f32 = sqlx::query_scalar(
-            "SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = 'entry'::regclass",
+        let (rows, written): (f64, f64) = sqlx::query_as(
+            "SELECT greatest(reltuples, 0)::float8, coalesce(pg_stat_get_mod_since_analyze(oid), 0)::float8 \
+             FROM pg_class WHERE oid = 'entry'::regclass",
         )
         .fetch_one(&mut *connection)
         .await?;
-        let rows = f64::from(rows);
         let elements: Vec<(String, Vec<i64>, Vec<f32>)> = sqlx::query_as(
             "SELECT attname::text, most_common_elems::text::bigint[], most_common_elem_freqs \
              FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'entry' \
@@ -93,6 +108,7 @@ impl Statistics {
         .await?;
         let mut statistics = Statistics {
             rows,
+            written,
             ..Statistics::default()
         };
         if let Some((numbers, frequencies)) = types {
@@ -124,13 +140,30 @@ fn weigh<K: std::hash::Hash + Eq>(keys: Vec<K>, frequencies: &[f32], rows: f64) 
 #[derive(Debug)]
 pub(crate) struct StatisticsCache {
     current: ArcSwap<(Option<Instant>, Statistics)>,
+    analysing: Arc<AtomicBool>,
 }
 
 impl Default for StatisticsCache {
     fn default() -> StatisticsCache {
         StatisticsCache {
             current: ArcSwap::from_pointee((None, Statistics::default())),
+            analysing: Arc::default(),
         }
+    }
+}
+
+impl Inner {
+    /// The statistics for a search; where they are outgrown, new ones are made meanwhile.
+    pub(super) async fn statistics(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Arc<(Option<Instant>, Statistics)>, sqlx::Error> {
+        let before = self.statistics.current.load_full();
+        let current = self.statistics.get(connection).await?;
+        if current.1.outgrown() && !Arc::ptr_eq(&before, &current) {
+            self.statistics.renew(&self.write_pool);
+        }
+        Ok(current)
     }
 }
 
@@ -141,9 +174,9 @@ impl StatisticsCache {
         connection: &mut PgConnection,
     ) -> Result<Arc<(Option<Instant>, Statistics)>, sqlx::Error> {
         let current = self.current.load_full();
-        let age_max = match current.1.rows {
-            0.0 => AGE_MAX_UNKNOWN,
-            _ => AGE_MAX,
+        let age_max = match current.1.rows == 0.0 || current.1.outgrown() {
+            true => AGE_MAX_OUTGROWN,
+            false => AGE_MAX,
         };
         if current.0.is_some_and(|read| read.elapsed() < age_max) {
             return Ok(current);
@@ -153,9 +186,58 @@ impl StatisticsCache {
         Ok(fresh)
     }
 
+    /// Has the tables that searches read analysed, once at a time.
+    fn renew(&self, pool: &PgPool) {
+        if self.analysing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (pool, analysing) = (pool.clone(), Arc::clone(&self.analysing));
+        tokio::spawn(async move {
+            // What another server or autovacuum is at, is left to them.
+            let done = sqlx::query("ANALYZE (SKIP_LOCKED) entry, sp_date, sp_quantity, sp_string")
+                .execute(&pool)
+                .await;
+            if let Err(error) = done {
+                tracing::warn!(%error, "the tables were not analysed; searches are planned by old statistics");
+            }
+            analysing.store(false, Ordering::Release);
+        });
+    }
+
     /// Forgets what was read, after an ANALYZE.
     #[cfg(test)]
     pub(super) fn expire(&self) {
         self.current.store(Arc::new((None, Statistics::default())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing;
+    use std::time::Duration;
+
+    /// Statistics of a table that is being filled are there soon, whenever autovacuum comes.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn are_made_where_the_tables_have_grown() {
+        let store = testing::store().await;
+        let mut connection = store.inner.write_pool.acquire().await.unwrap();
+        for statement in [
+            "ALTER TABLE entry SET (autovacuum_enabled = off)",
+            "INSERT INTO entry SELECT i, now(), 1, ARRAY[7], '{}' FROM generate_series(1, 2000) i",
+            "SELECT pg_stat_force_next_flush()",
+        ] {
+            let statement = sqlx::query(statement);
+            statement.execute(&mut *connection).await.unwrap();
+        }
+        for _ in 0..200 {
+            store.inner.statistics.expire();
+            let statistics = store.inner.statistics(&mut connection).await.unwrap();
+            if statistics.1.know(&[1]) {
+                assert_eq!(statistics.1.token(7), 2_000.0);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("there are no statistics");
     }
 }

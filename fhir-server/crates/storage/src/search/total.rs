@@ -2,9 +2,10 @@
 //!
 //! The first page's total goes with the page tokens, so that all pages of a search say the same.
 
+use super::estimate;
 use super::flat::{FlatQuery, Test};
 use super::keyset::Keyset;
-use super::plan;
+use super::plan::{self, Estimate};
 use super::sql;
 use super::statistics::Statistics;
 use crate::Error;
@@ -12,13 +13,20 @@ use fhir_search::query::Total;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-/// Most rows that are counted for a total that was not asked for, about 5 ms of CPU; and most that a range is tested on, about one.
+/// Most matches that are counted for a total that was not asked for, and most that finding them may cost, in milliseconds of CPU.
 const UNASKED_MAX: i64 = 20_000;
-const UNASKED_TESTED_MAX: i64 = 800;
+const UNASKED_MS: f64 = 6.0;
+/// The same where each has to be tested by look-ups.
+const UNASKED_TESTED_MS: f64 = 3.0;
 
 /// The number of all matches.
-pub(super) async fn exact(connection: &mut PgConnection, flat: &FlatQuery) -> Result<u64, Error> {
-    let count: i64 = sql::count(&flat.types, &flat.filter, None)
+pub(super) async fn exact(
+    connection: &mut PgConnection,
+    flat: &FlatQuery,
+    estimate: &Estimate,
+) -> Result<u64, Error> {
+    let lead = &estimate.finding.lead;
+    let count: i64 = sql::count(&flat.types, &flat.filter, lead, None)
         .build_query_scalar()
         .fetch_one(connection)
         .await?;
@@ -30,6 +38,7 @@ pub(super) async fn of_pages(
     connection: &mut PgConnection,
     flat: &FlatQuery,
     statistics: &Statistics,
+    estimate: &Estimate,
     total: Total,
     after: Option<&Keyset>,
 ) -> Result<Option<u64>, Error> {
@@ -38,20 +47,20 @@ pub(super) async fn of_pages(
     }
     match total {
         Total::None => Ok(None),
-        Total::Accurate => exact(connection, flat).await.map(Some),
-        Total::Default => affordable(connection, flat, statistics).await,
+        Total::Accurate => exact(connection, flat, estimate).await.map(Some),
+        Total::Default => affordable(connection, flat, estimate).await,
         Total::Estimate => {
-            let counted = affordable(connection, flat, statistics).await?;
+            let counted = affordable(connection, flat, estimate).await?;
             match counted {
                 Some(counted) => Ok(Some(counted)),
-                None => estimate(connection, flat, statistics).await.map(Some),
+                None => likely(connection, flat, statistics).await.map(Some),
             }
         }
     }
 }
 
 /// What the statistics of the database make likely: Postgres has those of dates, numbers and strings, too.
-async fn estimate(
+async fn likely(
     connection: &mut PgConnection,
     flat: &FlatQuery,
     statistics: &Statistics,
@@ -61,16 +70,16 @@ async fn estimate(
         .fetch_one(connection)
         .await?;
     let rows = plan.pointer("/0/Plan/Plan Rows").and_then(Value::as_f64);
-    let rows = rows.unwrap_or_else(|| plan::matches(&flat.filter, &flat.types, statistics));
+    let rows = rows.unwrap_or_else(|| estimate::matches(&flat.filter, &flat.types, statistics));
     Ok(rows.round() as u64)
 }
 
 /// Whether the total of a search takes a statement of its own.
-pub(super) fn counts(flat: &FlatQuery, statistics: &Statistics, total: Total) -> bool {
+pub(super) fn counts(flat: &FlatQuery, estimate: &Estimate, total: Total) -> bool {
     match total {
         Total::None => false,
         Total::Accurate | Total::Estimate => true,
-        Total::Default => countable(flat, statistics).is_some(),
+        Total::Default => is_cheap(flat, estimate),
     }
 }
 
@@ -78,32 +87,33 @@ pub(super) fn counts(flat: &FlatQuery, statistics: &Statistics, total: Total) ->
 async fn affordable(
     connection: &mut PgConnection,
     flat: &FlatQuery,
-    statistics: &Statistics,
+    estimate: &Estimate,
 ) -> Result<Option<u64>, Error> {
-    let Some(most) = countable(flat, statistics) else {
+    if !is_cheap(flat, estimate) {
         return Ok(None);
-    };
-    let count: i64 = sql::count(&flat.types, &flat.filter, Some(most))
+    }
+    let lead = &estimate.finding.lead;
+    let count: i64 = sql::count(&flat.types, &flat.filter, lead, Some(UNASKED_MAX))
         .build_query_scalar()
         .fetch_one(connection)
         .await?;
-    Ok((count <= most).then_some(count.unsigned_abs()))
+    Ok((count <= UNASKED_MAX).then_some(count.unsigned_abs()))
 }
 
-/// Up to how many matches may be counted, if no more than [`UNASKED_MAX`] rows must be read for it, or [`UNASKED_TESTED_MAX`] tested.
-fn countable(flat: &FlatQuery, statistics: &Statistics) -> Option<i64> {
-    // How many rows a range holds is only guessed.
-    let (ranges, certain): (Vec<Test>, Vec<Test>) =
-        flat.filter.iter().cloned().partition(plan::is_range);
-    let most = match ranges.is_empty() {
-        true => UNASKED_MAX,
-        false => UNASKED_TESTED_MAX,
+/// Whether finding all matches is known to cost little.
+fn is_cheap(flat: &FlatQuery, estimate: &Estimate) -> bool {
+    let finding = &estimate.finding;
+    let tests = flat.filter.iter().enumerate();
+    let is_tested = tests
+        .into_iter()
+        .any(|(at, test)| test.is_ordered() && !finding.lead.contains(&at));
+    let most = match is_tested {
+        true => UNASKED_TESTED_MS,
+        false => UNASKED_MS,
     };
-    let hits = plan::hits(&certain, &flat.types, statistics);
-    // Of a type that is new since the last ANALYZE nothing is known: it may have many.
-    let unknown = !ranges.is_empty() && !statistics.know(&flat.types);
-    let dear = flat.filter.iter().any(plan::dear);
-    (hits <= most as f64 && !unknown && !dear).then_some(most)
+    // How many rows lie in a range is only guessed where nothing was counted.
+    let is_known = finding.known || !flat.filter.iter().any(Test::is_ordered);
+    finding.ms <= most && is_known && !flat.filter.iter().any(plan::dear)
 }
 
 /// The total of a search whose matches are all on its first page.

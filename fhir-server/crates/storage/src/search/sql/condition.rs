@@ -3,10 +3,20 @@
 
 use super::{Sql, TARGET, TARGET_BITS};
 use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
+use crate::search::span::{after_all_that_begin_with, latitudes};
 use fhir_search::document::STRING_MAX;
 use fhir_search::position::{EARTH_METRES, Near, Point};
 use fhir_search::query::{DateMatch, Prefix, TextComparison};
 use fhir_search::text::TextQuery;
+
+/// The table in which an ordered index has what the test asks for; [`Test::is_ordered`] says which tests those are.
+pub(super) fn ordered_table(test: &Test) -> &'static str {
+    match test {
+        Test::Dates(_) => "sp_date",
+        Test::Strings(..) => "sp_string",
+        _ => "sp_quantity",
+    }
+}
 
 impl Sql {
     /// The filter, and the type where the filter does not imply it.
@@ -57,25 +67,8 @@ impl Sql {
                     .bind(rows.clone())
                     .push(")");
             }
-            Test::Dates(dates) => {
-                self.exists("sp_date", dates.key, alias, |sql, inner| {
-                    sql.dates(inner, &dates.all);
-                });
-            }
-            Test::Quantities(key, any) => {
-                self.exists("sp_quantity", *key, alias, |sql, inner| {
-                    sql.any(any, |sql, test| sql.quantity(inner, test));
-                });
-            }
-            Test::Strings(key, any) => {
-                self.exists("sp_string", *key, alias, |sql, inner| {
-                    sql.any(any, |sql, test| sql.string(inner, test));
-                });
-            }
-            Test::Near(key, any) => {
-                self.exists("sp_quantity", *key, alias, |sql, inner| {
-                    sql.any(any, |sql, near| sql.near(inner, near));
-                });
+            Test::Dates(_) | Test::Quantities(..) | Test::Strings(..) | Test::Near(..) => {
+                self.exists(test, alias);
             }
             Test::Updated(any) => {
                 self.any(any, |sql, date| sql.updated(alias, date));
@@ -98,22 +91,20 @@ impl Sql {
             }
             Test::PointedAt(key, by) => {
                 let (source, r) = (self.alias(), self.alias());
-                match self.many {
-                    true => {
-                        self.push(&format!(
-                            "{alias}.pk IN (SELECT {r} & {TARGET} FROM entry {source}, unnest({source}.refs) {r} WHERE {r} >> 40 = "
-                        ));
-                        self.bind(i64::from(*key));
-                    }
-                    false => {
-                        self.push(&format!(
-                            "EXISTS (SELECT 1 FROM entry {source} WHERE {source}.refs @> ARRAY[("
-                        ));
-                        self.bind(i64::from(*key) << TARGET_BITS);
-                        self.push(&format!(" | {alias}.pk)]"));
-                    }
+                if self.many {
+                    self.push(&format!("{alias}.pk IN (SELECT {r} & {TARGET} FROM ("));
+                    self.found_by_form("e.refs", std::slice::from_ref(&**by), None);
+                    self.push(&format!(
+                        ") {source}, unnest({source}.refs) {r} WHERE {r} >> 40 = "
+                    ));
+                    self.bind(i64::from(*key)).push(")");
+                    return;
                 }
-                self.push(" AND (");
+                self.push(&format!(
+                    "EXISTS (SELECT 1 FROM entry {source} WHERE {source}.refs @> ARRAY[("
+                ));
+                self.bind(i64::from(*key) << TARGET_BITS);
+                self.push(&format!(" | {alias}.pk)] AND ("));
                 self.test(by, &source);
                 self.push("))");
             }
@@ -133,18 +124,46 @@ impl Sql {
             .bind(values.to_vec());
     }
 
-    fn exists(&mut self, table: &str, key: i16, alias: &str, write: impl Fn(&mut Sql, &str)) {
+    fn exists(&mut self, test: &Test, alias: &str) {
         let inner = self.alias();
         self.push(&format!(
-            "EXISTS (SELECT 1 FROM {table} {inner} WHERE {inner}.pk = {alias}.pk AND {inner}.key = "
+            "EXISTS (SELECT 1 FROM {} {inner} WHERE {inner}.pk = {alias}.pk AND ",
+            ordered_table(test)
         ));
-        self.bind(key).push(" AND ");
-        write(self, &inner);
-        if self.led {
-            // The planner would make a join of it, and begin with the range: it takes ranges for small.
+        self.ordered_row(test, &inner);
+        if self.row_by_row {
+            // The planner would make a join of it, and begin with whatever it takes for small.
             self.push(" OFFSET 0");
         }
         self.push(")");
+    }
+
+    /// The condition on one row of [`ordered_table`].
+    pub(super) fn ordered_row(&mut self, test: &Test, row: &str) {
+        let key = |sql: &mut Sql, key: i16| {
+            sql.push(row).push(".key = ").bind(key).push(" AND ");
+        };
+        match test {
+            Test::Dates(dates) => {
+                key(self, dates.key);
+                self.dates(row, &dates.all);
+            }
+            Test::Quantities(of, any) => {
+                key(self, *of);
+                self.any(any, |sql, test| sql.quantity(row, test));
+            }
+            Test::Strings(of, any) => {
+                key(self, *of);
+                self.any(any, |sql, test| sql.string(row, test));
+            }
+            Test::Near(of, any) => {
+                key(self, *of);
+                self.any(any, |sql, near| sql.near(row, near));
+            }
+            _ => {
+                self.push("false");
+            }
+        }
     }
 
     /// The whole filter, where `date` is the row of `sp_date` that `dates` asks for.
@@ -378,11 +397,11 @@ impl Sql {
             longitude,
         } = near.at;
         let angle = near.reach_metres() / EARTH_METRES;
-        let reach = angle.to_degrees() + 1e-6;
+        let (south, north) = latitudes(near);
         self.push(alias).push(".marker = 0 AND ");
-        for (operator, bound) in [(">=", latitude - reach), ("<=", latitude + reach)] {
+        for (operator, bound) in [(">=", south), ("<=", north)] {
             self.push(&format!("{alias}.lo {operator} "))
-                .number(format!("{bound:.9}"))
+                .number(bound)
                 .push(" AND ");
         }
         self.push(&format!(
@@ -434,9 +453,8 @@ impl Sql {
         match test {
             StringTest::StartsWith(prefix) => {
                 self.push(alias).push(".value >= ").bind(prefix.clone());
-                // U+10FFFF sorts after every character that follows the prefix.
                 self.push(&format!(" AND {alias}.value < "))
-                    .bind(format!("{prefix}\u{10FFFF}"));
+                    .bind(after_all_that_begin_with(prefix));
             }
             StringTest::Is(TextComparison::EndsWith, end) => {
                 self.push(&format!("char_length({alias}.value) < {STRING_MAX} AND right({alias}.value, char_length("));

@@ -5,14 +5,16 @@
 //! hits for evenly spread and tokens for independent, and then reads the whole sort index for a rare one.
 
 mod condition;
+mod finding;
 mod found;
 mod order;
 
-use super::bounds::{self, Bounds};
-use super::flat::{Column, Dates, Found, Order, Test};
+use super::bounds;
+use super::flat::{Column, Found, Order, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
 use crate::binary::stored_text;
+pub(super) use finding::rows_within;
 use order::{before, direction, micros, value_column};
 use sqlx::{Postgres, QueryBuilder};
 use std::collections::BTreeMap;
@@ -39,10 +41,8 @@ pub(super) struct Selection<'a> {
     pub limit: i64,
     /// Whether so many rows are tested that `_has` is better read once as a whole than asked row by row.
     pub many: bool,
-    /// Whether tokens, references or row keys lead to so few rows that ranges are better tested on each of them.
-    pub led: bool,
-    /// Begin with the rows whose one date lies there. Every match is among them.
-    pub range: Option<(&'a Dates, Bounds)>,
+    /// The tests, by their place in the filter, that all rows are read of before others are tested ([`super::finding::Finding`]).
+    pub lead: &'a [usize],
 }
 
 /// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
@@ -59,23 +59,9 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
         // The row itself need not be read where its key is enough.
         false => "e.pk",
     };
-    sql.push(&format!("WITH m AS MATERIALIZED (SELECT {columns} FROM "));
+    sql.push("WITH m AS MATERIALIZED (");
     sql.many = selection.many;
-    sql.led = selection.led;
-    match selection.range {
-        Some((dates, bounds)) => {
-            sql.push("sp_date w JOIN entry e ON e.pk = w.pk WHERE w.key = ")
-                .bind(dates.key);
-            sql.push(" AND w.lo >= ").bind(bounds.lo);
-            sql.push(" AND w.lo < ").bind(bounds.hi);
-            sql.push(" AND ");
-            sql.dates_and_others("w", dates, selection.filter, "e");
-        }
-        None => {
-            sql.push("entry e WHERE ");
-            sql.all(selection.filter, selection.types, "e");
-        }
-    }
+    sql.found(columns, selection.types, selection.filter, selection.lead);
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
     sql.push(", (SELECT count(*) FROM m) FROM m");
@@ -167,7 +153,7 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
 pub(super) fn with_bodies(selection: Selection<'_>, plan: Plan) -> QueryBuilder<Postgres> {
     let (matches, columns) = match plan {
         Plan::Walk { .. } => ("NULL::bigint", "k(pk, keys)"),
-        Plan::Filter | Plan::Range => ("p.matches", "k(pk, keys, matches)"),
+        Plan::Filter => ("p.matches", "k(pk, keys, matches)"),
     };
     let mut sql = Sql::new(&format!(
         "SELECT p.pk, p.keys, {matches}, r.type, r.id, r.version, (extract(epoch FROM r.last_updated) * 1000)::bigint, \
@@ -176,7 +162,7 @@ pub(super) fn with_bodies(selection: Selection<'_>, plan: Plan) -> QueryBuilder<
     ));
     match plan {
         Plan::Walk { window } => walked(&mut sql, selection, window),
-        Plan::Filter | Plan::Range => filtered(&mut sql, selection),
+        Plan::Filter => filtered(&mut sql, selection),
     }
     sql.push(&format!(
         ") {columns}) p LEFT JOIN resource r ON r.pk = p.pk AND p.place < "
@@ -215,24 +201,19 @@ pub(super) fn walkable(types: &[i16], order: &[Order]) -> bool {
     }
 }
 
-/// The number of dates of the parameter `key` that begin within `bounds`, up to `most`.
-pub(super) fn dates_within(key: i16, bounds: Bounds, most: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("SELECT count(*) FROM (SELECT FROM sp_date w WHERE w.key = ");
-    sql.bind(key);
-    sql.push(" AND w.lo >= ").bind(bounds.lo);
-    sql.push(" AND w.lo < ").bind(bounds.hi);
-    sql.push(" LIMIT ").bind(most).push(") n");
-    sql.builder
-}
-
 // In the statements that follow the limit stands outside of the materialized part, which is still read no further than it: inside, the planner
 // would trust it to be reached soon and read the whole table for a rare token.
 
 /// The number of matches, or `most + 1` when there are more than `most`.
-pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT 1 FROM entry e WHERE ");
+pub(super) fn count(
+    types: &[i16],
+    filter: &[Test],
+    lead: &[usize],
+    most: Option<i64>,
+) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
     sql.many = true;
-    sql.all(filter, types, "e");
+    sql.found("e.pk", types, filter, lead);
     sql.push(") SELECT count(*) FROM (SELECT 1 FROM m");
     if let Some(most) = most {
         sql.push(" LIMIT ").bind(most + 1);
@@ -244,30 +225,31 @@ pub(super) fn count(types: &[i16], filter: &[Test], most: Option<i64>) -> QueryB
 /// One row of `(plan json)`: how Postgres would find the matches, nothing is read.
 pub(super) fn explained(types: &[i16], filter: &[Test]) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("EXPLAIN (FORMAT JSON) SELECT FROM entry e WHERE ");
+    sql.row_by_row = false;
     sql.all(filter, types, "e");
     sql.builder
 }
 
 /// Row keys for which the test holds, in no order.
 pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
-    sql.test(test, "e");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    sql.found_by_form("e.pk", std::slice::from_ref(test), None);
     sql.push(") SELECT pk FROM m LIMIT ").bind(limit);
     sql.builder
 }
 
 /// Row keys of a search, in no order.
 pub(super) fn rows_of(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
-    sql.all(filter, types, "e");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    sql.found_by_form("e.pk", filter, Some(types));
     sql.push(") SELECT pk FROM m LIMIT ").bind(limit);
     sql.builder
 }
 
 /// Row keys that rows for which `test` holds point at by the parameter `key`, with repetitions.
 pub(super) fn targets(key: i16, test: &Test, limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.refs FROM entry e WHERE ");
-    sql.test(test, "e");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    sql.found_by_form("e.refs", std::slice::from_ref(test), None);
     sql.push(") SELECT r & ")
         .push(TARGET)
         .push(" FROM m, unnest(m.refs) r WHERE r >> 40 = ")
@@ -323,8 +305,8 @@ pub(super) fn hierarchy(
 
 /// `(pk, type, id, version)` of `limit` matches.
 pub(super) fn matched(types: &[i16], filter: &[Test], limit: i64) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (SELECT e.pk FROM entry e WHERE ");
-    sql.all(filter, types, "e");
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    sql.found_by_form("e.pk", filter, Some(types));
     sql.push(") SELECT r.pk, r.type, r.id, r.version FROM (SELECT pk FROM m LIMIT ")
         .bind(limit);
     sql.push(") f JOIN resource r ON r.pk = f.pk ORDER BY r.type, r.id");
@@ -337,8 +319,8 @@ struct Sql {
     aliases: usize,
     /// [`Selection::many`].
     many: bool,
-    /// [`Selection::led`].
-    led: bool,
+    /// Whether ordered tests are made on each row, and not joined as the planner thinks best.
+    row_by_row: bool,
 }
 
 impl Sql {
@@ -347,7 +329,7 @@ impl Sql {
             builder: QueryBuilder::new(start),
             aliases: 0,
             many: false,
-            led: false,
+            row_by_row: true,
         }
     }
 

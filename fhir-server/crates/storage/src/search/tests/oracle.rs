@@ -2,14 +2,15 @@
 
 use super::corpus::{Indexed, replace};
 use super::drawn::{TYPE, corpus, draw, of_patients, outer, several_dates, shape, sort};
+use crate::search::finding::Finding;
 use crate::search::flat::FlatQuery;
 use crate::search::keys::{keys, selection};
 use crate::search::keyset::Keyset;
-use crate::search::plan::Plan;
+use crate::search::plan::{Estimate, Plan};
 use crate::search::resolve::Reach;
 use crate::search::statistics::Statistics;
 use crate::search::trace::Trace;
-use crate::search::{bounds, resolve, sql};
+use crate::search::{resolve, sql};
 use crate::{Store, testing};
 use fhir_definitions::SearchParameter;
 use fhir_model::Decimal;
@@ -78,18 +79,21 @@ async fn check(
     let mut connection = store.inner.search_pool.acquire().await.unwrap();
     let definitions = store.definitions();
     let statistics = Statistics::default();
-    for reach in REACHES {
+    for (number, reach) in REACHES.into_iter().enumerate() {
         let flat = resolve::resolve(&mut connection, &definitions, &statistics, &query, reach)
             .await
             .unwrap();
-        let mut plans = vec![Plan::Filter];
+        let mut plans: Vec<Estimate> = leads(&flat, number == 0)
+            .into_iter()
+            .map(filter_led_by)
+            .collect();
         if sql::walkable(&flat.types, &flat.order) {
-            plans.extend([1, 7, 1000].map(|window| Plan::Walk { window }));
+            plans.extend([1, 7, 1000].map(|window| Estimate {
+                plan: Plan::Walk { window },
+                ..filter_led_by(Vec::new())
+            }));
         }
-        if bounds::range(&flat.filter).is_some() {
-            plans.push(Plan::Range);
-        }
-        for plan in plans {
+        for plan in &plans {
             let ids = all_pages(&mut connection, &flat, plan).await;
             let mut back = flat.clone();
             back.reverse();
@@ -142,10 +146,40 @@ async fn the_same_in_a_transaction(store: &Store, query: &Query, expect: &[Strin
     assert_eq!(ids, expect);
 }
 
+/// What a filter can begin with: nothing or all that can be led by, and where each is wanted, every choice of those.
+fn leads(flat: &FlatQuery, each: bool) -> Vec<Vec<usize>> {
+    let places: Vec<usize> = (0..flat.filter.len())
+        .filter(|at| flat.filter[*at].positive())
+        .collect();
+    if !each {
+        return vec![Vec::new(), places];
+    }
+    let choice = |bits: usize| {
+        let chosen = places.iter().enumerate();
+        chosen
+            .filter(|(bit, _)| bits >> bit & 1 == 1)
+            .map(|(_, at)| *at)
+            .collect()
+    };
+    (0..1 << places.len()).map(choice).collect()
+}
+
+fn filter_led_by(lead: Vec<usize>) -> Estimate {
+    Estimate {
+        plan: Plan::Filter,
+        ms: 0.0,
+        finding: Finding {
+            lead,
+            ms: 0.0,
+            known: true,
+        },
+    }
+}
+
 async fn all_pages(
     connection: &mut sqlx::PgConnection,
     flat: &FlatQuery,
-    plan: Plan,
+    estimate: &Estimate,
 ) -> Vec<String> {
     let statistics = Statistics::default();
     let mut after = None;
@@ -155,14 +189,15 @@ async fn all_pages(
             connection,
             flat,
             &statistics,
-            plan,
+            estimate,
             after.as_ref(),
             3,
             &mut Trace::of(&Query::all(Vec::new(), 0)),
         )
         .await
         .unwrap();
-        let at_once = at_once(connection, flat, plan, after.as_ref()).await;
+        let plan = estimate.plan;
+        let at_once = at_once(connection, flat, estimate, after.as_ref()).await;
         // A walk may need more than its first window.
         let back = flat.order[0].backwards;
         if !back && (at_once.len() > 3 || !matches!(plan, Plan::Walk { .. })) {
@@ -195,14 +230,15 @@ async fn all_pages(
 async fn at_once(
     connection: &mut sqlx::PgConnection,
     flat: &FlatQuery,
-    plan: Plan,
+    estimate: &Estimate,
     after: Option<&Keyset>,
 ) -> Vec<i64> {
+    let plan = estimate.plan;
     let walks = matches!(plan, Plan::Walk { .. });
     if walks && after.is_some_and(|keyset| keyset.values[0].is_none()) {
         return Vec::new();
     }
-    let mut selection = selection(flat, &Statistics::default(), plan, 3);
+    let mut selection = selection(flat, &Statistics::default(), estimate, 3);
     selection.after = after;
     let rows = sql::with_bodies(selection, plan)
         .build()
