@@ -7,6 +7,7 @@
 mod compile;
 pub mod datatypes;
 mod load;
+mod overlay;
 pub mod program;
 mod rule;
 mod run;
@@ -143,11 +144,6 @@ impl Mappings {
         self.senders.get(&name).unwrap_or(&self.default_sender)
     }
 
-    /// Whether a message of this trigger (`ADT^A01`) has a map.
-    pub fn has_map(&self, message: &Message) -> bool {
-        self.event(message).is_some()
-    }
-
     /// The triggers that have a map, sorted.
     pub fn triggers(&self) -> Vec<&str> {
         let mut triggers: Vec<&str> = self.events.keys().map(String::as_str).collect();
@@ -165,7 +161,8 @@ impl Mappings {
     /// # Errors
     /// See [`ConvertError`].
     pub fn convert(&self, message: &Message, sender: &Sender) -> Result<Converted, ConvertError> {
-        let event = self.event(message).ok_or(ConvertError::Unmapped)?;
+        let event = self.event(message, sender);
+        let event = event.ok_or(ConvertError::Unmapped)?;
         let map = &self.program.messages[event.message];
         let structure = &self.program.structures[map.structure];
         let tree = structure.place(message.segments().map(|segment| segment.name()));
@@ -181,12 +178,15 @@ impl Mappings {
                 message,
                 systems: &self.systems,
                 authorities: &sender.authorities,
+                codes: &sender.overlay.codes,
+                vocabularies: &self.program.vocabularies,
                 zone: &sender.zone,
                 facility: facility.to_owned(),
                 at: (0, 0, 0),
                 notices: Vec::new(),
             },
             null_deletes: sender.null_deletes,
+            vocabularies: &sender.overlay.vocabularies,
             message_key: format!(
                 "{}|{}|{}",
                 message.sending_application(),
@@ -203,13 +203,20 @@ impl Mappings {
     }
 
     /// By MSH-9.1 and MSH-9.2; the structure in MSH-9.3 is not asked: many send a wrong one.
-    fn event(&self, message: &Message) -> Option<&Event> {
+    fn event<'s>(&'s self, message: &Message, sender: &'s Sender) -> Option<&'s Event> {
         let trigger = message.trigger();
-        self.events
-            .get(&format!("{}^{}", trigger.message_type, trigger.event))
+        let trigger = format!("{}^{}", trigger.message_type, trigger.event);
+        let overlay = &sender.overlay;
+        let own = overlay.events.get(&trigger);
+        let event = own.or_else(|| self.events.get(&trigger));
+        event.filter(|_| overlay.accepts(&trigger))
     }
 }
 
 #[cfg(test)]
 #[path = "mapping/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "mapping/map_tests.rs"]
+mod map_tests;

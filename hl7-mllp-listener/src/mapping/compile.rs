@@ -4,7 +4,8 @@
 mod message;
 
 use super::datatypes::BUILTINS;
-use super::load::{LoadError, MapSource, Read};
+use super::load::{EventSource, LoadError, MapSource, Read};
+use super::overlay::Overlay;
 use super::program::*;
 use super::rule::{self, Address, Atom, Call, Condition, Rule};
 use std::collections::HashMap;
@@ -28,36 +29,17 @@ pub(super) fn compile(read: &mut Read) -> Result<Compiled, Vec<LoadError>> {
         compiler.message(source);
     }
     let mut events = HashMap::new();
-    for event in &read.events {
-        let message = compiler
-            .program
-            .messages
-            .iter()
-            .position(|m| m.name == event.message);
-        let Some(message) = message else {
-            compiler.fail(
-                &event.file,
-                event.line,
-                format!("no message map `{}`", event.message),
-            );
+    for source in &read.events {
+        let Some(event) = compiler.event(source) else {
             continue;
         };
-        let mut values = vec![None; compiler.event_names.len()];
-        for (name, value) in &event.set {
-            if let Some(index) = compiler.event_names.iter().position(|known| known == name) {
-                values[index] = Some(value.clone());
-            }
+        if events.insert(source.trigger.clone(), event).is_some() {
+            let reason = format!("{} is here twice", source.trigger);
+            compiler.fail(&source.file, source.line, reason);
         }
-        if events
-            .insert(event.trigger.clone(), Event { message, values })
-            .is_some()
-        {
-            compiler.fail(
-                &event.file,
-                event.line,
-                format!("{} is here twice", event.trigger),
-            );
-        }
+    }
+    for (name, sender) in &mut read.senders {
+        compiler.overlay(&format!("senders/{name}.yaml"), &mut sender.overlay);
     }
     match compiler.errors.is_empty() {
         true => Ok(Compiled {
@@ -87,9 +69,12 @@ struct Names<'a> {
 
 impl Compiler {
     fn new(read: &mut Read) -> Compiler {
+        let overlays = read.senders.values();
+        let overlays = overlays.flat_map(|sender| sender.overlay.event_sources());
         let mut event_names: Vec<String> = read
             .events
             .iter()
+            .chain(overlays)
             .flat_map(|event| event.set.iter().map(|(name, _)| name.clone()))
             .collect();
         event_names.sort();
@@ -123,6 +108,34 @@ impl Compiler {
             line,
             reason: reason.into(),
         });
+    }
+
+    fn event(&mut self, source: &EventSource) -> Option<Event> {
+        let mut messages = self.program.messages.iter();
+        let Some(message) = messages.position(|m| m.name == source.message) else {
+            let reason = format!("no message map `{}`", source.message);
+            self.fail(&source.file, source.line, reason);
+            return None;
+        };
+        let mut values = vec![None; self.event_names.len()];
+        for (name, value) in &source.set {
+            if let Some(index) = self.event_names.iter().position(|known| known == name) {
+                values[index] = Some(value.clone());
+            }
+        }
+        Some(Event { message, values })
+    }
+
+    /// What one sender means otherwise.
+    fn overlay(&mut self, file: &str, overlay: &mut Overlay) {
+        for source in overlay.event_sources().to_vec() {
+            if let Some(event) = self.event(&source) {
+                overlay.events.insert(source.trigger, event);
+            }
+        }
+        if let Err(fault) = overlay.resolve(&self.program.vocabularies) {
+            self.fail(file, fault.line, fault.reason);
+        }
     }
 
     fn map(&mut self, source: &MapSource) {

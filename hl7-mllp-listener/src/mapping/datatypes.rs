@@ -7,6 +7,7 @@
 mod address;
 mod coded;
 mod identified;
+mod identifier_type;
 mod observed;
 mod text;
 mod time;
@@ -26,6 +27,9 @@ pub struct Scope<'m> {
     pub systems: &'m Systems,
     /// The sender's own authority names.
     pub authorities: &'m HashMap<String, String>,
+    /// The sender's own coding systems: names and numbers of vocabularies.
+    pub codes: &'m HashMap<String, usize>,
+    pub vocabularies: &'m [ConceptMap],
     /// For times without an offset: `+01:00` or `Z`.
     pub zone: &'m str,
     /// Who local names are bound to: MSH-4.1, else MSH-3.1.

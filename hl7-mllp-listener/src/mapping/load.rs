@@ -2,6 +2,7 @@
 //!
 //! The folder decides the kind of a file, its name without extension is the name others call it by.
 
+use super::overlay::Overlay;
 use super::program::Required;
 use super::rule::{self, Atom, Call, Rule, Statement};
 use super::systems::{Systems, uri};
@@ -39,6 +40,7 @@ pub(super) struct Read {
     pub systems: Systems,
 }
 
+#[derive(Clone, Debug)]
 pub(super) struct EventSource {
     pub file: String,
     pub line: usize,
@@ -52,7 +54,8 @@ pub(super) struct MessageSource {
     pub file: String,
     pub name: String,
     pub line: usize,
-    pub structure: String,
+    /// More than one: the map is compiled for each of them, and called by their names.
+    pub structures: Vec<String>,
     pub block: BlockSource,
 }
 
@@ -124,6 +127,8 @@ pub struct Sender {
     pub accept_unmapped: bool,
     /// The code when the FHIR server cannot be reached: AR, for engines that send again after AR only, or AE.
     pub unreachable_is_reject: bool,
+    /// Its own events and codes.
+    pub overlay: Overlay,
 }
 
 impl Default for Sender {
@@ -135,6 +140,7 @@ impl Default for Sender {
             null_deletes: true,
             accept_unmapped: true,
             unreachable_is_reject: true,
+            overlay: Overlay::default(),
         }
     }
 }
@@ -147,7 +153,7 @@ impl Read {
             return Err(Fault::new(1, "the file has no extension"));
         };
         match (folder, extension) {
-            (_, "md") => Ok(()),
+            (_, "md") | ("", "tsv") => Ok(()),
             ("vocabulary", "json") => {
                 let json = serde_json::from_slice(&file.bytes)
                     .map_err(|e| Fault::new(e.line(), "this is not valid JSON"))?;
@@ -161,12 +167,16 @@ impl Read {
                 match folder {
                     "" if stem == "systems" => self.systems.read(&node),
                     "structures" => self.structure(stem, &node),
-                    "events" => self.events(&file.path, &node),
+                    "events" => {
+                        self.events.append(&mut events(&file.path, &node)?);
+                        Ok(())
+                    }
                     "messages" => self.message(&file.path, stem, &node),
                     "segments" => self.map(&file.path, stem, &node, true),
                     "datatypes" => self.map(&file.path, stem, &node, false),
                     "senders" => {
-                        self.senders.insert(stem.to_owned(), sender(&node)?);
+                        let sender = sender(&file.path, &node)?;
+                        self.senders.insert(stem.to_owned(), sender);
                         Ok(())
                     }
                     _ => Err(Fault::new(1, format!("no data belongs into {folder:?}"))),
@@ -194,47 +204,17 @@ impl Read {
         Ok(())
     }
 
-    fn events(&mut self, file: &str, node: &Node) -> Result<(), Fault> {
-        for entry in node.map()? {
-            let mut event = EventSource {
-                file: file.to_owned(),
-                line: entry.line,
-                trigger: entry.key.clone(),
-                message: String::new(),
-                set: Vec::new(),
-            };
-            for key in entry.node.map()? {
-                match key.key.as_str() {
-                    "message" => event.message = key.node.text()?.to_owned(),
-                    "set" => {
-                        for value in key.node.map()? {
-                            event
-                                .set
-                                .push((value.key.clone(), value.node.text()?.to_owned()));
-                        }
-                    }
-                    _ => return unknown(key),
-                }
-            }
-            if event.message.is_empty() {
-                return Err(Fault::new(entry.line, "`message` is missing"));
-            }
-            self.events.push(event);
-        }
-        Ok(())
-    }
-
     fn message(&mut self, file: &str, name: &str, node: &Node) -> Result<(), Fault> {
         let mut source = MessageSource {
             file: file.to_owned(),
             name: name.to_owned(),
             line: node.line,
-            structure: name.to_owned(),
+            structures: vec![name.to_owned()],
             block: BlockSource::default(),
         };
         for entry in node.map()? {
             match entry.key.as_str() {
-                "structure" => source.structure = entry.node.text()?.to_owned(),
+                "structure" => source.structures = texts(&entry.node)?,
                 "require" => source.block.require = requirements(&entry.node)?,
                 "do" => source.block.steps = steps(&entry.node)?,
                 _ => return unknown(entry),
@@ -446,7 +426,38 @@ fn order(node: &Node) -> Result<Order, Fault> {
     Ok(order)
 }
 
-fn sender(node: &Node) -> Result<Sender, Fault> {
+/// What trigger events do, in `events/` and in the file of a sender.
+pub(super) fn events(file: &str, node: &Node) -> Result<Vec<EventSource>, Fault> {
+    let mut events = Vec::new();
+    for entry in node.map()? {
+        let mut event = EventSource {
+            file: file.to_owned(),
+            line: entry.line,
+            trigger: entry.key.clone(),
+            message: String::new(),
+            set: Vec::new(),
+        };
+        for key in entry.node.map()? {
+            match key.key.as_str() {
+                "message" => event.message = key.node.text()?.to_owned(),
+                "set" => {
+                    for value in key.node.map()? {
+                        let text = value.node.text()?.to_owned();
+                        event.set.push((value.key.clone(), text));
+                    }
+                }
+                _ => return unknown(key),
+            }
+        }
+        if event.message.is_empty() {
+            return Err(Fault::new(entry.line, "`message` is missing"));
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
     let mut sender = Sender::default();
     for entry in node.map()? {
         let node = &entry.node;
@@ -480,6 +491,9 @@ fn sender(node: &Node) -> Result<Sender, Fault> {
             }
             ("unreachable", Yaml::Text(text)) if text == "AE" => {
                 sender.unreachable_is_reject = false
+            }
+            ("accept" | "events" | "vocabulary" | "codes", _) => {
+                sender.overlay.read(file, entry)?
             }
             ("null" | "unmapped" | "unreachable", _) => {
                 let why = "null: delete or keep; unmapped: accept or reject; unreachable: AR or AE";

@@ -226,6 +226,7 @@ pub struct Place {
     pub item: usize,
 }
 
+#[derive(Clone, Debug)]
 pub struct Event {
     pub message: usize,
     /// By the number of the name.

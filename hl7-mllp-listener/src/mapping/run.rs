@@ -13,6 +13,7 @@ use crate::ack::{AnswerError, ErrorCode, Location};
 use crate::structure::{Member, Tree};
 use serde_json::{Map as Object, Value as Json};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Most drafts of one message.
 const DRAFTS_MAX: usize = 20_000;
@@ -60,6 +61,8 @@ pub(super) struct Runner<'m> {
     pub event: &'m Event,
     pub scope: Scope<'m>,
     pub null_deletes: bool,
+    /// Vocabularies that stand in for others, of this sender.
+    pub vocabularies: &'m HashMap<usize, usize>,
     /// What makes the message unique: `$message.key`.
     pub message_key: String,
 }

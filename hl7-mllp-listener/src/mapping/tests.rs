@@ -4,7 +4,7 @@ use super::*;
 use crate::message::TextOptions;
 use serde_json::{Value as Json, json};
 
-fn real() -> Mappings {
+pub(super) fn real() -> Mappings {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");
     match Mappings::load(&read_folder(&folder).unwrap()) {
         Ok(mappings) => mappings,
@@ -15,13 +15,13 @@ fn real() -> Mappings {
     }
 }
 
-fn convert(mappings: &Mappings, text: &str) -> Result<Converted, ConvertError> {
+pub(super) fn convert(mappings: &Mappings, text: &str) -> Result<Converted, ConvertError> {
     let message = Message::parse(text.as_bytes(), &TextOptions::default()).unwrap();
     mappings.convert(&message, mappings.sender(text.as_bytes()))
 }
 
 /// The drafts of one type.
-fn drafts(converted: &Converted, kind: &str) -> Vec<Json> {
+pub(super) fn drafts(converted: &Converted, kind: &str) -> Vec<Json> {
     let bodies = converted.drafts.iter().map(|draft| {
         let mut body = draft.body.clone();
         for (name, value) in &draft.new {
@@ -52,8 +52,10 @@ fn an_admission() {
         json!({
             "resourceType": "Patient",
             "identifier": [{
-                "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]},
-                "system": "urn:oid:1.2.3.4", "value": "100001"}],
+                "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR", "display": "Medical record number"}]},
+                "system": "urn:oid:1.2.3.4", "value": "100001",
+                "assigner": {"type": "Organization", "display": "GH",
+                    "identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3.4"}}}],
             "name": [{"family": "TEST", "given": ["ALICE", "Q"]}],
             "gender": "female",
             "birthDate": "1980-02-29",
@@ -90,7 +92,7 @@ fn an_admission() {
         "GREG HOUSE"
     );
     assert_eq!(
-        converted.drafts[1].identifiers,
+        converted.drafts[2].identifiers,
         [("urn:oid:1.2.3.4".to_owned(), "V9".to_owned())]
     );
     let allergy = &drafts(&converted, "AllergyIntolerance")[0];
@@ -295,7 +297,78 @@ fn mistakes_are_named_by_file_and_line() {
     assert_eq!(load_errors("README.md", "# words"), [""; 0]);
 }
 
-/// The six triggers over a folder of messages (HL7V2_CORPUS), if there is one.
+#[test]
+fn a_sender_has_events_segments_and_codes_of_its_own() {
+    let file = |path: &str, text: &str| File {
+        path: path.into(),
+        bytes: text.into(),
+    };
+    let local = r#"{"resourceType": "ConceptMap", "group": [{"target": "http://loinc.org", "element": [{"code": "NA", "target": [{"code": "2951-2"}]}]}]}"#;
+    let files = [
+        file("structures/S.yaml", "groups: MSH PID OBX*"),
+        file("structures/Z.yaml", "groups: MSH PID ZPI OBX*"),
+        file(
+            "messages/S.yaml",
+            "do: [PID.Patient, OBX.Observation when OBX]",
+        ),
+        file("messages/Z.yaml", "do: [ZPI.Patient]"),
+        file(
+            "events/e.yaml",
+            "ADT^A01: { message: S }\nADT^A08: { message: S }",
+        ),
+        file(
+            "segments/PID.Patient.yaml",
+            "resource: Patient\nrules: |\n  gender: PID-8 | CWE.code -> Sex\n",
+        ),
+        file(
+            "segments/ZPI.Patient.yaml",
+            "resource: Patient\nrules: |\n  birthDate: ZPI-1 | DTM.date\n",
+        ),
+        file(
+            "segments/OBX.Observation.yaml",
+            "resource: Observation\nrules: |\n  code: OBX-3 | CWE.CodeableConcept\n",
+        ),
+        file(
+            "vocabulary/Sex.ConceptMap.json",
+            &local.replace("NA", "M").replace("2951-2", "male"),
+        ),
+        file(
+            "vocabulary/OwnSex.ConceptMap.json",
+            &local.replace("NA", "1").replace("2951-2", "male"),
+        ),
+        file("vocabulary/Lab.ConceptMap.json", local),
+        file(
+            "senders/HIS.GH.yaml",
+            "accept: [ADT^A01, ADT^A05]\nevents:\n  ADT^A05: { message: Z }\nvocabulary: { Sex: OwnSex }\ncodes: { 99LAB: Lab }",
+        ),
+    ];
+    let mappings = Mappings::load(&files).unwrap();
+    let message = |event: &str, pid: &str| {
+        format!("{MSH}{event}|1|P|2.5\rPID|||||||{pid}\rOBX|1|NM|NA^Sodium^99LAB")
+    };
+    let converted = convert(&mappings, &message("ADT^A01", "|1")).unwrap();
+    assert_eq!(drafts(&converted, "Patient")[0]["gender"], "male");
+    assert_eq!(
+        drafts(&converted, "Observation")[0]["code"]["coding"],
+        json!([
+            {"system": "http://loinc.org", "code": "2951-2"},
+            {"system": "urn:hl7v2:coding:GH:99LAB", "code": "NA", "display": "Sodium"},
+        ])
+    );
+    let other = message("ADT^A01", "|1").replace("HIS", "LIS");
+    assert!(drafts(&convert(&mappings, &other).unwrap(), "Patient")[0]["gender"].is_null());
+    assert!(matches!(
+        convert(&mappings, &message("ADT^A08", "|M")),
+        Err(ConvertError::Unmapped)
+    ));
+    let own = message("ADT^A05", "|1").replace("OBX|", "ZPI|1980\rOBX|");
+    assert_eq!(
+        drafts(&convert(&mappings, &own).unwrap(), "Patient")[0]["birthDate"],
+        "1980"
+    );
+}
+
+/// All maps over a folder of messages (HL7V2_CORPUS), if there is one.
 #[test]
 fn a_folder_of_messages_converts() {
     let Some(folder) = std::env::var_os("HL7V2_CORPUS") else {
@@ -310,7 +383,8 @@ fn a_folder_of_messages_converts() {
             let Ok(message) = Message::parse(&text, &TextOptions::default()) else {
                 continue;
             };
-            if !mappings.has_map(&message) {
+            let converted = mappings.convert(&message, mappings.sender(&text));
+            if matches!(converted, Err(ConvertError::Unmapped)) {
                 continue;
             }
             let trigger = message.trigger();
@@ -318,7 +392,7 @@ fn a_folder_of_messages_converts() {
                 .entry(format!("{}^{}", trigger.message_type, trigger.event))
                 .or_default();
             count.0 += 1;
-            match mappings.convert(&message, mappings.sender(&text)) {
+            match converted {
                 Ok(converted) => {
                     count.1 += 1;
                     for notice in converted.notices {

@@ -8,10 +8,20 @@ use crate::structure::{ItemKind, Structure, is_segment_name};
 
 impl Compiler {
     pub(super) fn message(&mut self, source: &MessageSource) {
+        match source.structures.as_slice() {
+            [structure] => self.message_of(source, &source.name, structure),
+            several => {
+                for structure in several {
+                    self.message_of(source, structure, structure);
+                }
+            }
+        }
+    }
+
+    fn message_of(&mut self, source: &MessageSource, name: &str, structure: &str) {
         let structures = &self.program.structures;
-        let structure = structures.iter().position(|s| s.name == source.structure);
-        let Some(structure) = structure else {
-            let reason = format!("no structure `{}`", source.structure);
+        let Some(structure) = structures.iter().position(|s| s.name == structure) else {
+            let reason = format!("no structure `{structure}`");
             return self.fail(&source.file, source.line, reason);
         };
         let mut scope = MessageScope {
@@ -27,7 +37,7 @@ impl Compiler {
         let mut block = self.block(&source.block, &mut scope, &mut outer);
         block.resets.append(&mut outer);
         self.program.messages.push(MessageMap {
-            name: source.name.clone(),
+            name: name.to_owned(),
             structure,
             ones: scope.ones,
             lists: scope.lists,

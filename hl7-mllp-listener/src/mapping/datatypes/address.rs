@@ -5,7 +5,8 @@ use super::{Given, Scope};
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json};
 
-/// XPN: family .1.1, given .2, second names .3, suffix .4, prefix .5, degree .6, type .7 (table 0200), period .12 and .13.
+/// XPN: family .1.1, given .2, second names .3, suffix .4, prefix .5, degree .6, type .7 (table 0200), period .12 and .13 (before v2.5
+/// .10), professional suffix .14.
 pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let mut name = Map::new();
     let kind = value.part_text(7);
@@ -43,7 +44,13 @@ pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     if name.len() == before {
         return None;
     }
-    put_period(&mut name, scope, value, given, 12);
+    put_period(
+        &mut name,
+        scope,
+        given,
+        value.part(10),
+        [value.part(12), value.part(13)],
+    );
     Some(Json::Object(name))
 }
 
@@ -56,7 +63,8 @@ pub fn xpn_string(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Opt
     (!parts.is_empty()).then(|| parts.join(" ").into())
 }
 
-/// XAD: street .1.1, other .2, city .3, state .4, zip .5, country .6, type .7 (table 0190), district .9, period .13 and .14.
+/// XAD: street .1.1, street name .1.2 and number .1.3 unless the street has them, other .2, city .3, state .4, zip .5, country .6,
+/// type .7 (table 0190), district .9, period .13 and .14 (before v2.5 .12), addressee .19.
 pub fn xad(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let mut address = Map::new();
     let kind = value.part_text(7);
@@ -77,60 +85,95 @@ pub fn xad(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     );
     put(&mut address, "type", type_code);
     let before = address.len();
-    let lines = [1, 2].into_iter().filter_map(|n| value.part_text(n));
-    put_list(&mut address, "line", lines.map(|t| t.into()).collect());
-    for (element, part) in [
-        ("city", 3),
-        ("district", 9),
-        ("state", 4),
-        ("postalCode", 5),
-        ("country", 6),
-    ] {
+    put_list(&mut address, "line", lines(value));
+    let district = value.part(9);
+    // Some senders put the words of the code first.
+    let district = district.and_then(|part| part.text().or_else(|| part.part_text(2)));
+    put(&mut address, "district", district);
+    for (element, part) in [("city", 3), ("state", 4), ("postalCode", 5), ("country", 6)] {
         put(&mut address, element, value.part_text(part));
     }
     if address.len() == before {
         return None;
     }
-    put_period(&mut address, scope, value, given, 13);
+    let bounds = [value.part(13), value.part(14)];
+    put_period(&mut address, scope, given, value.part(12), bounds);
     Some(Json::Object(address))
 }
 
-/// XTN: .12 or parts .5 to .8, else .1 as sent; mail in .4; use .2 (table 0201), equipment .3 (table 0202).
-pub fn xtn(_: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+fn lines(value: Value<'_>) -> Vec<Json> {
+    let street = |n| value.part(1).and_then(|street| street.part_text(n));
+    let whole = street(1);
+    let told = |part: &str| whole.as_deref().is_some_and(|whole| whole.contains(part));
+    let house: Vec<_> = [2, 3]
+        .into_iter()
+        .filter_map(street)
+        .filter(|part| !told(part))
+        .collect();
+    let house = (!house.is_empty()).then(|| house.join(" "));
+    let mut lines: Vec<Json> = Vec::new();
+    lines.extend(whole.as_deref().map(Json::from));
+    lines.extend(house.map(Json::from));
+    lines.extend(value.part_text(2).map(Json::from));
+    lines.extend(value.part_text(19).map(Json::from));
+    lines
+}
+
+/// XTN: .12 or parts .5 to .8, else .1 as sent; mail in .4; use .2 (table 0201), equipment .3 (table 0202), period .13 and .14, rank .18.
+/// A number and a mail address in one value are two ways to reach somebody.
+pub fn xtn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let equipment = value.part_text(3);
     let use_code = value.part_text(2);
-    let mail = value.part_text(4).filter(|text| text.contains('@'));
-    let is_net = use_code.as_deref() == Some("NET");
+    let mail = value.part_text(4).map(|text| text.into_owned());
     let number = value
         .part_text(12)
-        .or_else(|| value.part_text(1))
         .map(|text| text.into_owned())
-        .or_else(|| parts_number(value));
-    let (system, value_text) = match (equipment.as_deref(), number, mail) {
-        (Some("Internet" | "X.400"), number, mail) => {
-            ("email", mail.map(|m| m.into_owned()).or(number)?)
+        .or_else(|| parts_number(value))
+        .or_else(|| value.part_text(1).map(|text| text.into_owned()));
+    let is_mail = matches!(equipment.as_deref(), Some("Internet" | "X.400"));
+    let system = match equipment.as_deref() {
+        Some("FX") => "fax",
+        Some("BP") => "pager",
+        Some("MD" | "SAT" | "TDD" | "TTY") => "other",
+        _ => "phone",
+    };
+    let reached: Vec<(&str, String)> = match (number, mail) {
+        (number, Some(mail)) if is_mail => {
+            let number = number.filter(|_| value.part_text(7).is_some());
+            let number = number.map(|number| ("phone", number));
+            std::iter::once(("email", mail)).chain(number).collect()
         }
-        (_, None, Some(mail)) => ("email", mail.into_owned()),
-        (Some("FX"), Some(number), _) => ("fax", number),
-        (Some("BP"), Some(number), _) => ("pager", number),
-        (Some("MD" | "SAT" | "TDD" | "TTY"), Some(number), _) => ("other", number),
-        (_, Some(number), _) if number.contains('@') => ("email", number),
-        (_, Some(number), _) => ("phone", number),
-        (_, None, None) => return None,
+        (Some(number), None) if is_mail || number.contains('@') => vec![("email", number)],
+        (Some(number), None) => vec![(system, number)],
+        (Some(number), Some(mail)) => vec![(system, number), ("email", mail)],
+        (None, Some(mail)) => vec![("email", mail)],
+        (None, None) => return None,
     };
     let kind = match (use_code.as_deref(), equipment.as_deref()) {
         (_, Some("CP")) | (Some("PRS"), _) => Some("mobile".to_owned()),
         (Some("PRN" | "VHN"), _) => Some("home".to_owned()),
         (Some("WPN"), _) => Some("work".to_owned()),
-        (Some("ORN" | "EMR" | "ASN" | "BPN"), _) => None,
-        _ if is_net => None,
+        (Some("ORN" | "EMR" | "ASN" | "BPN" | "NET"), _) => None,
         _ => given.text(0).map(|t| t.into_owned()),
     };
+    let rank = value.part(18).filter(|rank| rank.is_valued());
+    let rank = rank.and_then(|rank| super::text::integer(scope, rank, given));
     let mut point = Map::new();
-    put(&mut point, "system", Some(system));
-    put(&mut point, "value", Some(value_text));
     put(&mut point, "use", kind);
-    Some(Json::Object(point))
+    put(
+        &mut point,
+        "rank",
+        rank.filter(|rank| rank.as_i64() > Some(0)),
+    );
+    let bounds = [value.part(13), value.part(14)];
+    put_period(&mut point, scope, given, None, bounds);
+    let points = reached.into_iter().map(|(system, reached)| {
+        let mut point = point.clone();
+        put(&mut point, "system", Some(system));
+        put(&mut point, "value", Some(reached));
+        Json::Object(point)
+    });
+    Some(Json::Array(points.collect()))
 }
 
 /// Country code, area code, number and extension, as E.123 writes them.
@@ -162,20 +205,26 @@ fn put_list(object: &mut Map<String, Json>, name: &str, values: Vec<Json>) {
     }
 }
 
-fn put_period(
+/// A period from its two bounds, else from a range (DR) that older versions have in one component.
+fn put_period<'m>(
     object: &mut Map<String, Json>,
     scope: &mut Scope<'_>,
-    value: Value<'_>,
     given: &Given<'_, '_>,
-    start: usize,
+    range: Option<Value<'m>>,
+    bounds: [Option<Value<'m>>; 2],
 ) {
+    let is_valued = |bound: &Option<Value<'m>>| bound.is_some_and(Value::is_valued);
+    let bounds = match (range, bounds.iter().any(is_valued)) {
+        (Some(range), false) => [range.part(1), range.part(2)],
+        _ => bounds,
+    };
     let mut period = Map::new();
-    for (name, part) in [("start", start), ("end", start + 1)] {
-        if let Some(part) = value.part(part).filter(|part| part.is_valued()) {
+    for (name, bound) in ["start", "end"].into_iter().zip(bounds) {
+        if let Some(bound) = bound.filter(|bound| bound.is_valued()) {
             put(
                 &mut period,
                 name,
-                super::time::date_time(scope, part, given),
+                super::time::date_time(scope, bound, given),
             );
         }
     }

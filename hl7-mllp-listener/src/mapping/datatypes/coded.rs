@@ -4,7 +4,7 @@ use super::{Given, Scope};
 use crate::ack::ErrorCode;
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
-use crate::mapping::vocabulary::Lookup;
+use crate::mapping::vocabulary::{Lookup, Target};
 use serde_json::{Map, Value as Json};
 
 /// Code, display, system, version and system OID of the three codings.
@@ -21,16 +21,21 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
             continue;
         };
         if index == 0 || mapped.is_none() {
-            mapped = map_code(scope, given, &coding, index == 0);
+            mapped = map_code(scope, given, &coding, index == 0)
+                .or_else(|| senders_code(scope, value, columns, &coding));
         }
         codings.push(Json::Object(coding));
     }
-    if let Some(mapped) = mapped
-        && !codings
-            .iter()
-            .any(|own| own["code"] == mapped["code"] && own["system"] == mapped["system"])
-    {
-        codings.insert(0, mapped);
+    if let Some(mapped) = mapped {
+        let is_same =
+            |own: &&mut Json| own["code"] == mapped["code"] && own["system"] == mapped["system"];
+        match codings.iter_mut().find(is_same) {
+            Some(own) if own["display"].is_null() && mapped["display"].is_string() => {
+                own["display"] = mapped["display"].clone();
+            }
+            Some(_) => {}
+            None => codings.insert(0, mapped),
+        }
     }
     let text = value.part_text(9).or_else(|| {
         codings
@@ -122,6 +127,21 @@ fn own_coding(
     Some(coding)
 }
 
+/// A code of a coding system that the sender's own file translates.
+fn senders_code(
+    scope: &Scope<'_>,
+    value: Value<'_>,
+    (_, _, system, _, _): (usize, usize, usize, usize, usize),
+    own: &Map<String, Json>,
+) -> Option<Json> {
+    let index = scope.codes.get(value.part_text(system)?.as_ref())?;
+    let found = scope.vocabularies[*index].look_up(own.get("code")?.as_str()?);
+    let Lookup::Target(target) = found else {
+        return None;
+    };
+    Some(coding_of(target))
+}
+
 fn map_code(
     scope: &mut Scope<'_>,
     given: &Given<'_, '_>,
@@ -142,6 +162,10 @@ fn map_code(
             return None;
         }
     };
+    Some(coding_of(target))
+}
+
+fn coding_of(target: Target) -> Json {
     let mut coding = Map::new();
     if let Some(system) = target.system {
         coding.insert("system".into(), system.into());
@@ -150,5 +174,5 @@ fn map_code(
     if let Some(display) = target.display {
         coding.insert("display".into(), display.into());
     }
-    Some(Json::Object(coding))
+    Json::Object(coding)
 }

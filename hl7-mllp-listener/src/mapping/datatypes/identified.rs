@@ -1,7 +1,7 @@
 //! CX, EI, HD, XCN, XON, PL: what is known by an identifier. People, organisations and places that come as a field of another segment
 //! become logical references (identifier and display), not resources: a name and a number are no record of them.
 
-use super::{Given, Scope};
+use super::{Given, Scope, identifier_type};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json, json};
@@ -34,7 +34,30 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
     if !period.is_empty() {
         identifier.insert("period".into(), Json::Object(period));
     }
+    if let Some(assigner) = authority.and_then(assigner) {
+        identifier.insert("assigner".into(), assigner);
+    }
     Some(Json::Object(identifier))
+}
+
+/// The HD of an authority as a logical reference: its universal id, else its name, which the system of the identifier may not tell.
+fn assigner(hd: Value<'_>) -> Option<Json> {
+    let (name, id, kind) = (hd.part_text(1), hd.part_text(2), hd.part_text(3));
+    let mut identifier = Map::new();
+    match (&id, kind.as_deref()) {
+        (Some(id), Some("ISO")) => {
+            identifier.insert("system".into(), "urn:ietf:rfc:3986".into());
+            identifier.insert("value".into(), format!("urn:oid:{id}").into());
+        }
+        (Some(id), _) => drop(identifier.insert("value".into(), id.as_ref().into())),
+        (None, _) => drop(identifier.insert("value".into(), name.as_deref()?.into())),
+    }
+    let display = id.is_some().then_some(name).flatten();
+    reference(
+        "Organization",
+        Some(identifier),
+        display.as_deref().unwrap_or_default(),
+    )
 }
 
 /// EI: value .1, authority in .2, .3 and .4, which are an HD spread over components.
@@ -158,10 +181,11 @@ fn identifier(
         let system = format!("{V2_TABLE}0203");
         // FHIR codes have single blanks only.
         let kind: Vec<&str> = kind.split_whitespace().collect();
-        identifier.insert(
-            "type".into(),
-            json!({"coding": [{"system": system, "code": kind.join(" ")}]}),
-        );
+        let mut coding = json!({"system": system, "code": kind.join(" ")});
+        if let Some(display) = identifier_type::display(&kind.join(" ")) {
+            coding["display"] = display.into();
+        }
+        identifier.insert("type".into(), json!({ "coding": [coding] }));
     }
     if let Some(system) = system {
         identifier.insert("system".into(), system.into());

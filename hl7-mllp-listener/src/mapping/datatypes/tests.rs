@@ -21,6 +21,8 @@ fn convert(name: &str, value: &str, kind: &str, units: &str) -> (Json, usize) {
         message: &message,
         systems: &systems,
         authorities: &authorities,
+        codes: &HashMap::new(),
+        vocabularies: &[],
         zone: "+01:00",
         facility: "FAC".into(),
         at: (1, 5, 0),
@@ -162,8 +164,16 @@ fn complex_types() {
             "CX.Identifier",
             "12^^^AUTH&1.2.3&ISO^MR^^20260101^20270101",
             json!({
-            "type": {"coding": [{"system": table, "code": "MR"}]}, "system": "urn:oid:1.2.3", "value": "12",
-            "period": {"start": "2026-01-01", "end": "2027-01-01"}}),
+            "type": {"coding": [{"system": table, "code": "MR", "display": "Medical record number"}]},
+            "system": "urn:oid:1.2.3", "value": "12", "period": {"start": "2026-01-01", "end": "2027-01-01"},
+            "assigner": {"type": "Organization", "display": "AUTH",
+                "identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3"}}}),
+        ),
+        (
+            "CX.Identifier",
+            "12^^^AUTH",
+            json!({"system": "urn:hl7v2:authority:FAC:AUTH", "value": "12",
+            "assigner": {"type": "Organization", "identifier": {"value": "AUTH"}}}),
         ),
         (
             "CX.Identifier",
@@ -197,7 +207,7 @@ fn complex_types() {
             "XON.Reference",
             "ACME^^^^^A&1.2&ISO^XX^^^5",
             json!({"type": "Organization",
-            "identifier": {"type": {"coding": [{"system": table, "code": "XX"}]}, "system": "urn:oid:1.2", "value": "5"},
+            "identifier": {"type": {"coding": [{"system": table, "code": "XX", "display": "Organization identifier"}]}, "system": "urn:oid:1.2", "value": "5"},
             "display": "ACME"}),
         ),
         (
@@ -224,27 +234,47 @@ fn complex_types() {
         (
             "XTN.ContactPoint",
             "^PRN^PH^^33^4^7000^12",
-            json!({"system": "phone", "value": "+33 4 7000 ext. 12", "use": "home"}),
+            json!([{"system": "phone", "value": "+33 4 7000 ext. 12", "use": "home"}]),
         ),
         (
             "XTN.ContactPoint",
             "(555)1234",
-            json!({"system": "phone", "value": "(555)1234"}),
+            json!([{"system": "phone", "value": "(555)1234"}]),
         ),
         (
             "XTN.ContactPoint",
             "^NET^Internet^a@b.c",
-            json!({"system": "email", "value": "a@b.c"}),
+            json!([{"system": "email", "value": "a@b.c"}]),
         ),
         (
             "XTN.ContactPoint",
             "^WPN^FX^^^^7",
-            json!({"system": "fax", "value": "7", "use": "work"}),
+            json!([{"system": "fax", "value": "7", "use": "work"}]),
         ),
         (
             "XTN.ContactPoint",
             "^PRN^CP^^^^7",
-            json!({"system": "phone", "value": "7", "use": "mobile"}),
+            json!([{"system": "phone", "value": "7", "use": "mobile"}]),
+        ),
+        (
+            "XTN.ContactPoint",
+            "^WPN^PH^a@b.c^^^7^^^^^^20260101^^^^^2",
+            json!([
+                {"use": "work", "rank": 2, "period": {"start": "2026-01-01"}, "system": "phone", "value": "7"},
+                {"use": "work", "rank": 2, "period": {"start": "2026-01-01"}, "system": "email", "value": "a@b.c"},
+            ]),
+        ),
+        (
+            "XAD.Address",
+            "&Rue A&12^^LYON^^^^^^^^^20260101&20270101^^^^^^^c/o B",
+            json!({"line": ["Rue A 12", "c/o B"], "city": "LYON",
+            "period": {"start": "2026-01-01", "end": "2027-01-01"}}),
+        ),
+        (
+            "XPN.HumanName",
+            "VAN^ALICE^^^^MD^D^^^20260101&20270101",
+            json!({"use": "usual", "family": "VAN", "given": ["ALICE"], "suffix": ["MD"],
+            "period": {"start": "2026-01-01", "end": "2027-01-01"}}),
         ),
         (
             "ED.Attachment",

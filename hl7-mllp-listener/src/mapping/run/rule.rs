@@ -84,10 +84,7 @@ impl<'m> Runner<'m> {
             }
             (Got::Text(text), Convert::Builtin(_)) => {
                 // A text of the rule itself goes through a converter as if it had been sent.
-                return self
-                    .builtin(op, Value::Text(&text), env)
-                    .into_iter()
-                    .collect();
+                return items(self.builtin(op, Value::Text(&text), env));
             }
             (Got::Text(_), Convert::Element(_)) => return Vec::new(),
             (Got::Value(value, at), _) => (value, at),
@@ -103,7 +100,7 @@ impl<'m> Runner<'m> {
                 let made = self.element(*element, value, at, &arguments, env.index);
                 made.map(|json| ("", json)).into_iter().collect()
             }
-            _ => self.builtin(op, value, env).into_iter().collect(),
+            _ => items(self.builtin(op, value, env)),
         }
     }
 
@@ -127,7 +124,10 @@ impl<'m> Runner<'m> {
             .collect();
         let given = Given {
             arguments: &arguments,
-            vocabulary: op.vocabulary.map(|index| &self.program.vocabularies[index]),
+            vocabulary: op.vocabulary.map(|index| {
+                let own = self.vocabularies.get(&index).copied();
+                &self.program.vocabularies[own.unwrap_or(index)]
+            }),
         };
         match builtin.run {
             Run::One(run) => Some((builtin.types[0], run(&mut self.scope, value, &given)?)),
@@ -393,6 +393,16 @@ impl<'m> Runner<'m> {
             }
         }
         Some(text)
+    }
+}
+
+/// What a converter wrote: a list of values when one v2 value holds several.
+fn items(written: Option<(&'static str, Json)>) -> Vec<(&'static str, Json)> {
+    match written {
+        Some((type_name, Json::Array(items))) => {
+            items.into_iter().map(|item| (type_name, item)).collect()
+        }
+        written => written.into_iter().collect(),
     }
 }
 

@@ -1,0 +1,259 @@
+//! What the maps of persons, visits, accounts and care make of messages: one value of each that a mistake would change.
+
+use super::tests::{convert, drafts, real};
+use serde_json::{Value as Json, json};
+
+/// Event, segments after EVN, resource type, which of that type, JSON pointer, value.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    usize,
+    &'static str,
+    Json,
+);
+
+const PID: &str = "PID|1||7^^^GH&1.2.3&ISO^MR||DOE^ANN";
+
+fn cases() -> Vec<Case> {
+    vec![
+        (
+            "ADT^A05",
+            "PV1|1|P|W",
+            "Encounter",
+            0,
+            "/status",
+            json!("planned"),
+        ),
+        (
+            "ADT^A21",
+            "PV1|1|I|W",
+            "Encounter",
+            0,
+            "/status",
+            json!("on-hold"),
+        ),
+        (
+            "ADT^A23",
+            "PV1|1|I|W",
+            "Encounter",
+            0,
+            "/status",
+            json!("entered-in-error"),
+        ),
+        ("ADT^A29", "PV1|1|N", "Patient", 0, "/active", json!(false)),
+        ("ADT^A31", "", "Patient", 0, "/active", json!(true)),
+        (
+            "ADT^A31",
+            "PD1|||||||Y^Yes",
+            "Observation",
+            0,
+            "/code/coding/0/code",
+            json!("75320-2"),
+        ),
+        (
+            "ADT^A31",
+            "NK1|1|DOE^BOB|SPO||5551||||||||||M",
+            "RelatedPerson",
+            0,
+            "/relationship/0/coding/0/code",
+            json!("SPS"),
+        ),
+        (
+            "ADT^A31",
+            "NK1|1|DOE^BOB|SPO||5551||||||||||M",
+            "RelatedPerson",
+            0,
+            "/patient/reference",
+            json!("urn:draft:0"),
+        ),
+        (
+            "ADT^A04",
+            "ROL|1|AD|PP|D1^HOUSE^GREG\rPV1|1|O|W",
+            "Patient",
+            0,
+            "/generalPractitioner/0/reference",
+            json!("urn:draft:0"),
+        ),
+        (
+            "ADT^A04",
+            "PV1|1|O|W\rROL|1|AD|AT|D1^HOUSE^GREG",
+            "Encounter",
+            0,
+            "/participant/0/actor/reference",
+            json!("urn:draft:0"),
+        ),
+        (
+            "ADT^A04",
+            "PV1|1|O|W|||||||||||||||||||||||||||||||||||||||||||||||||||E5",
+            "EpisodeOfCare",
+            0,
+            "/identifier/0/value",
+            json!("E5"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rDG1|1||I10^Pain^I10\rDG1|2||I11^Ache^I10",
+            "Encounter",
+            1,
+            "/diagnosis/1/condition/0/reference/reference",
+            json!("urn:draft:3"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rDG1|1||I10^Pain^I10||||||||||||||||||D",
+            "Condition",
+            0,
+            "/verificationStatus/coding/0/code",
+            json!("entered-in-error"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rPR1|1||123^Cut^SCT||20260301||||||S1^SMITH",
+            "Procedure",
+            0,
+            "/performer/0/function/coding/0/code",
+            json!("304292004"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rGT1|1||ROE^RICK||||||M||BRO",
+            "RelatedPerson",
+            0,
+            "/relationship/1/coding/0/code",
+            json!("GUAR"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic||||||||||||||ROE^RICK|SPO",
+            "Coverage",
+            0,
+            "/subscriber/reference",
+            json!("urn:draft:2"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic||||||||||||||DOE^ANN|SEL",
+            "Coverage",
+            0,
+            "/subscriber/reference",
+            json!("urn:draft:0"),
+        ),
+        (
+            "ADT^A60",
+            "IAM|1|DA|P^Penicillin^99X|SV|rash|D|A7",
+            "AllergyIntolerance",
+            0,
+            "/verificationStatus/coding/0/code",
+            json!("entered-in-error"),
+        ),
+        (
+            "ADT^A60",
+            "IAM|1|DA|P^Penicillin^99X|SV|rash|A|A7",
+            "AllergyIntolerance",
+            0,
+            "/clinicalStatus/coding/0/code",
+            json!("active"),
+        ),
+        (
+            "VXU^V04",
+            "ORC|RE||9\rRXA|0|1|20260301||207^Moderna^CVX|0.5|mL^^UCUM||01^Historical^NIP001|||||||||||CP|A",
+            "Immunization",
+            0,
+            "/primarySource",
+            json!(false),
+        ),
+        (
+            "VXU^V04",
+            "RXA|0|1|20260301||207^Moderna^CVX|999|||00|||||||||||RE",
+            "Immunization",
+            0,
+            "/status",
+            json!("not-done"),
+        ),
+        (
+            "VXU^V04",
+            "RXA|0|1|20260301||207^Moderna^CVX|999\rOBX|1|CE|30963-3^Funding^LN||X",
+            "Observation",
+            0,
+            "/partOf/0/reference",
+            json!("urn:draft:1"),
+        ),
+        (
+            "DFT^P03",
+            "FT1|1|C1||20260301|20260302|CG|99213^Visit^C4|||2|100&USD",
+            "ChargeItem",
+            0,
+            "/totalPriceComponent/amount/currency",
+            json!("USD"),
+        ),
+        (
+            "BAR^P01",
+            "PV1|1|I|W\rDG1|1||I10^Pain^I10",
+            "Condition",
+            0,
+            "/code/coding/0/code",
+            json!("I10"),
+        ),
+        (
+            "PPR^PC1",
+            "PRB|AD|20260301|44054006^Diabetes^SCT|P1||||||||||C",
+            "Condition",
+            0,
+            "/category/0/coding/0/code",
+            json!("problem-list-item"),
+        ),
+        (
+            "PPR^PC3",
+            "PRB|DE|20260301|44054006^Diabetes^SCT|P1",
+            "Condition",
+            0,
+            "/verificationStatus/coding/0/code",
+            json!("entered-in-error"),
+        ),
+        (
+            "MFN^M02",
+            "MFI|STF\rMFE|MDC|||S1^^99H\rSTF|S1^^99H||DOE^JOHN",
+            "Practitioner",
+            0,
+            "/active",
+            json!(false),
+        ),
+        (
+            "MFN^M05",
+            "MFI|LOC\rMFE|MAD|||W^1\rLOC|W^1|Ward one",
+            "Location",
+            0,
+            "/name",
+            json!("Ward one"),
+        ),
+    ]
+}
+
+#[test]
+fn maps_of_persons_visits_accounts_and_care() {
+    let mappings = real();
+    for (event, segments, kind, index, pointer, expect) in cases() {
+        let pid = if event.starts_with("MFN") { "" } else { PID };
+        let text = format!(
+            "MSH|^~\\&|HIS|GH|||20260301080000+0100||{event}|1|P|2.5.1\rEVN||20260301\r{pid}\r{segments}"
+        );
+        let converted = convert(&mappings, &text).unwrap();
+        let found = drafts(&converted, kind);
+        let value = found.get(index).and_then(|body| body.pointer(pointer));
+        assert_eq!(value, Some(&expect), "{event} {segments}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_referral_names_who_refers_and_who_is_referred_to() {
+    let text = format!(
+        "MSH|^~\\&|HIS|GH|||20260301080000+0100||REF^I14|1|P|2.5.1\rRF1|A|S|MED|||R1^EPIC\rPRD|RP|HOUSE^GREG|||||N1^NPI\rPRD|RT|WILSON^JIM|||||N2^NPI\r{PID}"
+    );
+    let converted = convert(&real(), &text).unwrap();
+    let referral = &drafts(&converted, "ServiceRequest")[0];
+    assert_eq!(referral["status"], "revoked");
+    assert_eq!(referral["priority"], "stat");
+    assert_eq!(referral["requester"]["reference"], "urn:draft:0");
+    assert_eq!(referral["performer"][0]["reference"], "urn:draft:1");
+}
