@@ -119,7 +119,7 @@ impl World<'_> {
     }
 
     /// The resources of this server that the parameter's references lead to, whether they are there or not; a canonical to the one it names,
-    /// or to the latest version.
+    /// or to the latest version, of the types that the parameter may refer to.
     pub(crate) fn targets(
         &self,
         parameter: &SearchParameter,
@@ -160,10 +160,11 @@ impl World<'_> {
     /// The resources of these types that a canonical names; without a version the latest one.
     fn canonical(&self, text: &str, types: &[String]) -> Vec<ResourceKey> {
         let (url, version) = reference::versioned(text);
+        let any = types.is_empty() || types.iter().any(|name| name == "Resource");
         let of = |it: &Resource, name: &str| Some(it.body.get(name)?.as_str()?.to_owned());
         let named = self
             .resources()
-            .filter(|it| types.is_empty() || types.contains(&it.key.resource_type))
+            .filter(|it| any || types.contains(&it.key.resource_type))
             .filter(|it| of(it, "url").as_deref() == Some(url));
         if version.is_some() {
             let exact = named.filter(|it| of(it, "version").as_deref() == version);

@@ -37,6 +37,23 @@ pub fn literals<'a>(
     nodes.iter().filter_map(text).map(split).collect()
 }
 
+/// The resource that a literal reference names, of one that the index says is of this server: where the base is not known, by its end.
+pub fn named(reference: &str, base: Option<&str>) -> Option<ResourceKey> {
+    let reference = match reference.split_once("/_history/") {
+        Some((name, _)) => name,
+        None => reference,
+    };
+    match Reference::parse(reference, base) {
+        Reference::Local { key, .. } => Some(key),
+        Reference::Other(url) if base.is_none() => {
+            let mut parts = url.rsplit('/');
+            let (id, resource_type) = (parts.next()?, parts.next()?);
+            Some(ResourceKey::new(resource_type, id))
+        }
+        _ => None,
+    }
+}
+
 /// Whether a chain of the query begins at a reference of the resource that names a version: it has looked at the current one all the same, of
 /// which <https://hl7.org/fhir/R5/search.html#versions> wants the client told.
 pub fn chains_over_version(query: &Query, resource: &Value) -> bool {

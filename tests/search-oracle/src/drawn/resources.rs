@@ -2,6 +2,7 @@
 //! quantities with and without units, references of every form.
 
 use super::{chance, pick};
+use crate::time;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
@@ -159,7 +160,8 @@ impl Draw<'_> {
         self.may(&mut meta, 25, "tag", |d| d.some(1, 2, Draw::coding));
         self.may(&mut meta, 15, "security", |d| d.some(1, 1, Draw::coding));
         self.may(&mut meta, 20, "profile", |d| {
-            d.some(1, 2, |d| d.canonical(&["Profile"]))
+            // At times of a type that the element may not name: nothing follows it there.
+            d.some(1, 2, |d| d.canonical(&["Profile", "Profile", "Library"]))
         });
         self.may(&mut meta, 20, "source", |d| d.pick(URLS).into());
         if !meta.is_empty() {
@@ -274,7 +276,7 @@ impl Draw<'_> {
                 }
                 if resource_type == "Measure" {
                     self.may(body, 70, "library", |d| {
-                        d.some(1, 2, |d| d.canonical(&["Library"]))
+                        d.some(1, 2, |d| d.canonical(&["Library", "Library", "Library", "Measure"]))
                     });
                 }
                 if resource_type != "ValueSet" {
@@ -317,6 +319,9 @@ impl Draw<'_> {
                 body.insert("subject".into(), self.reference("Patient"));
                 self.may(body, 80, "code", |d| json!({"concept": d.concept()}));
                 self.may(body, 50, "requester", |d| d.reference("Practitioner"));
+                self.may(body, 20, "instantiatesCanonical", |d| {
+                    d.some(1, 1, |d| d.canonical(&["Measure", "Library"]))
+                });
                 match self.rng.u8(..4) {
                     0 => drop(body.insert("occurrenceDateTime".into(), self.date_time())),
                     1 => drop(body.insert("occurrencePeriod".into(), self.period())),
@@ -671,14 +676,20 @@ impl Draw<'_> {
         timing.into()
     }
 
+    /// It does not end before it begins (invariant per-1).
     fn period(&mut self) -> Value {
         let (a, b) = (self.rng.i64(0..90), self.rng.i64(0..90));
+        let (mut start, mut end) = (self.moment(a), self.moment(b));
+        let moments = |text: &str| time::written(text).unwrap_or_default();
+        if moments(&end).1 <= moments(&start).0 {
+            (start, end) = (end, start);
+        }
         let mut period = Map::new();
         if self.chance(85) {
-            period.insert("start".into(), self.moment(a.min(b)).into());
+            period.insert("start".into(), start.into());
         }
         if period.is_empty() || self.chance(75) {
-            period.insert("end".into(), self.moment(a.max(b)).into());
+            period.insert("end".into(), end.into());
         }
         period.into()
     }

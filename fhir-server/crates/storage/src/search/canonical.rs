@@ -23,6 +23,8 @@ const LOOKUPS_MAX: usize = 20_000;
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     pub pk: i64,
+    /// Of its type.
+    pub number: i16,
     pub url: String,
     pub version: Option<String>,
     /// Whether a canonical without version leads to it.
@@ -49,13 +51,25 @@ impl Resolver<'_> {
         parameter: &SearchParameter,
         inner: &Test,
     ) -> Result<Test, Error> {
-        let rows = self.few(inner).await?;
+        let found = self.canonical_sources(parameter, inner).await?;
+        found.ok_or_else(too_many_at_a_step)
+    }
+
+    /// The same; `None` where too many rows are led to.
+    pub(super) async fn canonical_sources(
+        &mut self,
+        parameter: &SearchParameter,
+        inner: &Test,
+    ) -> Result<Option<Test>, Error> {
+        let Some(rows) = self.few(inner).await? else {
+            return Ok(None);
+        };
         let named = named(self.connection, self.definitions, &rows).await?;
         let tokens: Vec<i64> = named.iter().flat_map(|it| it.tokens(parameter)).collect();
-        Ok(match tokens.is_empty() {
+        Ok(Some(match tokens.is_empty() {
             true => Test::never(),
             false => Test::Tokens(tokens),
-        })
+        }))
     }
 
     /// The rows of `types` to which canonicals by the parameter lead, of rows for which `inner` holds.
@@ -65,26 +79,35 @@ impl Resolver<'_> {
         inner: &Test,
         types: &[String],
     ) -> Result<Vec<i64>, Error> {
-        let rows = self.few(inner).await?;
+        let found = self.canonical_targets(parameter, inner, types).await?;
+        found.ok_or_else(too_many_at_a_step)
+    }
+
+    /// The same; `None` where too many rows lead.
+    pub(super) async fn canonical_targets(
+        &mut self,
+        parameter: &SearchParameter,
+        inner: &Test,
+        types: &[String],
+    ) -> Result<Option<Vec<i64>>, Error> {
+        let Some(rows) = self.few(inner).await? else {
+            return Ok(None);
+        };
         let sources = bodies::rows(self.connection, self.definitions, &rows).await?;
         let mut references = BTreeSet::new();
         for source in &sources {
             references.extend(canonicals(parameter, &source.json()));
         }
-        led_to(self.connection, self.definitions, &references, types).await
+        let found = led_to(self.connection, self.definitions, &references, types).await?;
+        Ok(Some(found))
     }
 
-    async fn few(&mut self, inner: &Test) -> Result<Vec<i64>, Error> {
+    async fn few(&mut self, inner: &Test) -> Result<Option<Vec<i64>>, Error> {
         let rows: Vec<i64> = sql::rows(inner, CANONICALS_MAX as i64 + 1)
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
-        match rows.len() > CANONICALS_MAX {
-            false => Ok(rows),
-            true => Err(too_costly(format!(
-                "more than {CANONICALS_MAX} resources stand at one step of a chain of canonical references; add a condition to that step"
-            ))),
-        }
+        Ok((rows.len() <= CANONICALS_MAX).then_some(rows))
     }
 }
 
@@ -187,6 +210,7 @@ async fn by_url(
         latest.insert(url.clone(), pk);
         all.push(Named {
             pk,
+            number,
             url,
             version,
             latest: false,
@@ -198,17 +222,19 @@ async fn by_url(
     Ok(all)
 }
 
-/// Rows that refer to one of these by one of the parameters, `limit` at the most.
+/// Rows that refer to one of these by one of the parameters that may lead to it, `limit` at the most.
 pub(super) async fn referring(
     connection: &mut PgConnection,
     named: &[Named],
     parameters: &[&SearchParameter],
+    leads: impl Fn(&SearchParameter, &Named) -> bool,
     limit: usize,
 ) -> Result<Vec<i64>, Error> {
-    let tokens: Vec<i64> = parameters
-        .iter()
-        .flat_map(|parameter| named.iter().flat_map(|it| it.tokens(parameter)))
-        .collect();
+    let mut tokens = Vec::new();
+    for parameter in parameters {
+        let reached = named.iter().filter(|named| leads(parameter, named));
+        tokens.extend(reached.flat_map(|named| named.tokens(parameter)));
+    }
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
@@ -224,6 +250,12 @@ pub(super) async fn referring(
             .fetch_all(connection)
             .await?,
     )
+}
+
+fn too_many_at_a_step() -> Error {
+    too_costly(format!(
+        "more than {CANONICALS_MAX} resources stand at one step of a chain of canonical references; add a condition to that step"
+    ))
 }
 
 fn too_costly(reason: String) -> Error {

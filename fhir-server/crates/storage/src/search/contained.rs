@@ -109,7 +109,8 @@ pub(super) async fn page(
         .into_iter()
         .filter(|row| whole.contains(&row.pk))
         .collect();
-    let includes = include::included(connection, definitions, &query.includes, &whole).await?;
+    let (base, wanted) = (query.base.as_deref(), &query.includes);
+    let includes = include::included(connection, definitions, base, wanted, &whole).await?;
     Ok(SearchPage {
         matches,
         includes,

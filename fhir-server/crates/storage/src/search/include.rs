@@ -3,7 +3,7 @@
 //! - A match never comes again as an include, and nothing comes twice. Targets that are contained, elsewhere, deleted or absent add nothing.
 //! - A versioned reference brings the version it names, which may be an older one; from there `:iterate` goes no further. A version that is not there
 //!   adds nothing.
-//! - Canonical references lead as [`fhir_search::canonical`] says.
+//! - Canonical references lead as [`fhir_search::canonical`] says, in both directions to the types alone that their parameter names.
 //!
 //! More than [`INCLUDES_MAX`] is `too-costly`, never a part of them.
 
@@ -13,10 +13,10 @@ use super::sql::reference;
 use crate::Error;
 use crate::read::StoredResource;
 use fhir_definitions::{Definitions, ParameterType, SearchParameter};
-use fhir_model::{Issue, IssueKind};
+use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::canonical::{canonicals, holds_canonicals};
 use fhir_search::query::Include;
-use fhir_search::reference::literals;
+use fhir_search::reference::{literals, named};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -31,12 +31,14 @@ const LOOKUPS_MAX: usize = 20_000;
 pub(super) async fn included(
     connection: &mut PgConnection,
     definitions: &Definitions,
+    base: Option<&str>,
     includes: &[Include],
     matches: &[Row],
 ) -> Result<Vec<StoredResource>, Error> {
     let mut search = Search {
         connection,
         definitions,
+        base,
         rows: BTreeSet::new(),
         versions: BTreeSet::new(),
     };
@@ -84,6 +86,7 @@ fn too_costly(reason: String) -> Error {
 struct Search<'a> {
     connection: &'a mut PgConnection,
     definitions: &'a Definitions,
+    base: Option<&'a str>,
     /// Found: rows, and older versions of rows.
     rows: BTreeSet<i64>,
     versions: BTreeSet<(i64, i32)>,
@@ -154,10 +157,7 @@ impl Search<'_> {
         let pair = |(source, target, number, id, version)| Pair {
             source,
             target,
-            name: format!(
-                "{}/{id}",
-                self.definitions.type_name(number).unwrap_or_default()
-            ),
+            key: ResourceKey::new(self.definitions.type_name(number).unwrap_or_default(), id),
             version,
         };
         Ok(found.into_iter().map(pair).collect())
@@ -177,10 +177,10 @@ impl Search<'_> {
             let here = parameters(self.definitions, include, &row.resource.key.resource_type);
             let written = literals(&here, &resource);
             for pair in pairs {
-                let named = written
+                let names = written
                     .iter()
-                    .filter(|(name, _)| is_at_end(name, &pair.name));
-                let versions: BTreeSet<Option<&str>> = named.map(|(_, version)| *version).collect();
+                    .filter(|(name, _)| named(name, self.base).as_ref() == Some(&pair.key));
+                let versions: BTreeSet<Option<&str>> = names.map(|(_, version)| *version).collect();
                 if versions.is_empty() || versions.contains(&None) {
                     self.rows.insert(pair.target);
                 }
@@ -245,10 +245,7 @@ impl Search<'_> {
             .flat_map(|name| parameters(definitions, include, name))
             .collect();
         let reaches = |parameter: &SearchParameter, row: &Row| {
-            let any = |name: &String| name == "Resource" || *name == row.resource.key.resource_type;
-            include.parameter.is_some()
-                || parameter.targets.is_empty()
-                || parameter.targets.iter().any(any)
+            include.parameter.is_some() || may_be_of(parameter, &row.resource.key.resource_type)
         };
         let mut pairs = Vec::new();
         for row in &from {
@@ -277,8 +274,12 @@ impl Search<'_> {
         let rows: Vec<i64> = from.iter().filter(has_url).map(|row| row.pk).collect();
         if !by.is_empty() && !rows.is_empty() {
             let named = canonical::named(self.connection, definitions, &rows).await?;
+            let leads = |parameter: &SearchParameter, named: &canonical::Named| {
+                let name = definitions.type_name(named.number);
+                name.is_some_and(|name| may_be_of(parameter, name))
+            };
             let most = INCLUDES_MAX * 2 + 1;
-            let found = canonical::referring(self.connection, &named, &by, most).await?;
+            let found = canonical::referring(self.connection, &named, &by, leads, most).await?;
             self.rows.extend(found);
         }
         Ok(())
@@ -330,34 +331,33 @@ fn parameters<'d>(
     }
 }
 
-/// The types that what the parameter refers to may have.
+/// The types that what the parameter's canonicals lead to may have.
 fn target_types(
     definitions: &Definitions,
     include: &Include,
     parameter: &SearchParameter,
 ) -> Vec<String> {
-    let any = parameter.targets.is_empty() || parameter.targets.iter().any(|it| it == "Resource");
-    match (&include.target, any) {
-        (Some(target), _) => vec![target.clone()],
-        (None, true) => definitions.resource_types().to_vec(),
-        (None, false) => parameter.targets.clone(),
-    }
+    let all = match &include.target {
+        Some(target) => std::slice::from_ref(target),
+        None => definitions.resource_types(),
+    };
+    let may_be = all.iter().filter(|name| may_be_of(parameter, name));
+    may_be.cloned().collect()
+}
+
+/// Whether the parameter may refer to resources of the type.
+fn may_be_of(parameter: &SearchParameter, name: &str) -> bool {
+    let any = |target: &String| target == "Resource" || target == name;
+    parameter.targets.is_empty() || parameter.targets.iter().any(any)
 }
 
 /// Most references that are followed at a time; several may be to one resource.
 const PAIRS_MAX: usize = 20_000;
 
-/// A row that refers to another, which has this name and current version.
+/// A row that refers to another, which has this key and current version.
 struct Pair {
     source: i64,
     target: i64,
-    name: String,
+    key: ResourceKey,
     version: i32,
-}
-
-/// Whether the reference is `Type/id`, alone or after a base. That it is to this server, the index has said.
-fn is_at_end(reference: &str, name: &str) -> bool {
-    reference
-        .strip_suffix(name)
-        .is_some_and(|base| base.is_empty() || base.ends_with('/'))
 }

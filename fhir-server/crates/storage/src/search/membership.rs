@@ -8,6 +8,7 @@ use super::resolve::Resolver;
 use crate::Error;
 use crate::read::StoredResource;
 use fhir_model::{Issue, IssueKind, PartialDate, ResourceKey};
+use fhir_search::reference::named;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -93,7 +94,7 @@ impl Resolver<'_> {
                 let active = self.active(&rows, now).await?;
                 let is_active = |(collection, _, number, id): &(i64, i64, i16, String)| {
                     let name = self.definitions.type_name(*number).unwrap_or_default();
-                    active.contains(&(*collection, format!("{name}/{id}")))
+                    active.contains(&(*collection, ResourceKey::new(name, id)))
                 };
                 let found = found.into_iter().filter(is_active);
                 found.map(|(_, member, ..)| member).collect()
@@ -104,20 +105,24 @@ impl Resolver<'_> {
         Ok(Test::Rows(members))
     }
 
-    /// The active members of each collection, as `Type/id`.
-    async fn active(&mut self, rows: &[i64], now: i64) -> Result<HashSet<(i64, String)>, Error> {
+    /// The active members of each collection.
+    async fn active(
+        &mut self,
+        rows: &[i64],
+        now: i64,
+    ) -> Result<HashSet<(i64, ResourceKey)>, Error> {
         let found = bodies::rows(self.connection, self.definitions, rows).await?;
         let mut active = HashSet::new();
         for row in &found {
-            for name in active_members(&row.resource, now) {
-                active.insert((row.pk, name));
+            for key in active_members(&row.resource, self.base, now) {
+                active.insert((row.pk, key));
             }
         }
         Ok(active)
     }
 }
 
-fn active_members(stored: &StoredResource, now: i64) -> Vec<String> {
+fn active_members(stored: &StoredResource, base: Option<&str>, now: i64) -> Vec<ResourceKey> {
     let name = &stored.key.resource_type;
     let Some(collection) = COLLECTIONS.iter().find(|it| it.resource_type == name) else {
         return Vec::new();
@@ -137,21 +142,9 @@ fn active_members(stored: &StoredResource, now: i64) -> Vec<String> {
                 .get(collection.reference)?
                 .get("reference")?
                 .as_str()?;
-            Some(relative(reference))
+            named(reference, base)
         })
         .collect()
-}
-
-/// `Type/id` at the end of a literal reference. Whether it is to this server, the index knows.
-fn relative(reference: &str) -> String {
-    let path = reference
-        .split_once("/_history/")
-        .map_or(reference, |(path, _)| path);
-    let mut parts = path.rsplit('/');
-    match (parts.next(), parts.next()) {
-        (Some(id), Some(resource_type)) => format!("{resource_type}/{id}"),
-        _ => String::new(),
-    }
 }
 
 fn covers(period: &Value, now: i64) -> bool {
@@ -177,7 +170,7 @@ mod tests {
             (
                 json!({"resourceType": "List", "entry": [
                     {"item": member("1")}, {"item": member("2"), "deleted": true}, {"item": {"display": "x"}},
-                    {"item": {"reference": "http://h/fhir/Patient/3/_history/2"}, "deleted": false}]}),
+                    {"item": {"reference": "http://h/fhir/Patient/3/_history/2"}, "deleted": false}, {"item": {"reference": "http://elsewhere/Patient/4"}}]}),
                 vec!["Patient/1", "Patient/3"],
             ),
             (
@@ -200,7 +193,9 @@ mod tests {
                 last_updated_ms: 0,
                 body: resource.to_string(),
             };
-            assert_eq!(active_members(&stored, now), expect, "{resource}");
+            let active = active_members(&stored, Some("http://h/fhir"), now);
+            let active: Vec<String> = active.iter().map(ToString::to_string).collect();
+            assert_eq!(active, expect, "{resource}");
         }
     }
 }

@@ -224,7 +224,8 @@ async fn page(
     }
     let rows = bodies::rows(connection, definitions, &keys.rows()).await?;
     trace.phase("bodies");
-    let includes = include::included(connection, definitions, &query.includes, &rows).await?;
+    let (base, wanted) = (query.base.as_deref(), &query.includes);
+    let includes = include::included(connection, definitions, base, wanted, &rows).await?;
     trace.phase("include");
     let scored = rows.iter();
     let scores = scored

@@ -7,13 +7,14 @@
 
 use super::flat::Test;
 use super::partial;
-use super::resolve::{Resolver, rows_of_keys, type_number};
+use super::resolve::{Resolver, either, rows_of_keys, type_number};
 use super::sql;
 use super::values;
 use crate::Error;
 use crate::read::whole;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind, ResourceKey};
+use fhir_search::canonical::holds_canonicals;
 use fhir_search::matching::Elsewhere;
 use fhir_search::query::{ChainedClause, Clause, TextOf};
 use fhir_search::text::{TextQuery, Words};
@@ -226,26 +227,40 @@ impl Resolver<'_> {
         Ok(rows.into_iter().map(|(key, pk)| (pk, key)).collect())
     }
 
-    /// What the scope's rows point at by the parameter `key`, where an index leads to few enough of them.
-    pub(super) async fn targets_of_scope(&mut self, key: i16) -> Result<Option<Test>, Error> {
+    /// What the scope's rows point at by the parameter of a chain, where an index leads to few enough of them.
+    pub(super) async fn targets_of_scope(
+        &mut self,
+        parameter: &SearchParameter,
+        clause: &ChainedClause,
+    ) -> Result<Option<Test>, Error> {
         if !self.scope.iter().any(Test::positive) {
             return Ok(None);
         }
         let scope = Test::All(self.scope.clone());
-        let mut rows: Vec<i64> = sql::targets(key, &scope, READ_MAX as i64 + 1)
+        let mut rows: Vec<i64> = sql::targets(parameter.key.0, &scope, READ_MAX as i64 + 1)
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
         if rows.len() > READ_MAX {
             return Ok(None);
         }
+        if holds_canonicals(parameter) {
+            let types: Vec<String> = clause.by_type.iter().map(|(name, _)| name.clone()).collect();
+            match self.canonical_targets(parameter, &scope, &types).await? {
+                Some(more) => rows.extend(more),
+                None => return Ok(None),
+            }
+        }
         rows.sort_unstable();
         rows.dedup();
         Ok(Some(Test::Rows(rows)))
     }
 
-    /// That a row points by the parameter `key` at one of the scope's, where an index leads to few of those.
-    pub(super) async fn sources_of_scope(&mut self, key: i16) -> Result<Option<Test>, Error> {
+    /// That a row points by the parameter at one of the scope's, where an index leads to few of those.
+    pub(super) async fn sources_of_scope(
+        &mut self,
+        parameter: &SearchParameter,
+    ) -> Result<Option<Test>, Error> {
         if !self.scope.iter().any(Test::positive) {
             return Ok(None);
         }
@@ -254,8 +269,16 @@ impl Resolver<'_> {
             .build_query_scalar()
             .fetch_all(&mut *self.connection)
             .await?;
-        let references = rows.iter().map(|pk| sql::reference(key, *pk));
-        Ok((rows.len() <= SOURCES_MAX).then(|| Test::References(references.collect())))
+        if rows.len() > SOURCES_MAX {
+            return Ok(None);
+        }
+        let references = rows.iter().map(|pk| sql::reference(parameter.key.0, *pk));
+        let literal = Test::References(references.collect());
+        if !holds_canonicals(parameter) {
+            return Ok(Some(literal));
+        }
+        let canonical = self.canonical_sources(parameter, &scope).await?;
+        Ok(canonical.map(|canonical| either(literal, canonical)))
     }
 
     /// Calls `visit` with every resource of `types` for which `superset` and the scope hold.

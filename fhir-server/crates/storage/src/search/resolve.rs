@@ -303,7 +303,7 @@ impl Resolver<'_> {
     ) -> Result<Test, Error> {
         let within = self.chain_within(parameter, clause).await?;
         let narrowed = match clause.by_type.iter().any(|(_, clause)| reads(clause)) {
-            true => self.targets_of_scope(parameter.key.0).await?,
+            true => self.targets_of_scope(parameter, clause).await?,
             false => None,
         };
         let outer = self.outside();
@@ -363,7 +363,7 @@ impl Resolver<'_> {
     ) -> Result<Test, Error> {
         let source = std::slice::from_ref(&parameter.resource_type);
         let narrowed = match reads(clause) {
-            true => self.sources_of_scope(parameter.key.0).await?,
+            true => self.sources_of_scope(parameter).await?,
             false => None,
         };
         let outer = self.outside();
@@ -400,7 +400,7 @@ impl Resolver<'_> {
     }
 }
 
-fn either(a: Test, b: Test) -> Test {
+pub(super) fn either(a: Test, b: Test) -> Test {
     let nothing = |test: &Test| match test {
         Test::Rows(rows) => rows.is_empty(),
         Test::References(references) => references.is_empty(),
