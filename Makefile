@@ -28,7 +28,7 @@ model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
 search-soak: toolchain postgres
-	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked --workspace --lib -- search::tests::proof --nocapture
+	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
 
 races: toolchain postgres
 	RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture

@@ -43,7 +43,7 @@ impl World<'_> {
                     }
                 }
                 for inner in self.contained_targets(parameter, resource) {
-                    if self.by_type(clause, &inner)? {
+                    if self.by_type(clause, inner)? {
                         return Ok(true);
                     }
                 }
@@ -75,7 +75,8 @@ impl World<'_> {
             Clause::All(clauses) => self.all(clauses, resource),
             Clause::Not(clause) => Ok(!self.holds(clause, resource)?),
             Clause::Element { parameter, clause } => {
-                for element in self.elements(parameter, resource).iter() {
+                let elements = self.elements(parameter, resource);
+                for element in elements.iter().filter(|element| has_value(element)) {
                     let Some(body) = elements::alone(&resource.body, element) else {
                         continue;
                     };
@@ -88,7 +89,6 @@ impl World<'_> {
             }
             Clause::Id(ids) => Ok(ids.contains(&resource.key.id)),
             // Known to the millisecond.
-            Clause::LastUpdated(_) if resource.container.is_some() => Ok(false),
             Clause::LastUpdated(dates) => {
                 let span = time::Span {
                     from: Some(resource.updated_ms * 1000),
@@ -96,6 +96,8 @@ impl World<'_> {
                 };
                 Ok(dates.iter().any(|date| time::meets(span, date)))
             }
+            // Nothing beyond its container refers to it.
+            Clause::MemberOf { .. } if resource.container.is_some() => Ok(false),
             Clause::MemberOf {
                 collections,
                 active_at,
@@ -179,50 +181,25 @@ impl World<'_> {
         latest.map(|it| it.key.clone()).into_iter().collect()
     }
 
-    /// Whether one of the collections refers to the resource; with a time, as to a member that is active then.
-    fn is_member(
-        &self,
-        collections: &[ResourceKey],
-        active_at: Option<i64>,
-        key: &ResourceKey,
-    ) -> bool {
-        let is_true = |value: &Value, name: &str| value[name] == Value::Bool(true);
-        let members = collections
-            .iter()
-            .filter_map(|key| self.get(key))
-            .flat_map(|it| {
-                let (list, inner, ended) = match it.key.resource_type.as_str() {
-                    "List" => ("entry", "item", "deleted"),
-                    "Group" => ("member", "entity", "inactive"),
-                    _ => ("participant", "member", "inactive"),
-                };
-                let all = it.body[list].as_array().into_iter().flatten();
-                all.filter(move |one| active_at.is_none() || !is_true(one, ended))
-                    .filter(move |one| match (active_at, time::period(&one["period"])) {
-                        (Some(now), Some(span)) => {
-                            span.from.is_none_or(|from| from <= now)
-                                && span.to.is_none_or(|to| to > now)
-                        }
-                        _ => true,
-                    })
-                    .filter_map(move |one| one[inner]["reference"].as_str())
-            });
-        members
-            .into_iter()
-            .any(|text| match reference::address(text, self.definitions) {
-                Target::Here(member, _) => member == *key,
-                Target::There(_) => false,
-            })
-    }
-
-    /// The resources of its own container that the parameter's references lead to.
-    fn contained_targets(&self, parameter: &SearchParameter, resource: &Resource) -> Vec<Resource> {
-        let container = resource.container.as_ref().unwrap_or(&resource.body);
+    /// The resources of its own container that the parameter's references lead to; `#` alone to the container.
+    pub(crate) fn contained_targets<'r>(
+        &'r self,
+        parameter: &SearchParameter,
+        resource: &'r Resource,
+    ) -> Vec<&'r Resource> {
+        let container = match &resource.container {
+            Some((key, _)) => self.get(key),
+            None => Some(resource),
+        };
+        let named = |id: &str| match id {
+            "" => container,
+            id => container?.inner.iter().find(|inner| inner.key.id == id),
+        };
         let elements = self.elements(parameter, resource);
         elements
             .iter()
             .filter_map(|element| reference::text(element)?.strip_prefix('#'))
-            .filter_map(|id| within(container).find(|inner| inner.key.id == id))
+            .filter_map(named)
             .collect()
     }
 
@@ -233,20 +210,18 @@ impl World<'_> {
         clause: &Clause,
         resource: &Resource,
     ) -> Result<bool, Unknown> {
-        let Some(container) = &resource.container else {
+        let container = resource.container.as_ref();
+        let Some(container) = container.and_then(|(key, _)| self.get(key)) else {
             return Ok(false);
         };
-        let text = |name: &str| container[name].as_str().unwrap_or_default();
-        let key = ResourceKey::new(text("resourceType"), text("id"));
-        let outer = Resource::new(key, 0, container.clone());
-        for source in within(container).chain([outer]) {
-            let points = self.elements(parameter, &source).iter().any(|element| {
+        for source in container.inner.iter().chain([container]) {
+            let points = self.elements(parameter, source).iter().any(|element| {
                 let id = reference::text(element).and_then(|text| text.strip_prefix('#'));
                 id == Some(resource.key.id.as_str())
             });
             if source.key.resource_type == parameter.resource_type
                 && points
-                && self.holds(clause, &source)?
+                && self.holds(clause, source)?
             {
                 return Ok(true);
             }
@@ -431,18 +406,6 @@ fn is_near(position: &Value, near: &Near) -> bool {
     let between = (longitude - near.at.longitude).to_radians();
     let cosine = a.sin() * b.sin() + a.cos() * b.cos() * between.cos();
     cosine.clamp(-1.0, 1.0).acos() * 6_371_008.8 <= near.metres
-}
-
-/// What a resource contains.
-fn within(container: &Value) -> impl Iterator<Item = Resource> {
-    let all = container.get("contained").and_then(Value::as_array);
-    all.into_iter().flatten().map(move |inner| {
-        let text = |name: &str| inner[name].as_str().unwrap_or_default();
-        let key = ResourceKey::new(text("resourceType"), text("id"));
-        let mut resource = Resource::new(key, 0, inner.clone());
-        resource.container = Some(container.clone());
-        resource
-    })
 }
 
 /// `_filter`'s operators on texts.

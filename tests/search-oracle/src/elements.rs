@@ -68,18 +68,20 @@ fn place(value: &Value, element: &Value) -> Option<Vec<Step>> {
 pub(crate) struct Elements(RefCell<HashMap<i16, Rc<Vec<Element>>>>);
 
 impl Elements {
+    /// Of a resource that stands in `root`, or is it.
     pub(crate) fn of(
         &self,
         parameter: &SearchParameter,
         body: &Value,
+        root: &Value,
         definitions: &Definitions,
         programs: &Programs,
     ) -> Rc<Vec<Element>> {
         if let Some(found) = self.0.borrow().get(&parameter.key.0) {
             return Rc::clone(found);
         }
-        let context = Context::new(body, definitions).host(&WhatTheTextSays);
-        let root = fhirpath::Element {
+        let context = Context::new(root, definitions).host(&WhatTheTextSays);
+        let focus = fhirpath::Element {
             value: Some(body),
             sibling: None,
             type_name: &parameter.resource_type,
@@ -88,7 +90,7 @@ impl Elements {
         let found = Rc::new(programs.select(
             &parameter.expression,
             &context,
-            &Item::Element(root),
+            &Item::Element(focus),
             body,
             definitions,
         ));

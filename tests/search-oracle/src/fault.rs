@@ -1,9 +1,12 @@
 //! Mistakes planted in a query before the engine gets it. A comparison that is worth something finds each of them.
 
+mod change;
+
+use change::{clauses, compared, ever, modifier, prefix, tokens, values};
 use fhir_search::Query;
 use fhir_search::query::{
-    ChainedClause, Clause, DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, SortBy,
-    Summary, TokenMatch, UnitMatch, ValueMatch,
+    Clause, Contained, ContainedType, Modifier, Prefix, ReferenceMatch, SortBy, Summary,
+    TextComparison, TextOf, TokenMatch, UnitMatch, ValueMatch,
 };
 use fhir_search::text::TextQuery;
 
@@ -269,6 +272,84 @@ pub const FAULTS: &[Fault] = &[
             _ => false,
         })
     }),
+    ("words of all for those of sections", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Text { of, .. } if *of == TextOf::Sections => {
+                *of = TextOf::Content;
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("not (...) dropped", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Not(inner) => {
+                *clause = (**inner).clone();
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("or taken for and", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Any(clauses) if clauses.len() > 1 => {
+                *clause = Clause::All(std::mem::take(clauses));
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("one of several with and forgotten", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::All(clauses) if clauses.len() > 1 => clauses.pop().is_some(),
+            _ => false,
+        })
+    }),
+    ("one element taken for any", |q| {
+        clauses(q, &mut |clause| match clause {
+            Clause::Element { clause: inner, .. } => {
+                *clause = (**inner).clone();
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("whole string taken for its end", |q| {
+        compared(q, TextComparison::Equal, TextComparison::EndsWith)
+    }),
+    ("end of a string taken for the whole", |q| {
+        compared(q, TextComparison::EndsWith, TextComparison::Equal)
+    }),
+    ("another string taken for the same", |q| {
+        compared(q, TextComparison::Unequal, TextComparison::Equal)
+    }),
+    ("a greater string taken for one as great", |q| {
+        compared(q, TextComparison::Greater, TextComparison::GreaterOrEqual)
+    }),
+    ("a lesser string taken for one as small", |q| {
+        compared(q, TextComparison::Less, TextComparison::LessOrEqual)
+    }),
+    ("a string as great taken for a greater one", |q| {
+        compared(q, TextComparison::GreaterOrEqual, TextComparison::Greater)
+    }),
+    ("a string as small taken for a lesser one", |q| {
+        compared(q, TextComparison::LessOrEqual, TextComparison::Less)
+    }),
+    ("co taken for ap", |q| prefix(q, Prefix::Co, Prefix::Ap)),
+    ("contained resources alone", |q| {
+        std::mem::replace(&mut q.contained, Contained::True) == Contained::Both
+    }),
+    ("contained resources forgotten", |q| {
+        std::mem::take(&mut q.contained) != Contained::False
+    }),
+    ("container answered for what it contains", |q| {
+        q.contained != Contained::False
+            && std::mem::take(&mut q.contained_type) == ContainedType::Contained
+    }),
+    ("_maxresults forgotten", |q| q.results_max.take().is_some()),
+    ("_getpagesoffset forgotten", |q| {
+        std::mem::take(&mut q.offset) > 0
+    }),
     ("an id forgotten", |q| {
         clauses(q, &mut |clause| match clause {
             Clause::Id(ids) => ids.pop().is_some(),
@@ -341,104 +422,3 @@ pub const FAULTS: &[Fault] = &[
         std::mem::replace(&mut q.summary, Summary::False) == Summary::Count
     }),
 ];
-
-fn ever() -> DateMatch {
-    DateMatch {
-        prefix: Prefix::Gt,
-        range: fhir_model::DateRange { lo: 0, hi: 0 },
-    }
-}
-
-fn prefix(query: &mut Query, from: Prefix, to: Prefix) -> bool {
-    let mut changed = false;
-    let mut swap = |prefix: &mut Prefix| {
-        if *prefix == from {
-            *prefix = to;
-            changed = true;
-        }
-    };
-    values(query, &mut |value| {
-        match value {
-            ValueMatch::Date(DateMatch { prefix, .. })
-            | ValueMatch::Number(NumberMatch { prefix, .. })
-            | ValueMatch::Quantity {
-                number: NumberMatch { prefix, .. },
-                ..
-            } => swap(prefix),
-            _ => {}
-        }
-        false
-    });
-    changed
-}
-
-fn modifier(query: &mut Query, from: Modifier, to: Modifier) -> bool {
-    clauses(query, &mut |clause| match clause {
-        Clause::Param { modifier, .. } if *modifier == from => {
-            *modifier = to;
-            true
-        }
-        _ => false,
-    })
-}
-
-fn tokens(query: &mut Query, change: &mut dyn FnMut(&mut TokenMatch) -> bool) -> bool {
-    values(query, &mut |value| match value {
-        ValueMatch::Token(token) => change(token),
-        _ => false,
-    })
-}
-
-/// Changes every value, the parts of composites too.
-fn values(query: &mut Query, change: &mut dyn FnMut(&mut ValueMatch) -> bool) -> bool {
-    clauses(query, &mut |clause| match clause {
-        Clause::Param { values, .. } => {
-            let mut changed = false;
-            for value in values {
-                changed |= change(value);
-                if let ValueMatch::Composite(parts) = value {
-                    for part in parts {
-                        changed |= change(part);
-                    }
-                }
-            }
-            changed
-        }
-        _ => false,
-    })
-}
-
-/// Changes every clause, the inner ones too.
-fn clauses(query: &mut Query, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
-    let mut changed = false;
-    for clause in &mut query.filter {
-        changed |= within(clause, change);
-    }
-    changed
-}
-
-fn within(clause: &mut Clause, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
-    let mut changed = change(clause);
-    match clause {
-        Clause::Chain { clause, .. } => changed |= chained(clause, change),
-        Clause::ByType(clause) => changed |= chained(clause, change),
-        Clause::Has { clause, .. } | Clause::Not(clause) | Clause::Element { clause, .. } => {
-            changed |= within(clause, change);
-        }
-        Clause::Any(clauses) | Clause::All(clauses) => {
-            for clause in clauses {
-                changed |= within(clause, change);
-            }
-        }
-        _ => {}
-    }
-    changed
-}
-
-fn chained(chained: &mut ChainedClause, change: &mut dyn FnMut(&mut Clause) -> bool) -> bool {
-    let mut changed = false;
-    for (_, clause) in &mut chained.by_type {
-        changed |= within(clause, change);
-    }
-    changed
-}

@@ -12,8 +12,10 @@ mod composite;
 pub mod drawn;
 mod elements;
 pub mod fault;
+mod found;
 mod include;
 mod measure;
+mod members;
 mod order;
 mod reference;
 pub mod tally;
@@ -22,12 +24,12 @@ mod time;
 mod token;
 mod words;
 
+pub use found::Found;
 pub use order::sorted;
 
 use elements::{Element, Elements};
 use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::ResourceKey;
-use fhir_search::Query;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,14 +54,27 @@ pub struct Resource {
     /// `meta.lastUpdated`, in milliseconds since 1970 UTC.
     pub updated_ms: i64,
     pub body: Value,
-    /// Of a contained resource: what contains it.
-    container: Option<Value>,
+    /// Of a contained resource: what contains it, and which of those in it this is.
+    container: Option<(ResourceKey, usize)>,
+    /// What it contains.
+    inner: Vec<Resource>,
     elements: Elements,
 }
 
 impl Resource {
     fn new(key: ResourceKey, updated_ms: i64, body: Value) -> Resource {
+        let contained = body.get("contained").and_then(Value::as_array);
+        let contained = contained.into_iter().flatten().enumerate();
+        let inner = contained.map(|(number, one)| {
+            let text = |name: &str| one[name].as_str().unwrap_or_default();
+            let name = ResourceKey::new(text("resourceType"), text("id"));
+            Resource {
+                container: Some((key.clone(), number)),
+                ..Resource::new(name, updated_ms, one.clone())
+            }
+        });
         Resource {
+            inner: inner.collect(),
             key,
             updated_ms,
             body,
@@ -103,26 +118,15 @@ impl<'d> World<'d> {
         self.resources.values()
     }
 
-    /// The resources that match, in no order that means anything.
-    ///
-    /// # Errors
-    /// [`Unknown`] for what is not interpreted here.
-    pub fn matches(&self, query: &Query) -> Result<Vec<&Resource>, Unknown> {
-        let mut found = Vec::new();
-        for resource in self.resources.values() {
-            if query.types.contains(&resource.key.resource_type)
-                && self.all(&query.filter, resource)?
-            {
-                found.push(resource);
-            }
-        }
-        Ok(found)
-    }
-
     /// What the parameter selects in the resource.
     fn elements(&self, parameter: &SearchParameter, resource: &Resource) -> Rc<Vec<Element>> {
+        let within = resource.container.as_ref().and_then(|(key, number)| {
+            let container = &self.get(key)?.body;
+            Some((container, container.get("contained")?.get(number)?))
+        });
+        let (root, body) = within.unwrap_or((&resource.body, &resource.body));
         resource
             .elements
-            .of(parameter, &resource.body, self.definitions, &self.programs)
+            .of(parameter, body, root, self.definitions, &self.programs)
     }
 }

@@ -5,7 +5,7 @@
 //! tokens by their codes in small letters; references by type and id, contained ones by none; all texts code point by code point. A key behind references does not follow canonicals. The order among equals is the engine's.
 
 use crate::elements::Element;
-use crate::{Resource, Unknown, World, measure, reference, text, time, token};
+use crate::{Found, Resource, Unknown, World, measure, reference, text, time, token};
 use bigdecimal::BigDecimal;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_search::Query;
@@ -28,7 +28,7 @@ enum Value {
 pub fn sorted(
     world: &World<'_>,
     query: &Query,
-    answer: &[&Resource],
+    answer: &[&Found<'_>],
 ) -> Result<Option<usize>, Unknown> {
     let by_default = [SortKey {
         by: SortBy::LastUpdated,
@@ -38,32 +38,37 @@ pub fn sorted(
         true => &by_default,
         false => &query.sort,
     };
-    for (place, pair) in answer.windows(2).enumerate() {
-        for key in keys {
-            match order(world, key, pair[0], pair[1])? {
-                Ordering::Less => break,
-                Ordering::Equal => {}
-                Ordering::Greater => return Ok(Some(place)),
-            }
-        }
-    }
-    Ok(None)
+    let places = answer
+        .iter()
+        .map(|found| place(world, keys, found))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut pairs = places.windows(2);
+    Ok(pairs.position(|pair| order(keys, &pair[0], &pair[1]).is_gt()))
 }
 
-fn order(
-    world: &World<'_>,
-    key: &SortKey,
-    a: &Resource,
-    b: &Resource,
-) -> Result<Ordering, Unknown> {
-    let (a, b) = (value(world, key, a)?, value(world, key, b)?);
-    Ok(match (a, b) {
+/// A value for each key.
+type Place = Vec<Option<Value>>;
+
+/// The first that one of its hits has.
+fn place(world: &World<'_>, keys: &[SortKey], found: &Found<'_>) -> Result<Place, Unknown> {
+    let of_hit = |hit: &&Resource| keys.iter().map(|key| value(world, key, hit)).collect();
+    let places = found.hits.iter().map(of_hit);
+    let places = places.collect::<Result<Vec<Place>, _>>()?;
+    let first = places.into_iter().min_by(|a, b| order(keys, a, b));
+    Ok(first.unwrap_or_default())
+}
+
+fn order(keys: &[SortKey], a: &Place, b: &Place) -> Ordering {
+    let both = keys.iter().zip(a.iter().zip(b));
+    let mut orders = both.map(|(key, (a, b))| match (a, b) {
         (None, None) => Ordering::Equal,
         (None, Some(_)) => Ordering::Greater,
         (Some(_), None) => Ordering::Less,
-        (Some(a), Some(b)) if key.descending => b.cmp(&a),
-        (Some(a), Some(b)) => a.cmp(&b),
-    })
+        (Some(a), Some(b)) if key.descending => b.cmp(a),
+        (Some(a), Some(b)) => a.cmp(b),
+    });
+    let decides = orders.find(|order| order.is_ne());
+    decides.unwrap_or(Ordering::Equal)
 }
 
 fn value(world: &World<'_>, key: &SortKey, resource: &Resource) -> Result<Option<Value>, Unknown> {

@@ -2,16 +2,18 @@
 
 use fhir_search::Query;
 use fhir_search::query::{
-    ChainedClause, Clause, Modifier, Prefix, ReferenceMatch, SortBy, Summary, TokenMatch, Total,
-    UnitMatch, ValueMatch,
+    ChainedClause, Clause, Contained, ContainedType, Modifier, Prefix, ReferenceMatch, SortBy,
+    Summary, TextOf, TokenMatch, Total, UnitMatch, ValueMatch,
 };
 use std::collections::BTreeMap;
 
 /// Everything that a search can be made of, by the name it is counted under.
 pub const KINDS: &[&str] = &[
+    "clause all",
     "clause any",
     "clause by type",
     "clause chain",
+    "clause element",
     "clause has",
     "clause id",
     "clause in",
@@ -22,6 +24,10 @@ pub const KINDS: &[&str] = &[
     "clause not",
     "clause param",
     "clause text",
+    "contained both",
+    "contained true",
+    "contained type contained",
+    "contained type container",
     "include",
     "include iterate",
     "include target",
@@ -39,7 +45,9 @@ pub const KINDS: &[&str] = &[
     "modifier of-type",
     "modifier text",
     "modifier text-advanced",
+    "offset",
     "prefix ap",
+    "prefix co",
     "prefix eb",
     "prefix eq",
     "prefix ge",
@@ -51,6 +59,7 @@ pub const KINDS: &[&str] = &[
     "reference here",
     "reference identifier",
     "reference url",
+    "results max",
     "revinclude",
     "revinclude iterate",
     "revinclude target",
@@ -62,6 +71,13 @@ pub const KINDS: &[&str] = &[
     "sort lastUpdated",
     "sort parameter",
     "summary count",
+    "text endswith",
+    "text equal",
+    "text greater",
+    "text greaterorequal",
+    "text less",
+    "text lessorequal",
+    "text unequal",
     "token code",
     "token no system",
     "token system",
@@ -82,9 +98,13 @@ pub const KINDS: &[&str] = &[
     "value quantity",
     "value reference",
     "value string",
+    "value text",
     "value token",
     "value uri",
     "value words",
+    "words of content",
+    "words of narrative",
+    "words of sections",
 ];
 
 /// Counts by name.
@@ -138,6 +158,22 @@ impl Tally {
         });
         if query.summary == Summary::Count {
             names.push("summary count".into());
+        }
+        if query.offset > 0 {
+            names.push("offset".into());
+        }
+        if query.results_max.is_some() {
+            names.push("results max".into());
+        }
+        if query.contained != Contained::False {
+            names.push(match query.contained {
+                Contained::Both => "contained both".into(),
+                _ => "contained true".into(),
+            });
+            names.push(match query.contained_type {
+                ContainedType::Container => "contained type container".into(),
+                ContainedType::Contained => "contained type contained".into(),
+            });
         }
         names.sort_unstable();
         names.dedup();
@@ -200,7 +236,14 @@ fn clause(clause: &Clause, names: &mut Vec<String>) {
             names.push("clause element".into());
             self::clause(clause, names);
         }
-        Clause::Text { .. } => names.push("clause text".into()),
+        Clause::Text { of, .. } => {
+            names.push("clause text".into());
+            names.push(match of {
+                TextOf::Narrative => "words of narrative".into(),
+                TextOf::Sections => "words of sections".into(),
+                TextOf::Content => "words of content".into(),
+            });
+        }
         Clause::MemberOf { active_at, .. } => names.push(match active_at {
             Some(_) => "clause in".into(),
             None => "clause list".into(),

@@ -5,6 +5,7 @@
 //! decided for contained resources alone: only within its container can anything point at one. Containers nest one level, as the
 //! specification has it.
 
+use crate::canonical::holds_canonicals;
 use crate::matching::{Candidate, Elsewhere, Whole, any};
 use crate::query::{ChainedClause, Clause};
 use crate::reference::{self, Target};
@@ -23,7 +24,7 @@ impl<'a> Container<'a> {
         Container { resource }
     }
 
-    fn is(self, resource: &Value) -> bool {
+    pub fn is(self, resource: &Value) -> bool {
         ptr::eq(self.resource, resource)
     }
 
@@ -80,12 +81,12 @@ pub(crate) fn chain(
     targets(&whole, parameter, &mut |target| {
         found.push(match target {
             Target::Contained(id) => {
-                inside(&whole, id).map_or(Some(false), |it| it.by_type(clause))
+                inside(candidate, &whole, id).map_or(Some(false), |it| it.by_type(clause))
             }
             Target::Local(key) => whole.elsewhere.and_then(|known| known(clause, &key)),
             // A canonical URL may be that of a resource here.
-            Target::Url(_) | Target::Latest(_) => None,
-            Target::Identifier(_) => Some(false),
+            Target::Url(_) | Target::Latest(_) if holds_canonicals(parameter) => None,
+            Target::Url(_) | Target::Latest(_) | Target::Identifier(_) => Some(false),
         });
     });
     any(found.into_iter())
@@ -102,7 +103,7 @@ pub fn chain_within(
     let mut found = Vec::new();
     targets(&whole, parameter, &mut |target| {
         if let Target::Contained(id) = target {
-            found.extend(inside(&whole, id).map(|it| it.by_type(clause)));
+            found.extend(inside(candidate, &whole, id).map(|it| it.by_type(clause)));
         }
     });
     any(found.into_iter())
@@ -122,7 +123,7 @@ pub(crate) fn has(
     let sources = std::iter::once(container).chain(within(container));
     any(sources.map(|resource| {
         let source = Whole { resource, ..whole };
-        let Some(other) = Candidate::of(source, None) else {
+        let Some(other) = Candidate::of(source, candidate.last_updated()) else {
             return Some(false);
         };
         if other.key.resource_type != parameter.resource_type {
@@ -139,9 +140,10 @@ pub(crate) fn has(
     }))
 }
 
-fn inside<'a>(whole: &Whole<'a>, id: &str) -> Option<Candidate<'a>> {
+/// What `#id` of the candidate stands for; it was updated when its container was.
+fn inside<'a>(candidate: &Candidate<'_>, whole: &Whole<'a>, id: &str) -> Option<Candidate<'a>> {
     let resource = whole.container.get(id)?;
-    Candidate::of(Whole { resource, ..*whole }, None)
+    Candidate::of(Whole { resource, ..*whole }, candidate.last_updated())
 }
 
 /// Calls `visit` for everything that the resource points at by the parameter.

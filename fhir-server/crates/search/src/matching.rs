@@ -186,8 +186,14 @@ impl<'a> Candidate<'a> {
                 parameter, clause, ..
             } => contained::chain(self, parameter, clause),
             Clause::Has { parameter, clause } => contained::has(self, parameter, clause),
-            Clause::MemberOf { .. } => None,
+            Clause::MemberOf { .. } => self.is_contained().then_some(false),
         }
+    }
+
+    /// Nothing beyond its container refers to it then.
+    fn is_contained(&self) -> bool {
+        let whole = self.whole.as_ref();
+        whole.is_some_and(|whole| !whole.container.is(whole.resource))
     }
 
     pub(crate) fn by_type(&self, chained: &ChainedClause) -> Option<bool> {

@@ -1,5 +1,8 @@
 //! Random resources and random searches over them. Everything follows from the seed and the resources drawn before.
 
+mod datatypes;
+mod filters;
+mod references;
 mod resources;
 mod searches;
 mod values;

@@ -1,13 +1,15 @@
 //! Random resources out of small pools, so that searches find some of them and not all: names that differ in accents, dates of every precision,
 //! quantities with and without units, references of every form.
 
+use super::datatypes::number;
 use super::{chance, pick};
-use crate::time;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 /// The types drawn, and how many ids of each there are.
 pub const IDS: &[(&str, usize)] = &[
+    ("AllergyIntolerance", 4),
+    ("Composition", 5),
     ("Condition", 9),
     ("DiagnosticReport", 4),
     ("Encounter", 8),
@@ -27,28 +29,6 @@ pub const IDS: &[(&str, usize)] = &[
     ("ValueSet", 5),
 ];
 
-const LOINC: &str = "http://loinc.org";
-const SNOMED: &str = "http://snomed.info/sct";
-const LOCAL: &str = "urn:oid:1.2.3";
-const CODES: &[(&str, &str, &str)] = &[
-    (LOINC, "718-7", "Hemoglobin [Mass/volume] in Blood"),
-    (LOINC, "8480-6", "Systolic blood pressure"),
-    (LOINC, "8462-4", "Diastolic blood pressure"),
-    (LOINC, "85354-9", "Blood pressure panel"),
-    (SNOMED, "38341003", "Hypertensive disorder"),
-    (SNOMED, "22298006", "Herzinfarkt"),
-    (LOCAL, "hb", "Hämoglobin"),
-    (LOCAL, "HB", "Haemoglobin, upper case"),
-    (LOCAL, "a,b|c$d\\e", "Awkward"),
-    ("", "718-7", "No system"),
-    ("", "free", ""),
-];
-/// A family member, a parent, a mother, a natural mother; others beside them.
-pub(super) const ROLES: &str = "http://terminology.hl7.org/CodeSystem/v3-RoleCode";
-pub(super) const ROLE_CODES: &[&str] = &[
-    "FAMMEMB", "PRN", "MTH", "NMTH", "FTH", "CHILD", "SON", "FRND",
-];
-const CATEGORIES: &[&str] = &["laboratory", "vital-signs", "survey"];
 pub(super) const TEXTS: &[&str] = &[
     "Blood pressure",
     "blood count",
@@ -57,38 +37,14 @@ pub(super) const TEXTS: &[&str] = &[
     "Déjà vu",
     "100% saturated_",
 ];
-const FAMILIES: &[&str] = &[
-    "Müller",
-    "Muller",
-    "MULLER-Lüdenscheidt",
-    "O'Brien",
-    "van der Berg",
-    "Carreño Quiñones",
-    "Nguyễn",
-    "Иванов",
-    "محمّد",
-    "Straßer",
-    "St. John",
-    "Łukasz",
-];
-const GIVEN: &[&str] = &["Anna-Maria", "Eva", "Éva", "Bob", "bob", "José", "J", "কামাল"];
-const CITIES: &[&str] = &[
+pub(super) const GIVEN: &[&str] = &["Anna-Maria", "Eva", "Éva", "Bob", "bob", "José", "J", "কামাল"];
+pub(super) const CITIES: &[&str] = &[
     "Ñandú",
     "Nandu",
     "São Paulo",
     "Sao Tome",
     "Łódź",
     "N'Djamena",
-];
-const NUMBERS: &[&str] = &[
-    "5", "5.0", "5.4", "5.40", "4.95", "99.5", "100", "100.5", "101", "1e2", "-3", "0.25", "250",
-];
-const UNITS: &[(&str, &str)] = &[
-    ("g/dL", "g/dL"),
-    ("mg/dL", "milligram per decilitre"),
-    ("mm[Hg]", "mmHg"),
-    ("kg", "kg"),
-    ("g", "gram"),
 ];
 const URLS: &[&str] = &[
     "http://example.org/fhir/a",
@@ -103,6 +59,7 @@ const URLS: &[&str] = &[
 pub fn resource(rng: &mut Rng, resource_type: &str, id: &str) -> Value {
     let mut draw = Draw {
         rng,
+        resource_type: resource_type.to_owned(),
         contained: Vec::new(),
     };
     let mut body = Map::new();
@@ -116,22 +73,24 @@ pub fn resource(rng: &mut Rng, resource_type: &str, id: &str) -> Value {
     Value::Object(body)
 }
 
-struct Draw<'r> {
-    rng: &'r mut Rng,
-    contained: Vec<Value>,
+/// A resource that is being drawn.
+pub(super) struct Draw<'r> {
+    pub rng: &'r mut Rng,
+    pub resource_type: String,
+    pub contained: Vec<Value>,
 }
 
 impl Draw<'_> {
-    fn chance(&mut self, percent: u8) -> bool {
+    pub(super) fn chance(&mut self, percent: u8) -> bool {
         chance(self.rng, percent)
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         *pick(self.rng, from)
     }
 
     /// Adds the element so many times of a hundred.
-    fn may(
+    pub(super) fn may(
         &mut self,
         body: &mut Map<String, Value>,
         percent: u8,
@@ -145,7 +104,7 @@ impl Draw<'_> {
     }
 
     /// From `least` to `most` of them.
-    fn some(
+    pub(super) fn some(
         &mut self,
         least: usize,
         most: usize,
@@ -170,10 +129,7 @@ impl Draw<'_> {
         self.may(body, 20, "language", |d| {
             d.pick(&["en", "de", "de-CH", "fr"]).into()
         });
-        self.may(body, 20, "text", |d| {
-            let text = d.pick(TEXTS);
-            json!({"status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>{text}</p></div>")})
-        });
+        self.may(body, 20, "text", Draw::narrative);
     }
 
     fn special(&mut self, resource_type: &str, body: &mut Map<String, Value>) {
@@ -202,9 +158,16 @@ impl Draw<'_> {
             }
             "Condition" => {
                 body.insert("subject".into(), self.reference("Patient"));
-                body.insert("clinicalStatus".into(), self.concept());
+                let status = self.status_of("condition-clinical");
+                body.insert("clinicalStatus".into(), status);
+                self.may(body, 30, "verificationStatus", |d| {
+                    d.status_of("condition-ver-status")
+                });
                 self.may(body, 90, "code", Draw::concept);
-                self.may(body, 50, "category", |d| d.some(1, 2, Draw::category));
+                self.may(body, 60, "category", |d| match d.rng.bool() {
+                    true => json!([{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-category", "code": "problem-list-item"}]}]),
+                    false => d.some(1, 2, Draw::category),
+                });
                 self.may(body, 50, "encounter", |d| d.reference("Encounter"));
                 self.onset(body, "onset");
                 self.onset(body, "abatement");
@@ -276,7 +239,9 @@ impl Draw<'_> {
                 }
                 if resource_type == "Measure" {
                     self.may(body, 70, "library", |d| {
-                        d.some(1, 2, |d| d.canonical(&["Library", "Library", "Library", "Measure"]))
+                        d.some(1, 2, |d| {
+                            d.canonical(&["Library", "Library", "Library", "Measure"])
+                        })
                     });
                 }
                 if resource_type != "ValueSet" {
@@ -288,13 +253,29 @@ impl Draw<'_> {
             "List" => {
                 body.insert("status".into(), "current".into());
                 body.insert("mode".into(), self.pick(&["working", "snapshot"]).into());
-                self.may(body, 60, "code", Draw::concept);
+                self.may(body, 80, "code", |d| match d.chance(40) {
+                    true => {
+                        let code = d.pick(&["problems", "medications", "allergies"]);
+                        json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/list-example-use-codes", "code": code}]})
+                    }
+                    false => d.concept(),
+                });
                 self.may(body, 60, "subject", |d| json!([d.reference("Patient")]));
                 self.may(body, 60, "date", Draw::date_time);
                 self.may(body, 80, "entry", |d| {
                     d.some(1, 4, |d| {
-                        let of = d.pick(&["Patient", "Observation", "Condition"]);
-                        json!({"item": d.reference(of)})
+                        let of = d.pick(&[
+                            "Patient",
+                            "Observation",
+                            "Condition",
+                            "MedicationRequest",
+                            "AllergyIntolerance",
+                        ]);
+                        let mut entry = json!({"item": d.reference(of)});
+                        if d.chance(15) {
+                            entry["deleted"] = d.rng.bool().into();
+                        }
+                        entry
                     })
                 });
             }
@@ -332,7 +313,10 @@ impl Draw<'_> {
             }
             "MedicationRequest" => {
                 body.insert("status".into(), self.pick(&["active", "stopped"]).into());
-                body.insert("intent".into(), "order".into());
+                body.insert(
+                    "intent".into(),
+                    self.pick(&["order", "order", "plan"]).into(),
+                );
                 body.insert("subject".into(), self.reference("Patient"));
                 self.may(body, 80, "medication", |d| json!({"concept": d.concept()}));
                 self.may(body, 50, "encounter", |d| d.reference("Encounter"));
@@ -353,11 +337,57 @@ impl Draw<'_> {
                 });
                 self.may(body, 50, "conclusionCode", |d| d.some(1, 2, Draw::concept));
             }
+            "AllergyIntolerance" => {
+                body.insert("patient".into(), self.reference("Patient"));
+                self.may(body, 60, "clinicalStatus", |d| {
+                    d.status_of("allergyintolerance-clinical")
+                });
+                self.may(body, 30, "verificationStatus", |d| {
+                    d.status_of("allergyintolerance-verification")
+                });
+                self.may(body, 70, "category", |d| {
+                    d.some(1, 1, |d| d.pick(&["food", "medication"]).into())
+                });
+                self.may(body, 70, "code", Draw::concept);
+                self.may(body, 50, "recordedDate", Draw::date_time);
+            }
+            "Composition" => {
+                body.insert("status".into(), self.pick(&["final", "amended"]).into());
+                body.insert("type".into(), self.concept());
+                body.insert("date".into(), self.date_time());
+                body.insert("title".into(), self.pick(TEXTS).into());
+                let author = self.reference("Practitioner");
+                body.insert("author".into(), json!([author]));
+                self.may(body, 80, "subject", |d| json!([d.reference("Patient")]));
+                self.may(body, 90, "section", |d| {
+                    d.some(1, 2, |d| {
+                        let mut section = Map::new();
+                        section.insert("text".into(), d.narrative());
+                        d.may(&mut section, 60, "code", Draw::concept);
+                        d.may(
+                            &mut section,
+                            40,
+                            "section",
+                            |d| json!([{"text": d.narrative()}]),
+                        );
+                        section.into()
+                    })
+                });
+            }
             "Group" => {
                 body.insert("type".into(), "person".into());
                 body.insert("membership".into(), "enumerated".into());
                 self.may(body, 90, "member", |d| {
-                    d.some(1, 3, |d| json!({"entity": d.reference("Patient")}))
+                    d.some(1, 3, |d| {
+                        let mut member = json!({"entity": d.reference("Patient")});
+                        if d.chance(20) {
+                            member["inactive"] = d.rng.bool().into();
+                        }
+                        if d.chance(30) {
+                            member["period"] = d.period();
+                        }
+                        member
+                    })
                 });
                 self.may(body, 70, "characteristic", |d| {
                     d.some(1, 3, |d| json!({"code": d.concept(), "valueCodeableConcept": d.concept(), "exclude": false}))
@@ -454,290 +484,4 @@ impl Draw<'_> {
         self.may(body, 30, "method", Draw::concept);
         self.may(body, 20, "note", |d| json!([{"text": d.pick(TEXTS)}]));
     }
-
-    /// `value[x]`, or a reason for its absence.
-    fn value(&mut self, body: &mut Map<String, Value>) {
-        match self.rng.u8(..10) {
-            0..=4 => drop(body.insert("valueQuantity".into(), self.quantity())),
-            5 => drop(body.insert("valueCodeableConcept".into(), self.concept())),
-            6 => drop(body.insert("valueString".into(), self.pick(TEXTS).into())),
-            7 => drop(body.insert("valueDateTime".into(), self.date_time())),
-            8 => drop(body.insert("valuePeriod".into(), self.period())),
-            _ => drop(body.insert("dataAbsentReason".into(), self.concept())),
-        }
-    }
-
-    fn onset(&mut self, body: &mut Map<String, Value>, name: &str) {
-        let (kind, value) = match self.rng.u8(..7) {
-            0 => ("DateTime", self.date_time()),
-            1 => ("Period", self.period()),
-            2 => (
-                "Age",
-                json!({"value": number(self.pick(&["5", "5.0", "40", "41"])), "system": "http://unitsofmeasure.org", "code": "a"}),
-            ),
-            3 => ("Range", self.range()),
-            4 => ("String", self.pick(TEXTS).into()),
-            _ => return,
-        };
-        body.insert(format!("{name}{kind}"), value);
-    }
-
-    fn name(&mut self) -> Value {
-        let mut name = Map::new();
-        self.may(&mut name, 90, "family", |d| d.pick(FAMILIES).into());
-        self.may(&mut name, 80, "given", |d| {
-            d.some(1, 2, |d| d.pick(GIVEN).into())
-        });
-        self.may(&mut name, 20, "text", |d| {
-            format!("{} {}", d.pick(GIVEN), d.pick(FAMILIES)).into()
-        });
-        self.may(&mut name, 10, "prefix", |_| json!(["Dr."]));
-        name.into()
-    }
-
-    fn address(&mut self) -> Value {
-        let mut address = Map::new();
-        self.may(&mut address, 80, "city", |d| d.pick(CITIES).into());
-        self.may(&mut address, 50, "line", |d| {
-            d.some(1, 2, |d| {
-                d.pick(&["1 Main St.", "Hauptstraße 1", "c/o Eva"]).into()
-            })
-        });
-        self.may(&mut address, 60, "country", |d| {
-            d.pick(&["PY", "BR", "pl"]).into()
-        });
-        self.may(&mut address, 40, "use", |d| {
-            d.pick(&["home", "work"]).into()
-        });
-        self.may(&mut address, 40, "postalCode", |d| {
-            d.pick(&["1234", "12345", "AB1 2CD"]).into()
-        });
-        address.into()
-    }
-
-    fn identifier(&mut self) -> Value {
-        let mut identifier = Map::new();
-        self.may(&mut identifier, 80, "system", |d| {
-            d.pick(&["urn:mrn", "urn:other", LOCAL]).into()
-        });
-        self.may(&mut identifier, 95, "value", |d| {
-            d.pick(&["1", "2", "3", "X1", "x1", "a|b"]).into()
-        });
-        self.may(&mut identifier, 50, "type", |d| {
-            let mut kind = json!({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": d.pick(&["MR", "PPN"])}]});
-            if d.chance(30) {
-                kind["text"] = d.pick(TEXTS).into();
-            }
-            kind
-        });
-        identifier.into()
-    }
-
-    fn coding(&mut self) -> Value {
-        let (system, code, display) = self.pick(CODES);
-        let mut coding = Map::new();
-        if !system.is_empty() {
-            coding.insert("system".into(), system.into());
-        }
-        if system.is_empty() || self.chance(97) {
-            coding.insert("code".into(), code.into());
-        }
-        if !display.is_empty() && self.chance(60) {
-            coding.insert("display".into(), display.into());
-        }
-        coding.into()
-    }
-
-    fn concept(&mut self) -> Value {
-        let mut concept = Map::new();
-        self.may(&mut concept, 90, "coding", |d| d.some(1, 2, Draw::coding));
-        if concept.is_empty() || self.chance(30) {
-            concept.insert("text".into(), self.pick(TEXTS).into());
-        }
-        concept.into()
-    }
-
-    /// Of a code system with a hierarchy.
-    fn role(&mut self) -> Value {
-        json!({"coding": [{"system": ROLES, "code": self.pick(ROLE_CODES)}]})
-    }
-
-    fn category(&mut self) -> Value {
-        let system = "http://terminology.hl7.org/CodeSystem/observation-category";
-        json!({"coding": [{"system": system, "code": self.pick(CATEGORIES)}]})
-    }
-
-    fn quantity(&mut self) -> Value {
-        let mut quantity = Map::new();
-        quantity.insert("value".into(), number(self.pick(NUMBERS)));
-        self.may(&mut quantity, 15, "comparator", |d| {
-            d.pick(&["<", "<=", ">", ">=", "ad"]).into()
-        });
-        let (code, unit) = self.pick(UNITS);
-        self.may(&mut quantity, 70, "unit", |_| unit.into());
-        if self.chance(75) {
-            quantity.insert("system".into(), "http://unitsofmeasure.org".into());
-            quantity.insert("code".into(), code.into());
-        }
-        quantity.into()
-    }
-
-    fn range(&mut self) -> Value {
-        let mut range = Map::new();
-        self.may(&mut range, 80, "low", |d| json!({"value": number(d.pick(&["5", "10"])), "code": "a", "system": "http://unitsofmeasure.org"}));
-        if range.is_empty() || self.chance(80) {
-            range.insert("high".into(), json!({"value": number(self.pick(&["12", "40"])), "code": "a", "system": "http://unitsofmeasure.org"}));
-        }
-        range.into()
-    }
-
-    /// A url that resources of this type alone have.
-    fn canonical_url(&mut self, resource_type: &str) -> String {
-        let end = self.pick(&["a", "a/b", "a/b/c", "ab"]);
-        format!("http://example.org/{}/{end}", resource_type.to_lowercase())
-    }
-
-    /// Of a type that the element may name.
-    fn canonical(&mut self, types: &[&'static str]) -> Value {
-        let of = self.pick(types);
-        let url = self.canonical_url(of);
-        match self.rng.u8(..3) {
-            0 => format!("{url}|{}", self.pick(&["1.0", "2.0"])).into(),
-            _ => url.into(),
-        }
-    }
-
-    /// A Reference, most often to one of ours.
-    fn reference(&mut self, to: &str) -> Value {
-        let most = IDS
-            .iter()
-            .find(|(name, _)| *name == to)
-            .map_or(1, |(_, n)| *n);
-        // The last id is never there.
-        let id = format!("{}{}", to[..2].to_lowercase(), self.rng.usize(..=most));
-        let text = match self.rng.u8(..100) {
-            0..=5 => format!("{}/{to}/{id}", crate::BASE),
-            6..=9 => format!("{to}/{id}/_history/{}", self.pick(&["900", "901"])),
-            10..=12 => format!("http://elsewhere.example.org/{to}/{id}"),
-            13 => format!(
-                "urn:uuid:00000000-0000-4000-8000-00000000000{}",
-                self.rng.u8(..4)
-            ),
-            14..=17 => return self.inner(to),
-            18..=23 => return json!({"type": to, "identifier": self.identifier()}),
-            _ => format!("{to}/{id}"),
-        };
-        let mut reference = json!({"reference": text});
-        if self.chance(15) {
-            reference["identifier"] = self.identifier();
-        }
-        if self.chance(15) {
-            reference["display"] = self.pick(FAMILIES).into();
-        }
-        if self.chance(5) {
-            reference["type"] = to.into();
-        }
-        reference
-    }
-
-    /// A reference to a contained resource.
-    fn inner(&mut self, to: &str) -> Value {
-        let id = format!("c{}", self.contained.len());
-        let mut inner = Map::new();
-        inner.insert("resourceType".into(), to.into());
-        inner.insert("id".into(), id.clone().into());
-        match to {
-            "Patient" | "Practitioner" => {
-                self.may(&mut inner, 90, "name", |d| d.some(1, 1, Draw::name));
-                self.may(&mut inner, 60, "gender", |d| {
-                    d.pick(&["male", "female"]).into()
-                });
-            }
-            "Organization" | "Location" => {
-                self.may(&mut inner, 90, "name", |d| d.pick(CITIES).into())
-            }
-            "Observation" => drop(inner.insert("code".into(), self.concept())),
-            _ => {}
-        }
-        self.contained.push(inner.into());
-        json!({"reference": format!("#{id}")})
-    }
-
-    fn timing(&mut self) -> Value {
-        let mut timing = Map::new();
-        self.may(&mut timing, 60, "event", |d| d.some(1, 3, Draw::date_time));
-        if timing.is_empty() || self.chance(50) {
-            let repeat = match self.chance(70) {
-                true => json!({"boundsPeriod": self.period()}),
-                false => json!({"frequency": 2, "period": 1, "periodUnit": "d"}),
-            };
-            timing.insert("repeat".into(), repeat);
-        }
-        timing.into()
-    }
-
-    /// It does not end before it begins (invariant per-1).
-    fn period(&mut self) -> Value {
-        let (a, b) = (self.rng.i64(0..90), self.rng.i64(0..90));
-        let (mut start, mut end) = (self.moment(a), self.moment(b));
-        let moments = |text: &str| time::written(text).unwrap_or_default();
-        if moments(&end).1 <= moments(&start).0 {
-            (start, end) = (end, start);
-        }
-        let mut period = Map::new();
-        if self.chance(85) {
-            period.insert("start".into(), start.into());
-        }
-        if period.is_empty() || self.chance(75) {
-            period.insert("end".into(), end.into());
-        }
-        period.into()
-    }
-
-    fn day(&mut self) -> String {
-        let month = self.rng.u8(1..=3);
-        format!("2024-{month:02}-{:02}", self.pick(&[1, 2, 14, 28, 29]))
-    }
-
-    fn date(&mut self) -> Value {
-        let year = self.pick(&[1980, 1981, 1990, 2024]);
-        let date = match self.rng.u8(..4) {
-            0 => format!("{year}"),
-            1 => format!("{year}-{:02}", self.rng.u8(1..=12)),
-            _ => format!(
-                "{year}-{:02}-{:02}",
-                self.pick(&[1, 2, 12]),
-                self.pick(&[1, 28])
-            ),
-        };
-        date.into()
-    }
-
-    fn date_time(&mut self) -> Value {
-        let day = self.rng.i64(0..90);
-        self.moment(day).into()
-    }
-
-    /// The day of the first three months of 2024, as precise as it comes.
-    fn moment(&mut self, day: i64) -> String {
-        let (month, day) = match day {
-            0..31 => (1, day + 1),
-            31..60 => (2, day - 30),
-            _ => (3, day - 59),
-        };
-        let date = format!("2024-{month:02}-{day:02}");
-        let zone = self.pick(&["Z", "Z", "+02:00", "-05:00", "+05:30"]);
-        match self.rng.u8(..8) {
-            0 => "2024".to_owned(),
-            1 => format!("2024-{month:02}"),
-            2..=4 => date,
-            5..=6 => format!("{date}T{:02}:30:15{zone}", self.pick(&[0, 8, 23])),
-            _ => format!("{date}T08:30:15.{}{zone}", self.pick(&["25", "250", "5"])),
-        }
-    }
-}
-
-/// A number as it is written.
-fn number(text: &str) -> Value {
-    Value::Number(serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }

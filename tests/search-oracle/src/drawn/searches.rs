@@ -37,17 +37,28 @@ impl fmt::Display for Asked {
 
 /// A search over the resources there are.
 pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
-    let resources: Vec<&Resource> = world.resources().collect();
-    let types = match rng.u8(..8) {
-        0 => several(rng, &resources),
-        _ => vec![pick(rng, &resources).key.resource_type.clone()],
+    let mut resources: Vec<&Resource> = world.resources().collect();
+    // With `_contained` types of contained resources are searched, and half of what is asked for they have.
+    let inner: Vec<&Resource> = resources.iter().flat_map(|it| &it.inner).collect();
+    let contained = chance(rng, 7) && !inner.is_empty();
+    let types = match (contained, rng.u8(..8)) {
+        (true, 0..=5) => vec![pick(rng, &inner).key.resource_type.clone()],
+        (true, _) => several(rng, &inner),
+        (false, 0) => several(rng, &resources),
+        (false, _) => vec![pick(rng, &resources).key.resource_type.clone()],
     };
+    if contained {
+        resources.extend(inner.iter().chain(&inner));
+    }
     let mut draw = Draw {
         rng,
         world,
         resources,
     };
     let mut parameters = Vec::new();
+    if chance(draw.rng, 20) {
+        parameters.extend(draw.filtered(&types));
+    }
     for _ in 0..*pick(draw.rng, &[0, 1, 1, 1, 1, 2, 2, 3]) {
         let of = pick(draw.rng, &types).clone();
         parameters.extend(draw.condition(&of, 0));
@@ -67,6 +78,20 @@ pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
     if chance(draw.rng, 4) {
         parameters.push(("_summary".into(), "count".into()));
     }
+    if chance(draw.rng, 3) {
+        let number = draw.rng.u8(..10);
+        parameters.push(("_getpagesoffset".into(), number.to_string()));
+    }
+    if chance(draw.rng, 3) {
+        let number = draw.rng.u8(1..20);
+        parameters.push(("_maxresults".into(), number.to_string()));
+    }
+    if contained {
+        let which = *pick(draw.rng, &["true", "both"]);
+        parameters.push(("_contained".into(), which.into()));
+        let answered = *pick(draw.rng, &["container", "contained"]);
+        parameters.push(("_containedType".into(), answered.into()));
+    }
     let patient = chance(draw.rng, 6).then(|| format!("pa{}", draw.rng.usize(..10)));
     Asked {
         patient,
@@ -84,21 +109,22 @@ fn several(rng: &mut Rng, resources: &[&Resource]) -> Vec<String> {
     types
 }
 
-struct Draw<'r, 'w> {
-    rng: &'r mut Rng,
-    world: &'w World<'w>,
-    resources: Vec<&'w Resource>,
+pub(super) struct Draw<'r, 'w> {
+    pub rng: &'r mut Rng,
+    pub world: &'w World<'w>,
+    pub resources: Vec<&'w Resource>,
 }
 
 impl<'w> Draw<'_, 'w> {
     fn condition(&mut self, of: &str, depth: usize) -> Option<(String, String)> {
         match self.rng.u8(..100) {
-            0..=4 => self.ids(of),
+            0..=4 => self.ids(of).map(|ids| self.turned(ids)),
             5..=9 => self.last_updated(of),
             10..=14 => self.missing(of),
-            15..=17 => Some(self.words()),
-            39..=41 => self.membership(),
+            15..=17 => Some(self.words(of)),
+            39..=41 => self.membership(of),
             42..=75 if of == "Location" => Some(self.near()),
+            42..=75 if of == "Composition" => Some(self.words(of)),
             18..=29 if depth < LINKS_MAX => self.chain(of, depth),
             30..=38 if depth < LINKS_MAX => self.has(of, depth),
             _ => self.parameter(of),
@@ -112,6 +138,14 @@ impl<'w> Draw<'_, 'w> {
         Some(("_id".into(), ids.join(",")))
     }
 
+    /// `:not` at times.
+    fn turned(&mut self, (name, value): (String, String)) -> (String, String) {
+        match self.rng.u8(..4) {
+            0 => (format!("{name}:not"), value),
+            _ => (name, value),
+        }
+    }
+
     fn last_updated(&mut self, of: &str) -> Option<(String, String)> {
         let mut dates = Vec::new();
         for _ in 0..*pick(self.rng, &[1, 1, 2]) {
@@ -122,7 +156,17 @@ impl<'w> Draw<'_, 'w> {
         Some(("_lastUpdated".into(), dates.join(",")))
     }
 
-    fn membership(&mut self) -> Option<(String, String)> {
+    fn membership(&mut self, of: &str) -> Option<(String, String)> {
+        let functional = match of {
+            "Condition" => "$current-problems",
+            "MedicationRequest" => "$current-medications",
+            "AllergyIntolerance" if self.rng.bool() => "$current-drug-allergies",
+            "AllergyIntolerance" => "$current-allergies",
+            _ => "",
+        };
+        if !functional.is_empty() && chance(self.rng, 60) {
+            return Some(("_list".into(), functional.into()));
+        }
         Some(match self.rng.u8(..5) {
             0 | 1 => ("_list".into(), self.one("List")?.key.id.clone()),
             2 => ("_in".into(), self.one("Group")?.key.to_string()),
@@ -140,8 +184,11 @@ impl<'w> Draw<'_, 'w> {
     }
 
     /// Words, the beginning of one, or what they are joined to.
-    fn words(&mut self) -> (String, String) {
-        let name = *pick(self.rng, &["_text", "_content"]);
+    fn words(&mut self, of: &str) -> (String, String) {
+        let name = match of {
+            "Composition" if chance(self.rng, 85) => "section-text",
+            _ => *pick(self.rng, &["_text", "_content"]),
+        };
         let mut word = || {
             let text = crate::text::plain(pick::<&str>(self.rng, TEXTS));
             let words: Vec<&str> = text.split(' ').collect();
@@ -209,8 +256,16 @@ impl<'w> Draw<'_, 'w> {
     }
 
     fn has(&mut self, of: &str, depth: usize) -> Option<(String, String)> {
+        let (source, code) = self.referrer(of)?;
+        let (name, value) = self.condition(&source, depth + 1)?;
+        Some((format!("_has:{source}:{code}:{name}"), value))
+    }
+
+    /// A type and a parameter by which some resource of it refers to one of the type `of`.
+    pub fn referrer(&mut self, of: &str) -> Option<(String, String)> {
         let mut sources: Vec<(String, String)> = Vec::new();
-        for resource in &self.resources {
+        let all = self.world.resources();
+        for resource in all.flat_map(|it| std::iter::once(it).chain(&it.inner)) {
             let parameters = self
                 .world
                 .definitions
@@ -220,17 +275,14 @@ impl<'w> Draw<'_, 'w> {
                 .filter(|p| p.kind == ParameterType::Reference && is_answered(p))
             {
                 let targets = self.world.targets(parameter, resource);
-                if targets.iter().any(|key| key.resource_type == of) {
+                let beside = self.world.contained_targets(parameter, resource);
+                let mut targets = targets.iter().chain(beside.iter().map(|it| &it.key));
+                if targets.any(|key| key.resource_type == of) {
                     sources.push((resource.key.resource_type.clone(), parameter.code.clone()));
                 }
             }
         }
-        if sources.is_empty() {
-            return None;
-        }
-        let (source, code) = pick(self.rng, &sources).clone();
-        let (name, value) = self.condition(&source, depth + 1)?;
-        Some((format!("_has:{source}:{code}:{name}"), value))
+        (!sources.is_empty()).then(|| pick(self.rng, &sources).clone())
     }
 
     fn sort(&mut self, types: &[String]) -> Option<(String, String)> {
@@ -270,15 +322,14 @@ impl<'w> Draw<'_, 'w> {
             false => pick(self.rng, types).clone(),
         };
         if name.starts_with("_rev") {
-            let (has, _) = self.has(&of, LINKS_MAX)?;
-            let parts: Vec<&str> = has.split(':').collect();
-            let code = if chance(self.rng, 30) { "*" } else { parts[2] };
+            let (source, code) = self.referrer(&of)?;
+            let code = if chance(self.rng, 30) { "*" } else { &*code };
             let target = if chance(self.rng, 30) {
                 format!(":{of}")
             } else {
                 String::new()
             };
-            return Some((name.into(), format!("{}:{code}{target}", parts[1])));
+            return Some((name.into(), format!("{source}:{code}{target}")));
         }
         match self.rng.u8(..20) {
             0 | 1 => return Some((name.into(), format!("{of}:*"))),
@@ -293,7 +344,7 @@ impl<'w> Draw<'_, 'w> {
         Some((name.into(), format!("{of}:{}{target}", parameter.code)))
     }
 
-    fn one(&mut self, of: &str) -> Option<&'w Resource> {
+    pub fn one(&mut self, of: &str) -> Option<&'w Resource> {
         let all: Vec<&'w Resource> = self
             .resources
             .iter()
@@ -304,7 +355,7 @@ impl<'w> Draw<'_, 'w> {
     }
 
     /// A parameter by which some resource of the type is found.
-    fn known(
+    pub fn known(
         &mut self,
         of: &str,
         fits: impl Fn(&SearchParameter) -> bool,
@@ -320,7 +371,7 @@ impl<'w> Draw<'_, 'w> {
         (!parameters.is_empty()).then(|| Arc::clone(*pick(self.rng, &parameters)))
     }
 
-    fn holders(&self, of: &str, parameter: &SearchParameter) -> Vec<&'w Resource> {
+    pub fn holders(&self, of: &str, parameter: &SearchParameter) -> Vec<&'w Resource> {
         let has = |resource: &&Resource| !self.world.elements(parameter, resource).is_empty();
         let resources = self.resources.iter().copied();
         resources
@@ -330,13 +381,15 @@ impl<'w> Draw<'_, 'w> {
     }
 
     /// A type that the parameter's references lead to.
-    fn target(&mut self, of: &str, parameter: &SearchParameter) -> Option<String> {
+    pub fn target(&mut self, of: &str, parameter: &SearchParameter) -> Option<String> {
         let holders = self.holders(of, parameter);
-        let keys: Vec<String> = holders
-            .into_iter()
-            .flat_map(|resource| self.world.targets(parameter, resource))
-            .map(|key| key.resource_type)
-            .collect();
+        let mut keys = Vec::new();
+        for resource in holders {
+            let beside = self.world.contained_targets(parameter, resource);
+            keys.extend(beside.into_iter().map(|it| it.key.resource_type.clone()));
+            let there = self.world.targets(parameter, resource);
+            keys.extend(there.into_iter().map(|key| key.resource_type));
+        }
         (!keys.is_empty()).then(|| pick(self.rng, &keys).clone())
     }
 }
@@ -348,7 +401,7 @@ fn is_answered(parameter: &SearchParameter) -> bool {
     (!code.starts_with('_') || held.contains(&code)) && fhir_search::is_answered(parameter)
 }
 
-fn is_rare(parameter: &SearchParameter) -> bool {
+pub(super) fn is_rare(parameter: &SearchParameter) -> bool {
     use ParameterType::{Composite, Number, Quantity};
     matches!(parameter.kind, Composite | Number | Quantity)
         || matches!(parameter.code.as_str(), "identifier" | "relationship")

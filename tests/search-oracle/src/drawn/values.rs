@@ -1,6 +1,6 @@
 //! Search values made of what a resource holds, so that they find something: the whole or a part of it, in one of its written forms.
 
-use super::resources::{ROLE_CODES, ROLES};
+use super::datatypes::{ROLE_CODES, ROLES};
 use super::{chance, pick};
 use crate::elements::{self, Element};
 use crate::reference::{self, Target};
@@ -31,11 +31,17 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
             "", "not", "in", "not-in", "below", "below", "above", "above",
         ],
         ParameterType::Token if element.type_name == "code" => {
-            &["", "", "", "not", "in", "not-in", "code-text"]
+            &["", "", "not", "in", "not-in", "not-in", "code-text"]
         }
-        ParameterType::Token if !text::displays(found.parameter, element).is_empty() => {
-            &["", "", "", "not", "text", "code-text", "text-advanced"]
-        }
+        ParameterType::Token if !text::displays(found.parameter, element).is_empty() => &[
+            "",
+            "",
+            "not",
+            "text",
+            "code-text",
+            "text-advanced",
+            "text-advanced",
+        ],
         ParameterType::Token => &["", "", "not"],
         ParameterType::String => &["", "", "exact", "exact", "contains", "contains", "text"],
         ParameterType::Uri => &["", "below", "above", "above", "contains"],
@@ -45,11 +51,23 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
         ParameterType::Reference if !text::displays(found.parameter, element).is_empty() => {
             &["", "", "text", "code-text", "text-advanced"]
         }
-        ParameterType::Reference => &["", "", "", "", "below", "above"],
+        ParameterType::Reference if has_hierarchy(found) => &["", "", "below", "above", "above"],
+        ParameterType::Reference => &[""],
         _ => &[""],
     };
     let modifier: &'static str = pick::<&str>(rng, offered);
     modifier
+}
+
+/// A canonical, or a reference to what may be part of others of its type.
+fn has_hierarchy(found: &Found<'_>) -> bool {
+    match reference::target(found.element, found.world.definitions) {
+        Some(Target::Here(key, _)) => {
+            ["Encounter", "Location", "Organization"].contains(&&*key.resource_type)
+        }
+        Some(Target::There(_)) => found.element.type_name == "canonical",
+        None => false,
+    }
 }
 
 fn is_role(element: &Element) -> bool {
@@ -323,7 +341,7 @@ fn word(rng: &mut Rng, texts: &[String]) -> Option<String> {
     }))
 }
 
-fn one_of<'t, T>(rng: &mut Rng, from: &'t [T]) -> Option<&'t T> {
+pub(super) fn one_of<'t, T>(rng: &mut Rng, from: &'t [T]) -> Option<&'t T> {
     (!from.is_empty()).then(|| pick(rng, from))
 }
 

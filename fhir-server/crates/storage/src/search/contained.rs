@@ -75,7 +75,10 @@ pub(super) async fn page(
             ..SearchPage::default()
         });
     }
-    hits.truncate(query.results_max.unwrap_or(usize::MAX));
+    hits.truncate(match query.results_max {
+        Some(most) => query.offset.saturating_add(most),
+        None => usize::MAX,
+    });
     match &after {
         Some(after) => hits.retain(|hit| {
             hit.updated < horizon && compare(&hit.place, &after.place, &sort).is_gt()

@@ -150,7 +150,8 @@ impl Resolver<'_> {
             .judge(superset, &types, |body, elsewhere| {
                 let candidate = Candidate::read(definitions, &body.resource, base);
                 let verdict = candidate.map_or(Some(false), |candidate| {
-                    contained::chain_within(&candidate.with(elsewhere), parameter, clause)
+                    let candidate = candidate.updated(body.updated).with(elsewhere);
+                    contained::chain_within(&candidate, parameter, clause)
                 });
                 vec![(verdict, ())]
             })
@@ -245,7 +246,11 @@ impl Resolver<'_> {
             return Ok(None);
         }
         if holds_canonicals(parameter) {
-            let types: Vec<String> = clause.by_type.iter().map(|(name, _)| name.clone()).collect();
+            let types: Vec<String> = clause
+                .by_type
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect();
             match self.canonical_targets(parameter, &scope, &types).await? {
                 Some(more) => rows.extend(more),
                 None => return Ok(None),

@@ -5,9 +5,9 @@ use crate::{Error, Store};
 use fastrand::Rng;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::Query;
-use fhir_search::query::{Summary, Total};
-use search_oracle::{Resource, World, sorted};
-use std::collections::BTreeSet;
+use fhir_search::query::{Contained, Summary, Total};
+use search_oracle::{Found, World, sorted};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Most pages of one search.
@@ -94,22 +94,33 @@ pub async fn compare(
     let total = expected.len() as u64;
     totals(query, &pages, total).map_err(|what| difference(&what, &engine, &keys))?;
     if query.summary != Summary::Count {
-        if engine.len() != keys.len() || engine.iter().any(|key| !keys.contains(key)) {
+        let shown = expected.len().saturating_sub(query.offset);
+        let shown = shown.min(query.results_max.unwrap_or(usize::MAX));
+        let distinct: BTreeSet<&ResourceKey> = engine.iter().collect();
+        if engine.len() != shown
+            || distinct.len() != shown
+            || !distinct.iter().all(|key| keys.contains(key))
+        {
             return Err(difference("other matches", &engine, &keys));
         }
-        order(world, query, &engine).map_err(|what| difference(&what, &engine, &keys))?;
+        order(world, query, &expected, &engine)
+            .map_err(|what| difference(&what, &engine, &keys))?;
         includes(world, query, &pages)?;
+        // Pages with contained resources lead forward alone; those after an offset have others before them.
         if manner.back
+            && query.contained == Contained::False
+            && query.offset == 0
             && let Some(other) = other_way_back(store, &given, &pages).await
         {
             let what = format!("pages backwards differ: {}", other.join(" "));
             return Err(difference(&what, &engine, &keys));
         }
     }
-    let all = world.resources();
-    let searched = all.filter(|r| query.types.contains(&r.key.resource_type));
+    let searched = world
+        .searched(query)
+        .unwrap_or_else(|unknown| panic!("{unknown}"));
     Ok(Compared::Same {
-        telling: total > 0 && total < searched.count() as u64,
+        telling: total > 0 && total < searched as u64,
         query: Box::new(query.clone()),
         pages: pages.len(),
         matches: engine.len(),
@@ -183,8 +194,18 @@ fn totals(query: &Query, pages: &[SearchPage], right: u64) -> Result<(), String>
     Ok(())
 }
 
-fn order(world: &World<'_>, query: &Query, engine: &[ResourceKey]) -> Result<(), String> {
-    let answer: Vec<&Resource> = engine.iter().filter_map(|key| world.get(key)).collect();
+fn order(
+    world: &World<'_>,
+    query: &Query,
+    expected: &[Found<'_>],
+    engine: &[ResourceKey],
+) -> Result<(), String> {
+    let by_key: BTreeMap<&ResourceKey, &Found<'_>> =
+        expected.iter().map(|found| (&found.key, found)).collect();
+    let answer: Vec<&Found<'_>> = engine
+        .iter()
+        .filter_map(|key| by_key.get(key).copied())
+        .collect();
     match sorted(world, query, &answer).unwrap_or_else(|unknown| panic!("{unknown}")) {
         None => Ok(()),
         Some(place) => Err(format!(
@@ -195,11 +216,14 @@ fn order(world: &World<'_>, query: &Query, engine: &[ResourceKey]) -> Result<(),
     }
 }
 
-/// Each page has what belongs to its own matches.
+/// Each page has what belongs to its own matches; a contained resource that is answered itself brings nothing.
 fn includes(world: &World<'_>, query: &Query, pages: &[SearchPage]) -> Result<(), Difference> {
     for page in pages {
-        let matches: Vec<ResourceKey> =
-            page.matches.iter().map(|found| found.key.clone()).collect();
+        let whole = page
+            .matches
+            .iter()
+            .filter(|found| !found.key.id.contains('#'));
+        let matches: Vec<ResourceKey> = whole.map(|found| found.key.clone()).collect();
         let expected = world
             .included(&query.includes, &matches)
             .unwrap_or_else(|unknown| panic!("{unknown}"));
