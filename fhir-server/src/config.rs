@@ -9,7 +9,10 @@ use crate::policy::{
 };
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
+use hl7_mllp_listener::intake::SpoolSettings;
+use hl7_mllp_listener::listeners::Listener;
 use hl7_mllp_listener::settings::ConnectionSettings;
+use hl7_mllp_listener::tls::TlsFiles;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,7 +66,12 @@ settings! {
     mllp_idle_timeout_seconds: u64 = "86400", "FHIR_MLLP_IDLE_TIMEOUT_SECONDS", "s", "How long an MLLP connection may be silent between two messages.";
     mllp_read_timeout_seconds: u64 = "30", "FHIR_MLLP_READ_TIMEOUT_SECONDS", "s", "How long an MLLP connection may stop within a message.";
     mllp_write_timeout_seconds: u64 = "30", "FHIR_MLLP_WRITE_TIMEOUT_SECONDS", "s", "How long a peer may take to accept its acknowledgement.";
-    mllp_spool_dir: NotYet = "", "FHIR_MLLP_SPOOL_DIR", "path", "Where `ack: stored` will keep messages until they are applied. Not in this version: setting it stops the start.";
+    mllp_tls_certificate_file: Option<PathBuf> = "", "FHIR_MLLP_TLS_CERTIFICATE_FILE", "path", "A PEM file with the certificate of `FHIR_MLLP_ADDR` and its chain: connections are TLS.";
+    mllp_tls_key_file: Option<PathBuf> = "", "FHIR_MLLP_TLS_KEY_FILE", "path", "A PEM file with the key of that certificate.";
+    mllp_tls_client_authorities_file: Option<PathBuf> = "", "FHIR_MLLP_TLS_CLIENT_AUTHORITIES_FILE", "path", "A PEM file with authorities: clients need a certificate of one of them.";
+    mllp_listeners_file: Option<PathBuf> = "", "FHIR_MLLP_LISTENERS_FILE", "path", "A YAML file with further listeners, each with its address, certificates and senders (docs/mllp.md).";
+    mllp_spool_dir: Option<PathBuf> = "", "FHIR_MLLP_SPOOL_DIR", "path", "Where messages are kept that are acknowledged before they are applied (`ack: stored`, and what takes longer than the sender's deadline); empty: none are.";
+    mllp_spool_max_bytes: usize = "67108864", "FHIR_MLLP_SPOOL_MAX_BYTES", "bytes", "Messages that wait in the spool, together; with more, connections are not read.";
     cors_origins: Origins = "*", "FHIR_CORS_ORIGINS", "origins", "Origins whose web pages browsers may let read answers, comma separated (`https://app.example.org`); `*` all, `none` none.";
     handling: Handling = "strict", "FHIR_HANDLING", "", "What an unknown search parameter is without `Prefer: handling`: `strict` an error, `lenient` ignored with a warning.";
     client_ids: ClientIds = "any", "FHIR_CLIENT_IDS", "", "Which ids clients may give resources that they create by PUT: `any`, `alphanumeric` those that are not digits only, `none`; others are a 405.";
@@ -104,19 +112,6 @@ settings! {
     statement_timeout_ms: u64 = "20000", "FHIR_STATEMENT_TIMEOUT_MS", "ms", "Longest a search, and each of its statements, may run; longer is a `too-costly`.";
     search_slow_ms: Option<u64> = "1000", "FHIR_SEARCH_SLOW_MS", "ms", "Searches that take as long are logged: names, modifiers, prefixes and times, never values; `off` for none.";
     search_explain: bool = "false", "FHIR_SEARCH_EXPLAIN", "", "Whether `_explain=true` tells how a search was answered: plan, SQL without values, estimates, times. It shows what others store in numbers; for development.";
-}
-
-/// A promised setting that this version cannot keep: who sets it must not believe that it works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotYet;
-
-impl SettingValue for NotYet {
-    fn read(text: &str) -> Result<NotYet, String> {
-        match text {
-            "" => Ok(NotYet),
-            _ => Err("is not in this version; leave it out".into()),
-        }
-    }
 }
 
 /// How log lines are written.
@@ -179,6 +174,31 @@ impl Config {
             shutdown_grace_ms: self.shutdown_timeout_ms,
             ..ConnectionSettings::default()
         }
+    }
+
+    /// The listener at `FHIR_MLLP_ADDR`, if there is one, and those of the file.
+    ///
+    /// # Errors
+    /// Half of what TLS needs, or a file that cannot be used.
+    pub fn mllp_listeners(&self) -> Result<Vec<Listener>, String> {
+        let tls = TlsFiles::of(
+            self.mllp_tls_certificate_file.clone(),
+            self.mllp_tls_key_file.clone(),
+            self.mllp_tls_client_authorities_file.clone(),
+        )?;
+        let own = self.mllp_addr.map(|address| Listener::open(address, tls));
+        let mut listeners: Vec<Listener> = own.into_iter().collect();
+        if let Some(file) = &self.mllp_listeners_file {
+            listeners.extend(Listener::read_file(file)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Where v2 messages are kept that are acknowledged before they are applied.
+    pub fn mllp_spool(&self) -> Option<SpoolSettings> {
+        let folder = self.mllp_spool_dir.clone()?;
+        let max_bytes = self.mllp_spool_max_bytes;
+        Some(SpoolSettings { folder, max_bytes })
     }
 
     /// The base that the stored index treats as its own: the configured one, else that of the listening address.

@@ -9,6 +9,8 @@ use crate::data::{self, Data};
 use crate::{connections, embed, policy, telemetry};
 use fhir_definitions::DataError;
 use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
+use hl7_mllp_listener::intake::Intake;
+use hl7_mllp_listener::server as mllp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub enum StartError {
     Data(Vec<DataError>),
     #[error(transparent)]
     Store(#[from] Error),
+    #[error("HL7 v2 listener: {0}")]
+    Mllp(String),
     #[error("FHIR_SITE_SECRET_FILE: {0}")]
     Secret(String),
     #[error("{setting}: cannot listen on {addr}: {reason}")]
@@ -130,6 +134,7 @@ impl Server {
                 "FHIR_BASE_URL is not set: absolute references to this server under the name that clients use are taken for references elsewhere"
             );
         }
+        let listeners = config.mllp_listeners().map_err(StartError::Mllp)?;
         let data = data::load(&config).map_err(StartError::Data)?;
         // First the port: a second server on one address must not touch the database.
         let http = listen("FHIR_HTTP_ADDR", config.http_addr).await?;
@@ -139,23 +144,34 @@ impl Server {
             http_addr,
             ..config
         };
-        let mllp = match config.mllp_addr {
-            Some(addr) => Some(listen("FHIR_MLLP_ADDR", addr).await?),
-            None => None,
-        };
-        let mllp_addr = mllp.as_ref().and_then(|mllp| mllp.local_addr().ok());
+        let mut entrances = Vec::new();
+        for listener in listeners {
+            let socket = listen("FHIR_MLLP_ADDR", listener.address).await?;
+            entrances.push(listener.on(socket).map_err(StartError::Mllp)?);
+        }
+        let mllp_addr = entrances.first().and_then(|first| first.listener.local_addr().ok());
         let Opened { store, database } = open(&config, &data).await?;
         let secret = *store.site_secret();
         let app = Arc::new(App::new(store, config, &secret));
         let stop = CancellationToken::new();
         let service = crate::http::service(app.clone());
         let mut tasks = Vec::new();
-        if let Some(mllp) = mllp {
+        if !entrances.is_empty() {
             let processor = embed::processor(&app, service.clone(), data.hl7v2)?;
-            let processor = Arc::new(processor);
-            let settings = app.config.mllp();
-            let work = hl7_mllp_listener::server::serve(mllp, processor, settings, stop.clone());
-            tasks.push(tokio::spawn(work));
+            let (settings, spool) = (app.config.mllp(), app.config.mllp_spool());
+            let max_in_work = settings.max_messages_in_work;
+            let intake = Intake::start(processor, max_in_work, spool.as_ref(), stop.clone());
+            let intake = intake.map_err(StartError::Mllp)?;
+            let grace = Duration::from_millis(settings.shutdown_grace_ms);
+            for entrance in entrances {
+                let (intake, settings) = (intake.clone(), settings.clone());
+                tasks.push(tokio::spawn(mllp::serve(entrance, intake, settings, stop.clone())));
+            }
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move {
+                stop.cancelled().await;
+                let _ = tokio::time::timeout(grace, intake.ended()).await;
+            }));
         }
         let refusal = crate::http::refusal(app.clone());
         let work = connections::serve(http, service, refusal, app.clone(), stop.clone());

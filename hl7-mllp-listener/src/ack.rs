@@ -4,6 +4,9 @@
 //! acknowledged. Texts must hold no patient data: they name places, codes and rules.
 
 mod er7;
+mod mode;
+
+pub use mode::{Condition, Mode};
 
 use crate::header::Header;
 use crate::message::{MessageError, MessageWarning};
@@ -220,10 +223,7 @@ impl Answer {
     /// The ACK to the message that `raw` begins with (its first kilobytes are enough). `None` if that message is itself
     /// an acknowledgement.
     pub fn acknowledge(&self, raw: &[u8]) -> Option<Bytes> {
-        let time = jiff::Timestamp::now()
-            .strftime("%Y%m%d%H%M%S+0000")
-            .to_string();
-        self.acknowledge_as(raw, &control_id(), &time)
+        self.acknowledge_as(raw, &control_id(), &now())
     }
 
     /// As [`Answer::acknowledge`], with the ACK's own MSH-10 and MSH-7 given.
@@ -244,6 +244,12 @@ impl Answer {
         let text = segments.join("\r") + "\r";
         Some(Bytes::from(encode_latin1_lossy(&text).into_owned()))
     }
+}
+
+/// The time as v2 writes it.
+pub(crate) fn now() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y%m%d%H%M%S+0000").to_string()
 }
 
 /// 20 characters, the length MSH-10 had before v2.7: milliseconds since 1970 and 32 random bits.

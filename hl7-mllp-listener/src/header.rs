@@ -27,12 +27,22 @@ impl<'r> Header<'r> {
             .split(|byte| matches!(byte, b'\r' | b'\n'))
             .map(without_leading_space)
             .find(|line| line.starts_with(b"MSH"))?;
+        Some(Header::of_line(line))
+    }
+
+    /// A header segment that is at hand: MSH, BHS or FHS, whose first fields have the same numbers.
+    pub fn of_line(line: &'r [u8]) -> Header<'r> {
         let declared = Separators::from_header(line);
-        Some(Header {
+        Header {
             line,
             separators: declared.unwrap_or_default(),
             has_valid_separators: declared.is_some(),
-        })
+        }
+    }
+
+    /// Who sent it: `MSH-3.1` and `MSH-4.1` with a dot between.
+    pub fn sender(&self) -> String {
+        format!("{}.{}", self.component(3, 1), self.component(4, 1))
     }
 
     /// MSH-`n` with its delimiters, counted as the standard does (MSH-1 is the field separator); empty if absent.

@@ -1,11 +1,13 @@
 //! The HL7 v2 bridge: MLLP in, one FHIR transaction out, an acknowledgement back when it is committed.
 //!
-//! Straight path: `server` accepts -> `codec` cuts frames -> `session` takes one message at a time -> [`message`] indexes it ->
+//! Straight path: `server` accepts -> `codec` cuts frames -> `session` takes one frame at a time -> `intake` cuts batches, keeps patients'
+//! messages in order (`lanes`), stores them first where that is asked for (`spool`) -> [`message`] indexes one ->
 //! `process` recognises repeats, converts by mapping, reads the current state, merges, submits one transaction -> `ack`.
 //! Knows only the model crate; the FHIR server is a tower service (`submit`): in process when embedded, HTTP when alone.
 
 pub mod ack;
 mod assemble;
+pub mod batch;
 pub mod charset;
 pub mod client;
 pub mod codec;
@@ -16,10 +18,14 @@ pub mod explain;
 pub mod fake_server;
 pub mod header;
 pub mod identity;
+pub mod intake;
 pub mod journal;
+mod lanes;
+pub mod listeners;
 pub mod mapping;
 mod merge;
 pub mod message;
+pub mod policy;
 pub mod process;
 pub mod replay;
 pub mod seldom;
@@ -28,6 +34,9 @@ pub mod server;
 mod server_api;
 mod session;
 pub mod settings;
+mod spool;
 mod state;
 pub mod structure;
 pub mod submit;
+pub mod tls;
+mod traffic;

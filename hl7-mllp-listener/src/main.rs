@@ -5,6 +5,7 @@ use hl7_mllp_listener::client::{read_unframed, send_files};
 use hl7_mllp_listener::convert::Converter;
 use hl7_mllp_listener::explain::Explanation;
 use hl7_mllp_listener::identity::SiteSecret;
+use hl7_mllp_listener::intake::Intake;
 use hl7_mllp_listener::mapping::Mappings;
 use hl7_mllp_listener::message::{Message, TextOptions};
 use hl7_mllp_listener::process::Processor;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -106,12 +107,26 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
 
 async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     server::raise_open_file_limit();
-    let processor = Arc::new(processor(&settings)?);
-    let listener = TcpListener::bind(settings.address()).await?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    let processor = processor(&settings)?;
+    let connections = settings.connections();
+    let mut entrances = Vec::new();
+    for listener in settings.listeners()? {
+        entrances.push(listener.bind().await?);
+    }
     let shutdown = CancellationToken::new();
+    let (max_in_work, spool) = (connections.max_messages_in_work, settings.spool());
+    let intake = Intake::start(processor, max_in_work, spool.as_ref(), shutdown.clone())?;
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    server::serve(listener, processor, settings.connections(), shutdown).await;
+    let mut work = JoinSet::new();
+    for entrance in entrances {
+        let is_tls = entrance.tls.is_some();
+        tracing::info!(address = %entrance.listener.local_addr()?, is_tls, "listening");
+        let (intake, connections) = (intake.clone(), connections.clone());
+        work.spawn(server::serve(entrance, intake, connections, shutdown.clone()));
+    }
+    work.join_all().await;
+    let grace = Duration::from_millis(connections.shutdown_grace_ms);
+    let _ = tokio::time::timeout(grace, intake.ended()).await;
     Ok(ExitCode::SUCCESS)
 }
 

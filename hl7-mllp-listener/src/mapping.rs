@@ -137,11 +137,20 @@ impl Mappings {
 
     /// The settings of who sent a message, read from its first bytes.
     pub fn sender(&self, raw: &[u8]) -> &Sender {
-        let Some(header) = Header::read(raw) else {
-            return &self.default_sender;
-        };
-        let name = format!("{}.{}", header.component(3, 1), header.component(4, 1));
-        self.senders.get(&name).unwrap_or(&self.default_sender)
+        self.sender_or(raw, None)
+    }
+
+    /// As [`Mappings::sender`]; of one that has none, those of the sender that is named.
+    pub fn sender_or(&self, raw: &[u8], other: Option<&str>) -> &Sender {
+        let own = Header::read(raw).and_then(|header| self.senders.get(&header.sender()));
+        let other = || self.senders.get(other?);
+        own.or_else(other).unwrap_or(&self.default_sender)
+    }
+
+    /// The senders that have settings of their own, by name.
+    pub fn senders(&self) -> impl Iterator<Item = (&str, &Sender)> {
+        let senders = self.senders.iter();
+        senders.map(|(name, sender)| (name.as_str(), sender))
     }
 
     /// The triggers that have a map, sorted.

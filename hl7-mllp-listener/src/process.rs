@@ -6,11 +6,12 @@
 
 use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Location};
 use crate::assemble::{Assembled, assemble};
-use crate::header::Header;
 use crate::identity::SiteSecret;
+use crate::intake::{Apply, Outcome};
 use crate::journal::{Ending, MESSAGE_SYSTEM, MessageKey, Record, stored_answer};
 use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
+use crate::policy::Policy;
 use crate::seldom::Seldom;
 use crate::server_api::{Api, ApiError};
 use crate::state::{self, State, search_text};
@@ -24,26 +25,6 @@ use std::time::Duration;
 const ATTEMPTS_MAX: u32 = 20;
 /// The pause before the next attempt grows by this much each time, so that those who meet do not meet again.
 const PAUSE_MS: u64 = 5;
-
-/// What is sent back for one message.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The ACK message without its frame; `None` if nothing is to be sent: the message was an acknowledgement, or the
-    /// sender asked for none (MSH-15, MSH-16).
-    pub acknowledgment: Option<Bytes>,
-    /// The outcome, for metrics and logs, also when nothing is sent.
-    pub code: Option<AckCode>,
-}
-
-impl Reply {
-    /// The reply to the message `raw` begins with.
-    pub fn to(raw: &[u8], answer: &Answer) -> Reply {
-        Reply {
-            acknowledgment: answer.acknowledge(raw),
-            code: Some(answer.code),
-        }
-    }
-}
 
 /// Takes messages to the FHIR server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,19 +63,6 @@ impl Processor {
         }
     }
 
-    /// Answers one message: it is committed before AA is said. Never fails; what goes wrong is in the reply.
-    pub async fn process(&self, frame: Bytes) -> Reply {
-        if Header::read(&frame).is_some_and(|header| header.component(9, 1) == "ACK") {
-            // An acknowledgement is never answered, and tells the server nothing.
-            return Reply {
-                acknowledgment: None,
-                code: None,
-            };
-        }
-        let answer = self.answer(&frame).await;
-        Reply::to(&frame, &answer)
-    }
-
     /// Runs a message again under the journal entry it has, whose version is given. The entry may have been made under another secret.
     pub(crate) async fn apply_again(
         &self,
@@ -117,13 +85,30 @@ impl Processor {
         }
     }
 
-    /// The outcome of one message.
+    /// The answer to one message.
     pub async fn answer(&self, raw: &[u8]) -> Answer {
+        self.outcome(raw, None).await.answer
+    }
+
+    /// What becomes of one message: it is committed before AA is said. `policy` names the sender whose file holds where this one has none.
+    pub async fn outcome(&self, raw: &[u8], policy: Option<&str>) -> Outcome {
         let key = MessageKey::read(&self.secret, raw);
-        let sender = self.mappings.sender(raw);
-        match self.apply(raw, &key, sender, None).await {
-            Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Outside(answer)) => answer,
+        let sender = self.mappings.sender_or(raw, policy);
+        let kept = match self.apply(raw, &key, sender, None).await {
             Err(Refusal::Content(answer)) => self.refuse(raw, &key, sender, answer).await,
+            other => other,
+        };
+        match kept {
+            Err(Refusal::Outside(answer)) => Outcome {
+                answer,
+                is_kept: false,
+                may_succeed_later: true,
+            },
+            Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Content(answer)) => Outcome {
+                answer,
+                is_kept: true,
+                may_succeed_later: false,
+            },
         }
     }
 
@@ -196,11 +181,8 @@ impl Processor {
             Err(Refusal::Content(answer))
         };
         if message.is_batch() {
-            return refuse(
-                ErrorCode::UnsupportedMessageType,
-                1,
-                "batches are not supported",
-            );
+            let text = "batches are cut into their messages before; this is more than one";
+            return refuse(ErrorCode::UnsupportedMessageType, 1, text);
         }
         if message.trigger().message_type.is_empty() {
             return refuse(ErrorCode::UnsupportedMessageType, 9, "MSH-9 is empty");
@@ -297,14 +279,9 @@ impl Processor {
         key: &MessageKey,
         sender: &Sender,
         answer: Answer,
-    ) -> Answer {
+    ) -> Result<Answer, Refusal> {
         // A message that came before as refused gets the answer it got then.
-        match self.recognise(key, sender).await {
-            Err(Refusal::Repeat(stored) | Refusal::Outside(stored) | Refusal::Content(stored)) => {
-                return stored;
-            }
-            Ok(_) => {}
-        }
+        self.recognise(key, sender).await?;
         let record = Record {
             ending: Ending::Refused,
             answer: &answer,
@@ -317,12 +294,27 @@ impl Processor {
         };
         match self.api.transaction(key.entries(raw, &record, None)).await {
             // A conflict is the same message on another connection: its entry says the same.
-            Ok(()) | Err(ApiError::Conflict) => answer,
+            Ok(()) | Err(ApiError::Conflict) => Ok(answer),
             Err(error) => match refusal(error, sender) {
-                Refusal::Outside(outside) => outside,
-                Refusal::Content(_) | Refusal::Repeat(_) => answer,
+                Refusal::Outside(outside) => Err(Refusal::Outside(outside)),
+                Refusal::Content(_) | Refusal::Repeat(_) => Ok(answer),
             },
         }
+    }
+}
+
+impl Apply for Processor {
+    async fn apply(&self, message: Bytes, policy: Option<&str>) -> Outcome {
+        self.outcome(&message, policy).await
+    }
+
+    fn policy(&self, message: &[u8], policy: Option<&str>) -> Policy {
+        self.mappings.sender_or(message, policy).policy
+    }
+
+    fn known(&self) -> Vec<(String, Policy)> {
+        let known = self.mappings.senders();
+        known.map(|(name, sender)| (name.to_owned(), sender.policy)).collect()
     }
 }
 

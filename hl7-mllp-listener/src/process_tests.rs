@@ -473,17 +473,22 @@ async fn nothing_is_claimed_while_the_server_is_away() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_is_not_answered() {
+async fn what_is_kept_is_told_from_what_must_be_sent_again() {
     let server = FakeServer::default();
-    let ack = Bytes::from(msh("ACK", "1"));
-    assert!(
-        processor(&server)
-            .process(ack)
-            .await
-            .acknowledgment
-            .is_none()
-    );
-    assert_eq!(server.rows.lock().unwrap().len(), 0);
+    let processor = processor(&server);
+    let good = adt("A01", "1", "");
+    let check = async |message: &str, expect: (bool, bool)| {
+        let outcome = processor.outcome(message.as_bytes(), None).await;
+        let found = (outcome.is_kept, outcome.may_succeed_later);
+        assert_eq!(found, expect, "{message}");
+    };
+    *server.is_down.lock().unwrap() = true;
+    check(&good, (false, true)).await;
+    check("garbage", (false, true)).await;
+    *server.is_down.lock().unwrap() = false;
+    for message in [&good, &good, "garbage"] {
+        check(message, (true, false)).await;
+    }
 }
 
 #[tokio::test]

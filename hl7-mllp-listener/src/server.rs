@@ -1,15 +1,18 @@
 //! The accept loop: one task per connection, a bound on their number, back-off when the system runs out of files, and an
 //! orderly end in which messages in work are still answered.
 
-use crate::process::{Processor, Reply};
+use crate::intake::{Apply, Intake};
+use crate::listeners::Admission;
 use crate::seldom::Seldom;
-use crate::session::{self, End, Turns};
+use crate::session::{self, End};
 use crate::settings::ConnectionSettings;
-use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,32 +23,46 @@ const UNREAD_BYTES: usize = 128 * 1024;
 /// A silent peer is asked after this time whether it still is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// Where connections come in, and who may send on them.
+pub struct Entrance {
+    pub listener: TcpListener,
+    /// Without it connections are in clear.
+    pub tls: Option<TlsAcceptor>,
+    pub admission: Admission,
+}
+
+impl Entrance {
+    /// One in clear that takes everything.
+    pub fn open(listener: TcpListener) -> Entrance {
+        Entrance {
+            listener,
+            tls: None,
+            admission: Admission::default(),
+        }
+    }
+}
+
 /// Serves connections until `shutdown` is cancelled and the messages in work are answered, or the grace period is over.
-pub async fn serve(
-    listener: TcpListener,
-    processor: Arc<Processor>,
+pub async fn serve<A: Apply>(
+    entrance: Entrance,
+    intake: Arc<Intake<A>>,
     settings: ConnectionSettings,
     shutdown: CancellationToken,
 ) {
-    let process = move |message: Bytes| {
-        let processor = processor.clone();
-        async move { processor.process(message).await }
-    };
-    serve_with(listener, process, settings, shutdown).await;
-}
-
-/// As [`serve`], for any way of processing.
-pub(crate) async fn serve_with<P, F>(
-    listener: TcpListener,
-    process: P,
-    settings: ConnectionSettings,
-    shutdown: CancellationToken,
-) where
-    P: Fn(Bytes) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send,
-{
-    let settings = Arc::new(settings);
-    let turns = Arc::new(Turns::new(&settings));
+    let Entrance {
+        listener,
+        tls,
+        admission,
+    } = entrance;
+    let shared = Arc::new(Shared {
+        large_messages: Semaphore::new(settings.max_large_messages),
+        settings,
+        intake,
+        tls,
+        admission,
+        shutdown: shutdown.clone(),
+    });
+    let settings = &shared.settings;
     let refused = Seldom::new();
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -76,12 +93,11 @@ pub(crate) async fn serve_with<P, F>(
             continue;
         }
         keep_alive(&stream);
-        let (process, settings, turns) = (process.clone(), settings.clone(), turns.clone());
-        let (shutdown, abort) = (shutdown.clone(), abort.clone());
+        let (shared, abort) = (shared.clone(), abort.clone());
         connections.spawn(async move {
             let open = OpenConnection::new();
             let end = tokio::select! {
-                end = session::run(stream, process, &settings, &turns, &shutdown) => end,
+                end = shared.connection(stream) => end,
                 () = abort.cancelled() => End::Shutdown,
             };
             drop(open);
@@ -98,6 +114,47 @@ pub(crate) async fn serve_with<P, F>(
         );
         abort.cancel();
         connections.wait().await;
+    }
+}
+
+/// What all connections of a listener share.
+struct Shared<A> {
+    settings: ConnectionSettings,
+    intake: Arc<Intake<A>>,
+    tls: Option<TlsAcceptor>,
+    admission: Admission,
+    large_messages: Semaphore,
+    shutdown: CancellationToken,
+}
+
+impl<A: Apply> Shared<A> {
+    async fn connection(&self, stream: TcpStream) -> End {
+        let Some(tls) = &self.tls else {
+            return match self.admission.of_client(None) {
+                Some(admission) => self.session(stream, &admission).await,
+                None => End::NotAdmitted,
+            };
+        };
+        let limit = Duration::from_millis(self.settings.read_timeout_ms);
+        let stream = match timeout(limit, tls.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) | Err(_) => return End::NoTls,
+        };
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate: Option<&CertificateDer<'_>> = certificates.and_then(<[_]>::first);
+        match self.admission.of_client(certificate) {
+            Some(admission) => self.session(stream, &admission).await,
+            None => End::NotAdmitted,
+        }
+    }
+
+    async fn session<S>(&self, stream: S, admission: &Admission) -> End
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let (intake, settings) = (&self.intake, &self.settings);
+        let large_messages = &self.large_messages;
+        session::run(stream, intake, admission, settings, large_messages, &self.shutdown).await
     }
 }
 
@@ -151,6 +208,13 @@ impl Drop for OpenConnection {
 fn report(end: End) {
     match end {
         End::Closed | End::Shutdown => tracing::debug!(?end, "connection ended"),
+        End::NoTls | End::NotAdmitted => {
+            metrics::counter!("mllp_connections_not_admitted_total").increment(1);
+            static NOT_ADMITTED: Seldom = Seldom::new();
+            if let Some(times) = NOT_ADMITTED.happened() {
+                tracing::warn!(?end, times, "connections were not admitted");
+            }
+        }
         End::Idle | End::Stalled | End::NotMllp | End::Unread | End::Broken(_) => {
             tracing::warn!(?end, "connection ended");
         }

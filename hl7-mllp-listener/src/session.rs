@@ -1,16 +1,15 @@
-//! One connection: a message is read, processed and answered before the next one is read, so answers stand in order and
+//! One connection: a frame is read, taken in and answered before the next one is read, so answers stand in order and
 //! a sender that is faster than the server waits in TCP. Messages of all connections take turns; one that waits is not refused.
 //! Closes connections that stall, send no MLLP, or do not take their acknowledgement.
 
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
 use crate::codec::{Frame, MllpCodec};
-use crate::process::Reply;
+use crate::intake::{Apply, Intake};
+use crate::listeners::Admission;
 use crate::settings::ConnectionSettings;
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use std::io;
-use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -35,41 +34,28 @@ pub(crate) enum End {
     NotMllp,
     /// The peer did not take its acknowledgement.
     Unread,
+    /// The peer speaks no TLS, or has no certificate of one of the authorities.
+    NoTls,
+    /// The peer's certificate is no sender's.
+    NotAdmitted,
     /// The server stops.
     Shutdown,
     /// The connection broke.
     Broken(io::ErrorKind),
 }
 
-/// What all connections of a listener share.
-pub(crate) struct Turns {
-    /// Held while a large message is read and processed.
-    pub(crate) large_messages: Semaphore,
-    /// Held while a message is processed.
-    pub(crate) in_work: Semaphore,
-}
-
-impl Turns {
-    pub(crate) fn new(settings: &ConnectionSettings) -> Turns {
-        Turns {
-            large_messages: Semaphore::new(settings.max_large_messages),
-            in_work: Semaphore::new(settings.max_messages_in_work),
-        }
-    }
-}
-
-/// Serves one connection until it ends. `process` is called for one message at a time.
-pub(crate) async fn run<S, P, F>(
+/// Serves one connection until it ends. `large_messages` has a permit for each large message that may be in memory.
+pub(crate) async fn run<S, A>(
     stream: S,
-    process: P,
+    intake: &Arc<Intake<A>>,
+    admission: &Admission,
     settings: &ConnectionSettings,
-    turns: &Turns,
+    large_messages: &Semaphore,
     shutdown: &CancellationToken,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    P: Fn(Bytes) -> F,
-    F: Future<Output = Reply>,
+    A: Apply,
 {
     let mut session = Session {
         stream,
@@ -77,7 +63,7 @@ where
         buffer: BytesMut::with_capacity(BUFFER_BYTES),
         junk_bytes: 0,
         settings,
-        large_messages: &turns.large_messages,
+        large_messages,
         permit: None,
     };
     loop {
@@ -91,17 +77,21 @@ where
             Err(end) => return end,
             Ok(frame) => frame,
         };
-        let turn = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return End::Shutdown,
-            turn = turns.in_work.acquire() => turn,
+        let Some(reply) = intake.take(frame, admission).await else {
+            return End::Shutdown;
         };
-        let reply = answer(frame, &process).await;
-        drop(turn);
-        if let Some(acknowledgment) = reply.acknowledgment
-            && let Err(end) = session.write(acknowledgment).await
-        {
+        if let Err(end) = session.write_all(reply.acknowledgments).await {
             return end;
+        }
+        if let Some(later) = reply.later {
+            let later = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return End::Shutdown,
+                later = later => later,
+            };
+            if let Err(end) = session.write_all(later).await {
+                return end;
+            }
         }
         session.release();
     }
@@ -170,6 +160,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
+    async fn write_all(&mut self, messages: Vec<Bytes>) -> Result<(), End> {
+        for message in messages {
+            self.write(message).await?;
+        }
+        Ok(())
+    }
+
     async fn write(&mut self, message: Bytes) -> Result<(), End> {
         let mut frame = BytesMut::new();
         self.codec.encode(message, &mut frame).map_err(broken)?;
@@ -187,53 +184,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
 fn broken(error: io::Error) -> End {
     End::Broken(error.kind())
-}
-
-async fn answer<P, F>(frame: Frame, process: &P) -> Reply
-where
-    P: Fn(Bytes) -> F,
-    F: Future<Output = Reply>,
-{
-    let started = Instant::now();
-    let (length, reply) = match frame {
-        Frame::Message(message) => (message.len(), process_or_refuse(message, process).await),
-        Frame::TooLong { head, length } => (length, Reply::to(&head, &too_long())),
-    };
-    let code = reply.code.map_or("none", AckCode::code);
-    metrics::counter!("mllp_messages_received_total").increment(1);
-    metrics::counter!("mllp_received_bytes_total").increment(length as u64);
-    metrics::counter!("mllp_acknowledgments_total", "code" => code).increment(1);
-    metrics::histogram!("mllp_acknowledgment_seconds").record(started.elapsed());
-    tracing::debug!(
-        code,
-        bytes = length,
-        milliseconds = started.elapsed().as_millis() as u64,
-        "message answered"
-    );
-    reply
-}
-
-/// A defect met by one message must not end the connection unanswered: its sender would send it again for ever.
-async fn process_or_refuse<P, F>(message: Bytes, process: &P) -> Reply
-where
-    P: Fn(Bytes) -> F,
-    F: Future<Output = Reply>,
-{
-    let reply = AssertUnwindSafe(process(message.clone()))
-        .catch_unwind()
-        .await;
-    reply.unwrap_or_else(|_| {
-        tracing::error!("processing a message ended in a panic");
-        let error = AnswerError::error(ErrorCode::Internal, None, "internal error");
-        Reply::to(&message, &Answer::refuse(AckCode::AE, error))
-    })
-}
-
-fn too_long() -> Answer {
-    let error = AnswerError::error(
-        ErrorCode::ValueTooLong,
-        None,
-        "the message is longer than this listener takes",
-    );
-    Answer::refuse(AckCode::AR, error)
 }

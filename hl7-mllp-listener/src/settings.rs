@@ -1,6 +1,9 @@
 //! Limits of connections, and the settings of the stand-alone binary: every one is a flag, an environment variable and a
 //! line of a TOML file, in this order of precedence. Refuses unknown keys.
 
+use crate::intake::SpoolSettings;
+use crate::listeners::Listener;
+use crate::tls::TlsFiles;
 use clap::Args;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -63,6 +66,24 @@ pub struct Settings {
     /// File with the secret that derived ids are made with; the same for all listeners of a site.
     #[arg(long, env = "FHIR_SITE_SECRET_FILE")]
     pub site_secret_file: Option<PathBuf>,
+    /// PEM file with the listener's certificate and its chain: connections are TLS.
+    #[arg(long, env = "FHIR_MLLP_TLS_CERTIFICATE_FILE")]
+    pub mllp_tls_certificate_file: Option<PathBuf>,
+    /// PEM file with the key of the certificate.
+    #[arg(long, env = "FHIR_MLLP_TLS_KEY_FILE")]
+    pub mllp_tls_key_file: Option<PathBuf>,
+    /// PEM file with authorities: clients need a certificate of one of them.
+    #[arg(long, env = "FHIR_MLLP_TLS_CLIENT_AUTHORITIES_FILE")]
+    pub mllp_tls_client_authorities_file: Option<PathBuf>,
+    /// YAML file with further listeners, each with its address, certificates and senders.
+    #[arg(long, env = "FHIR_MLLP_LISTENERS_FILE")]
+    pub mllp_listeners_file: Option<PathBuf>,
+    /// Folder where messages are kept that are acknowledged before they are applied.
+    #[arg(long, env = "FHIR_MLLP_SPOOL_DIR")]
+    pub mllp_spool_dir: Option<PathBuf>,
+    /// Most bytes of messages that wait in the spool [default: 67108864].
+    #[arg(long, env = "FHIR_MLLP_SPOOL_MAX_BYTES")]
+    pub mllp_spool_max_bytes: Option<usize>,
     /// Longest message in bytes [default: 10485760].
     #[arg(long, env = "FHIR_MLLP_MAX_MESSAGE_BYTES")]
     pub mllp_max_message_bytes: Option<usize>,
@@ -124,6 +145,16 @@ impl Settings {
             server_url: self.server_url.or(file.server_url),
             mappings_dir: self.mappings_dir.or(file.mappings_dir),
             site_secret_file: self.site_secret_file.or(file.site_secret_file),
+            mllp_tls_certificate_file: self
+                .mllp_tls_certificate_file
+                .or(file.mllp_tls_certificate_file),
+            mllp_tls_key_file: self.mllp_tls_key_file.or(file.mllp_tls_key_file),
+            mllp_tls_client_authorities_file: self
+                .mllp_tls_client_authorities_file
+                .or(file.mllp_tls_client_authorities_file),
+            mllp_listeners_file: self.mllp_listeners_file.or(file.mllp_listeners_file),
+            mllp_spool_dir: self.mllp_spool_dir.or(file.mllp_spool_dir),
+            mllp_spool_max_bytes: self.mllp_spool_max_bytes.or(file.mllp_spool_max_bytes),
             mllp_max_message_bytes: self.mllp_max_message_bytes.or(file.mllp_max_message_bytes),
             mllp_max_connections: self.mllp_max_connections.or(file.mllp_max_connections),
             mllp_max_in_work: self.mllp_max_in_work.or(file.mllp_max_in_work),
@@ -143,10 +174,30 @@ impl Settings {
         }
     }
 
-    /// The address to listen on.
-    pub fn address(&self) -> SocketAddr {
-        self.mllp_addr
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 2575)))
+    /// Where to listen: at the address that is set, and where the file of listeners says. With a file and no address, there alone.
+    ///
+    /// # Errors
+    /// Half of what TLS needs, or a file that cannot be used.
+    pub fn listeners(&self) -> Result<Vec<Listener>, String> {
+        let further = self.mllp_listeners_file.as_deref();
+        let further = further.map(Listener::read_file).transpose()?;
+        let default = further.is_none().then(|| SocketAddr::from(([127, 0, 0, 1], 2575)));
+        let tls = TlsFiles::of(
+            self.mllp_tls_certificate_file.clone(),
+            self.mllp_tls_key_file.clone(),
+            self.mllp_tls_client_authorities_file.clone(),
+        )?;
+        let own = self.mllp_addr.or(default);
+        let mut listeners: Vec<Listener> = own.map(|address| Listener::open(address, tls)).into_iter().collect();
+        listeners.extend(further.unwrap_or_default());
+        Ok(listeners)
+    }
+
+    /// The spool, if there is to be one.
+    pub fn spool(&self) -> Option<SpoolSettings> {
+        let mut settings = SpoolSettings::at(self.mllp_spool_dir.clone()?);
+        settings.max_bytes = self.mllp_spool_max_bytes.unwrap_or(settings.max_bytes);
+        Some(settings)
     }
 
     /// The limits of connections.
@@ -206,7 +257,8 @@ mod tests {
 
     #[test]
     fn every_setting_is_taken_over_from_the_file() {
-        let file = "mllp_addr='127.0.0.1:1'\nserver_url='u'\nmappings_dir='m'\nsite_secret_file='s'\nmllp_max_message_bytes=1\n\
+        let file = "mllp_addr='127.0.0.1:1'\nserver_url='u'\nmllp_tls_certificate_file='c'\nmllp_tls_key_file='k'\nmllp_tls_client_authorities_file='a'\n\
+            mllp_listeners_file='l'\nmllp_spool_dir='d'\nmllp_spool_max_bytes=1\nmappings_dir='m'\nsite_secret_file='s'\nmllp_max_message_bytes=1\n\
             mllp_max_connections=1\nmllp_max_in_work=1\nmllp_idle_timeout_seconds=1\nmllp_read_timeout_seconds=1\nmllp_write_timeout_seconds=1\n\
             mllp_shutdown_grace_seconds=1\nserver_timeout_seconds=1";
         let settings = Settings::default().or(parse(file).unwrap());

@@ -169,8 +169,8 @@ fn wrong_settings_and_files_stop_the_start() {
             vec!["FHIR_COUNT_MAX", "whole number"],
         ),
         (
-            vec!["serve", "--mllp-spool-dir", "x"],
-            vec!["FHIR_MLLP_SPOOL_DIR", "not in this version"],
+            vec!["serve", "--mllp-tls-key-file", "x"],
+            vec!["HL7 v2 listener", "certificate and its key"],
         ),
         (
             vec!["check", "--profiles-dir", path("nowhere").to_str().unwrap()],

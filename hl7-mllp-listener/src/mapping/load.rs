@@ -9,6 +9,7 @@ use super::systems::{Systems, uri};
 use super::vocabulary::ConceptMap;
 use super::yaml::{self, Entry, Fault, Node, Yaml};
 use crate::charset::Charset;
+use crate::policy::Policy;
 use crate::structure::{Structure, is_segment_name};
 use std::collections::HashMap;
 
@@ -129,6 +130,8 @@ pub struct Sender {
     pub unreachable_is_reject: bool,
     /// Its own events and codes.
     pub overlay: Overlay,
+    /// When it is answered, and in which order its messages are applied.
+    pub policy: Policy,
 }
 
 impl Default for Sender {
@@ -141,6 +144,7 @@ impl Default for Sender {
             accept_unmapped: true,
             unreachable_is_reject: true,
             overlay: Overlay::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -499,6 +503,7 @@ fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
                 let why = "null: delete or keep; unmapped: accept or reject; unreachable: AR or AE";
                 return Err(Fault::new(node.line, why));
             }
+            _ if sender.policy.read(entry)? => {}
             _ => return unknown(entry),
         }
     }

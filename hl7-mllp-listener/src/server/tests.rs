@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::ack::Answer;
+use crate::intake::Outcome;
+use crate::policy::Policy;
+use bytes::Bytes;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -13,14 +16,36 @@ struct Listener {
 }
 
 /// What the stand-in does with a message is said in MSH-3: wait for milliseconds, or panic.
-async fn stand_in(message: Bytes) -> Reply {
-    let text = String::from_utf8_lossy(&message).into_owned();
-    let application = text.split('|').nth(2).unwrap_or_default();
-    match application.parse() {
-        Ok(wait_ms) => sleep(Duration::from_millis(wait_ms)).await,
-        Err(_) => assert_ne!(application, "PANIC"),
+#[derive(Debug)]
+struct StandIn;
+
+impl Apply for StandIn {
+    async fn apply(&self, message: Bytes, _: Option<&str>) -> Outcome {
+        let text = String::from_utf8_lossy(&message).into_owned();
+        let application = text.split('|').nth(2).unwrap_or_default();
+        match application.parse() {
+            Ok(wait_ms) => sleep(Duration::from_millis(wait_ms)).await,
+            Err(_) => assert_ne!(application, "PANIC"),
+        }
+        Outcome {
+            answer: Answer::accept(),
+            is_kept: true,
+            may_succeed_later: false,
+        }
     }
-    Reply::to(&message, &Answer::accept())
+
+    fn policy(&self, _: &[u8], _: Option<&str>) -> Policy {
+        Policy::default()
+    }
+
+    fn known(&self) -> Vec<(String, Policy)> {
+        Vec::new()
+    }
+}
+
+fn intake(settings: &ConnectionSettings, shutdown: &CancellationToken) -> Arc<Intake<StandIn>> {
+    let max_in_work = settings.max_messages_in_work;
+    Intake::start(StandIn, max_in_work, None, shutdown.clone()).unwrap()
 }
 
 fn quick() -> ConnectionSettings {
@@ -36,10 +61,24 @@ fn quick() -> ConnectionSettings {
 }
 
 async fn listen(settings: ConnectionSettings) -> Listener {
+    listen_as(settings, None, Admission::default()).await
+}
+
+async fn listen_as(
+    settings: ConnectionSettings,
+    tls: Option<TlsAcceptor>,
+    admission: Admission,
+) -> Listener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve_with(listener, stand_in, settings, shutdown.clone()));
+    let intake = intake(&settings, &shutdown);
+    let entrance = Entrance {
+        listener,
+        tls,
+        admission,
+    };
+    let task = tokio::spawn(serve(entrance, intake, settings, shutdown.clone()));
     Listener {
         address,
         shutdown,
@@ -299,8 +338,9 @@ async fn a_peer_that_reads_no_answers_is_closed() {
     let (mut peer, ours) = tokio::io::duplex(64);
     let settings = quick();
     let shutdown = CancellationToken::new();
-    let turns = Turns::new(&settings);
-    let session = session::run(ours, stand_in, &settings, &turns, &shutdown);
+    let (intake, large) = (intake(&settings, &shutdown), Semaphore::new(1));
+    let admission = Admission::default();
+    let session = session::run(ours, &intake, &admission, &settings, &large, &shutdown);
     let sender = async {
         let _ = peer.write_all(message("0", "1").as_bytes()).await;
         // Kept open, never read.

@@ -6,6 +6,7 @@
 use crate::shared::{DEFINITIONS, MAPPINGS};
 use bytes::{Bytes, BytesMut};
 use fhir_model::Issue;
+use hl7_mllp_listener::ack::Answer;
 use hl7_mllp_listener::charset::Charset;
 use hl7_mllp_listener::codec::MllpCodec;
 use hl7_mllp_listener::escape::{escape, unescape};
@@ -13,7 +14,7 @@ use hl7_mllp_listener::fake_server::FakeServer;
 use hl7_mllp_listener::header::Header;
 use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::message::{Message, Segment, TextOptions};
-use hl7_mllp_listener::process::{Processor, Reply};
+use hl7_mllp_listener::process::Processor;
 use std::sync::{Arc, LazyLock};
 use tokio::runtime::Runtime;
 use tokio_util::codec::Encoder;
@@ -100,7 +101,7 @@ fn bridge(frame: Bytes) {
     let server = FakeServer::default();
     let secret = SiteSecret::new([3; 32]).expect("it is long enough");
     let processor = Processor::new(server.submit(), Arc::clone(&MAPPINGS), secret);
-    let first = RUNTIME.block_on(processor.process(frame.clone()));
+    let first = RUNTIME.block_on(processor.answer(&frame));
     acknowledged(&frame, &first);
     let written = server.written();
     for (url, (_, resource)) in &written {
@@ -111,16 +112,16 @@ fn bridge(frame: Bytes) {
             "{url} is not valid: {errors:?}\n{resource}"
         );
     }
-    let again = RUNTIME.block_on(processor.process(frame.clone()));
+    let again = RUNTIME.block_on(processor.answer(&frame));
     acknowledged(&frame, &again);
     assert_eq!(again.code, first.code, "a repeat gets the same answer");
     assert_eq!(server.written(), written, "a repeat writes nothing");
 }
 
-fn acknowledged(frame: &[u8], reply: &Reply) {
+fn acknowledged(frame: &[u8], answer: &Answer) {
     let header = Header::read(frame);
     let is_ack = header.is_some_and(|header| header.component(9, 1) == "ACK");
-    let Some(bytes) = &reply.acknowledgment else {
+    let Some(bytes) = &answer.acknowledge(frame) else {
         assert!(is_ack, "no answer");
         return;
     };
@@ -133,9 +134,8 @@ fn acknowledged(frame: &[u8], reply: &Reply) {
     let names: Vec<&str> = ack.segments().map(|segment| segment.name()).collect();
     assert_eq!(names[..2], ["MSH", "MSA"], "{names:?}");
     assert!(names[2..].iter().all(|name| *name == "ERR"), "{names:?}");
-    let code = reply.code.map(|code| code.code());
     let msa = ack.segment(1).expect("it is there");
-    assert_eq!(Some(msa.field(1).raw()), code);
+    assert_eq!(msa.field(1).raw(), answer.code.code());
     // Byte for byte but for NUL, so that the sender knows which message is meant.
     let read = Header::read(bytes).expect("it is there");
     let echoed = bytes
