@@ -6,7 +6,10 @@ use crate::interaction::statements::Statements;
 use crate::job::Jobs;
 use crate::page_token::PageTokens;
 use fhir_storage::Store;
+use hl7_mllp_listener::intake::Intake;
+use hl7_mllp_listener::process::Processor;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The running server. Shared by all requests, over HTTP and in process.
@@ -18,6 +21,8 @@ pub struct App {
     pub statements: Statements,
     pub jobs: Jobs,
     listening: AtomicBool,
+    /// Where v2 messages are taken in; it submits to this server, so it is let go when the server stops.
+    intake: Mutex<Option<Arc<Intake<Processor>>>>,
 }
 
 impl App {
@@ -29,6 +34,7 @@ impl App {
             statements: Statements::default(),
             jobs: Jobs::default(),
             listening: AtomicBool::new(false),
+            intake: Mutex::new(None),
             store,
             config,
         }
@@ -37,6 +43,16 @@ impl App {
     /// Says that the embedded listener, if any, and HTTP listen; or no longer do.
     pub fn set_listening(&self, listening: bool) {
         self.listening.store(listening, Ordering::Release);
+    }
+
+    /// Takes v2 messages in over HTTP, or no longer does.
+    pub fn set_intake(&self, intake: Option<Arc<Intake<Processor>>>) {
+        *self.intake.lock().unwrap_or_else(PoisonError::into_inner) = intake;
+    }
+
+    pub fn intake(&self) -> Option<Arc<Intake<Processor>>> {
+        let intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+        intake.clone()
     }
 
     pub fn is_listening(&self) -> bool {

@@ -60,6 +60,7 @@ settings! {
     profiles_dir: Option<PathBuf> = "", "FHIR_PROFILES_DIR", "path", "Profiles, search parameters and operations; empty: `profiles`, found like the mappings.";
     terminology_dir: Option<PathBuf> = "", "FHIR_TERMINOLOGY_DIR", "path", "Code systems, value sets and concept maps; empty: `terminology`, found like the mappings.";
     site_secret_file: Option<PathBuf> = "", "FHIR_SITE_SECRET_FILE", "path", "A file with the secret that ids derived from v2 messages are made with, where stand-alone listeners share it; empty: the secret in the database.";
+    hl7v2_http: bool = "true", "FHIR_HL7V2_HTTP", "", "Whether v2 messages are also taken in by `POST /hl7v2` (docs/mllp.md).";
     mllp_message_max_bytes: usize = "10485760", "FHIR_MLLP_MAX_MESSAGE_BYTES", "bytes", "Longest v2 message; a longer one is answered AR.";
     mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections; further ones are closed at once.";
     mllp_in_work_max: usize = "8", "FHIR_MLLP_MAX_IN_WORK", "messages", "v2 messages that are worked on at one time; further ones wait, and their senders for the answer.";

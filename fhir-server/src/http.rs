@@ -3,7 +3,7 @@
 //! The [`axum::Router`] is also the service that the embedded HL7 v2 listener submits to, so both have one contract.
 //! Refuses bodies and URLs beyond their limits, formats other than JSON and XML, and what comes when too much is being done.
 
-mod body;
+pub(crate) mod body;
 mod encoding;
 
 use crate::app::App;
@@ -15,7 +15,7 @@ use crate::reply::{Reply, http_date};
 use crate::request::{Body, Request, Return, preferences};
 use crate::router::{self, Found, Interaction};
 use crate::url::{self, Parameters};
-use crate::{base, binary, cors, health, job, telemetry};
+use crate::{base, binary, cors, health, job, telemetry, v2_over_http};
 use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
@@ -82,6 +82,10 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     let span = tracing::info_span!("request", request_id = request_id.as_str());
     let mut response = match about_the_server(&app, request.uri().path()).await {
         Some(response) => response,
+        None if request.uri().path() == v2_over_http::PATH => {
+            let answered = v2_over_http::answer(&app, request).instrument(span).await;
+            answered.unwrap_or_else(|failure| response(failure.reply(), Seen::nothing()))
+        }
         None => fhir(&app, request).instrument(span).await,
     };
     if head {

@@ -36,5 +36,6 @@ pub mod subset;
 pub mod telemetry;
 pub mod terminology;
 pub mod url;
+pub mod v2_over_http;
 pub mod write;
 pub mod xml;

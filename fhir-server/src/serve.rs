@@ -149,23 +149,31 @@ impl Server {
             let socket = listen("FHIR_MLLP_ADDR", listener.address).await?;
             entrances.push(listener.on(socket).map_err(StartError::Mllp)?);
         }
-        let mllp_addr = entrances.first().and_then(|first| first.listener.local_addr().ok());
+        let mllp_addr = entrances
+            .first()
+            .and_then(|first| first.listener.local_addr().ok());
         let Opened { store, database } = open(&config, &data).await?;
         let secret = *store.site_secret();
         let app = Arc::new(App::new(store, config, &secret));
         let stop = CancellationToken::new();
         let service = crate::http::service(app.clone());
         let mut tasks = Vec::new();
-        if !entrances.is_empty() {
+        if !entrances.is_empty() || app.config.hl7v2_http {
             let processor = embed::processor(&app, service.clone(), data.hl7v2)?;
             let (settings, spool) = (app.config.mllp(), app.config.mllp_spool());
             let max_in_work = settings.max_messages_in_work;
             let intake = Intake::start(processor, max_in_work, spool.as_ref(), stop.clone());
             let intake = intake.map_err(StartError::Mllp)?;
             let grace = Duration::from_millis(settings.shutdown_grace_ms);
+            app.set_intake(app.config.hl7v2_http.then(|| intake.clone()));
             for entrance in entrances {
                 let (intake, settings) = (intake.clone(), settings.clone());
-                tasks.push(tokio::spawn(mllp::serve(entrance, intake, settings, stop.clone())));
+                tasks.push(tokio::spawn(mllp::serve(
+                    entrance,
+                    intake,
+                    settings,
+                    stop.clone(),
+                )));
             }
             let stop = stop.clone();
             tasks.push(tokio::spawn(async move {
@@ -197,6 +205,7 @@ impl Server {
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.app.set_listening(false);
+        self.app.set_intake(None);
         self.stop.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {

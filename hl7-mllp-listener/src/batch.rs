@@ -56,8 +56,8 @@ impl Batch {
             text.extend(answering("FHS", header, time));
         }
         for part in &self.parts {
-            let header = part.header.as_ref().or(first);
-            let header = header.map_or(&b"BHS"[..], |header| header);
+            let header = part.header.as_ref().or(first).map_or(&b"BHS"[..], |h| h);
+            let header = lines(header).next().map_or(header, |(_, line)| line);
             text.extend(answering("BHS", header, time));
             let mut count = 0;
             for acknowledgment in given.by_ref().take(part.messages.len()).flatten() {
@@ -126,7 +126,11 @@ impl Reader {
             self.message = Some(start);
             self.count += 1;
             if self.count > MAX_MESSAGES {
-                self.fault(ErrorCode::ValueTooLong, None, "the batch has too many messages");
+                self.fault(
+                    ErrorCode::ValueTooLong,
+                    None,
+                    "the batch has too many messages",
+                );
             }
         } else if is(b"FHS") {
             self.end_part(frame, start);
@@ -183,14 +187,19 @@ impl Reader {
         let said: Option<usize> = said.and_then(|said| said.trim().parse().ok());
         if said.is_some_and(|said| said != found) {
             let location = Some(Location::field(name, 1));
-            let text = "the batch does not have as many as its trailer says; none of it was applied";
+            let text =
+                "the batch does not have as many as its trailer says; none of it was applied";
             self.fault(ErrorCode::SegmentSequence, location, text);
         }
     }
 
     fn out_of_order(&mut self, name: &'static str) {
         let location = Some(Location::field(name, 0));
-        self.fault(ErrorCode::SegmentSequence, location, "a header stands in the wrong place");
+        self.fault(
+            ErrorCode::SegmentSequence,
+            location,
+            "a header stands in the wrong place",
+        );
     }
 
     fn fault(&mut self, code: ErrorCode, location: Option<Location>, text: &str) {
@@ -229,7 +238,9 @@ fn answering(name: &str, line: &[u8], time: &str) -> Vec<u8> {
         id,
     ];
     let text = fields.join(&char::from(separators.field).to_string());
-    let text = text.trim_end_matches(char::from(separators.field)).replace('\0', "");
+    let text = text
+        .trim_end_matches(char::from(separators.field))
+        .replace('\0', "");
     encoding_rs::mem::encode_latin1_lossy(&(text + "\r")).into_owned()
 }
 
@@ -248,7 +259,9 @@ mod tests {
         let batch = Batch::read(&frame);
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).replace('\r', "/");
         let part = |part: &Part| part.messages.iter().map(text).collect::<Vec<_>>().join("+");
-        let found = batch.as_ref().map(|batch| batch.parts.iter().map(part).collect::<Vec<_>>().join(" ; "));
+        let found = batch
+            .as_ref()
+            .map(|batch| batch.parts.iter().map(part).collect::<Vec<_>>().join(" ; "));
         assert_eq!(found.as_deref(), expect, "{frame:?}");
         let found = batch.and_then(|batch| batch.fault).map(|fault| fault.text);
         assert_eq!(found.is_some(), fault.is_some(), "{frame:?}: {found:?}");
@@ -263,9 +276,17 @@ mod tests {
         check("MSH|^~\\&|A/NTE|1||x/MSHA is text", None, None);
         check("garbage/MSH|^~\\&|A", None, None);
         check("", None, None);
-        check("BHS|^~\\&/MSH|1/PID|1/MSH|2/BTS|2/", Some("MSH|1/PID|1/+MSH|2/"), None);
+        check(
+            "BHS|^~\\&/MSH|1/PID|1/MSH|2/BTS|2/",
+            Some("MSH|1/PID|1/+MSH|2/"),
+            None,
+        );
         check("BHS|^~\\&/MSH|1/MSH|2", Some("MSH|1/+MSH|2"), None);
-        check("FHS|^~\\&/BHS|^~\\&/MSH|1/BTS|1/BHS|^~\\&/MSH|2/BTS/FTS|2", Some("MSH|1/ ; MSH|2/"), None);
+        check(
+            "FHS|^~\\&/BHS|^~\\&/MSH|1/BTS|1/BHS|^~\\&/MSH|2/BTS/FTS|2",
+            Some("MSH|1/ ; MSH|2/"),
+            None,
+        );
         check("FHS|^~\\&/MSH|1/FTS|1", Some("MSH|1/"), None);
         check("MSH|1/PID|1/MSH|2", Some("MSH|1/PID|1/+MSH|2"), None);
         check("MSH|1/BTS|1", Some("MSH|1/"), None);
@@ -276,17 +297,33 @@ mod tests {
     #[test]
     fn a_batch_that_contradicts_itself_is_refused() {
         check("BHS|^~\\&/MSH|1/BTS|2", Some("MSH|1/"), Some("trailer"));
-        check("FHS|^~\\&/BHS|^~\\&/MSH|1/BTS|1/FTS|2", Some("MSH|1/"), Some("trailer"));
-        check("BHS|^~\\&/PID|1/MSH|1/BTS|1", Some("MSH|1/"), Some("belongs to no message"));
-        check("BHS|^~\\&/MSH|1/FHS|^~\\&", Some("MSH|1/"), Some("wrong place"));
+        check(
+            "FHS|^~\\&/BHS|^~\\&/MSH|1/BTS|1/FTS|2",
+            Some("MSH|1/"),
+            Some("trailer"),
+        );
+        check(
+            "BHS|^~\\&/PID|1/MSH|1/BTS|1",
+            Some("MSH|1/"),
+            Some("belongs to no message"),
+        );
+        check(
+            "BHS|^~\\&/MSH|1/FHS|^~\\&",
+            Some("MSH|1/"),
+            Some("wrong place"),
+        );
     }
 
     #[test]
     fn answers_go_back_as_the_batch_came() {
-        let frame = "FHS|^~\\&|LAB|X|HUB|Y|||||F7/BHS|^~\\&|LAB|X|HUB|Y|||||B7/MSH|1/MSH|2/BTS|2/FTS|1";
+        let frame =
+            "FHS|^~\\&|LAB|X|HUB|Y|||||F7/BHS|^~\\&|LAB|X|HUB|Y|||||B7/MSH|1/MSH|2/BTS|2/FTS|1";
         let frame = Bytes::from(frame.replace('/', "\r"));
         let batch = Batch::read(&frame).unwrap();
-        let said = [vec![Bytes::from("MSA|CA|1\r"), Bytes::from("MSA|AA|1\r")], vec![]];
+        let said = [
+            vec![Bytes::from("MSA|CA|1\r"), Bytes::from("MSA|AA|1\r")],
+            vec![],
+        ];
         let answer = batch.acknowledge(&said, "2026");
         let expect = "FHS|^~\\&|HUB|Y|LAB|X|2026|||||F7/BHS|^~\\&|HUB|Y|LAB|X|2026|||||B7/MSA|CA|1/MSA|AA|1/BTS|2/FTS|1/";
         assert_eq!(String::from_utf8_lossy(&answer).replace('\r', "/"), expect);

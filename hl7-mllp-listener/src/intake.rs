@@ -21,8 +21,8 @@ use futures_util::stream::{self, StreamExt};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stored::Stored;
 pub use stored::SpoolSettings;
+use stored::Stored;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -137,22 +137,24 @@ impl<A: Apply> Intake<A> {
     }
 
     /// Several messages: one answer that holds theirs. What contradicts itself is refused message by message.
-    async fn batch(
-        self: &Arc<Self>,
-        batch: &Batch,
-        admission: &Admission,
-    ) -> Option<Vec<Bytes>> {
+    async fn batch(self: &Arc<Self>, batch: &Batch, admission: &Admission) -> Option<Vec<Bytes>> {
         let said: Vec<Option<Vec<Bytes>>> = match &batch.fault {
             Some(fault) => {
                 tracing::warn!(reason = fault.text, "a batch was refused");
-                let refuse = |message: &Bytes| Some(self.refuse(message, AckCode::AE, fault.clone(), false));
+                let refuse =
+                    |message: &Bytes| Some(self.refuse(message, AckCode::AE, fault.clone(), false));
                 batch.messages().map(refuse).collect()
             }
             None => {
                 // All take their places before the first is worked on.
                 let messages = batch.messages().cloned();
-                let replies: Vec<_> = messages.map(|m| all_of(self.message(m, admission))).collect();
-                stream::iter(replies).buffered(BATCH_IN_WORK).collect().await
+                let replies: Vec<_> = messages
+                    .map(|m| all_of(self.message(m, admission)))
+                    .collect();
+                stream::iter(replies)
+                    .buffered(BATCH_IN_WORK)
+                    .collect()
+                    .await
             }
         };
         let said: Vec<Vec<Bytes>> = said.into_iter().collect::<Option<_>>()?;
@@ -186,7 +188,9 @@ impl<A: Apply> Intake<A> {
         let apply = async {
             // A message that has not been begun is not begun any more: unanswered, its sender sends it again elsewhere.
             let turn = self.turn(&waits.place).await?;
-            let outcome = self.apply_or_refuse(&waits.message, waits.as_sender()).await;
+            let outcome = self
+                .apply_or_refuse(&waits.message, waits.as_sender())
+                .await;
             drop(turn);
             Some(outcome)
         };
@@ -372,7 +376,8 @@ fn mode(policy: &Policy, header: Option<&Header<'_>>) -> Mode {
 
 fn acknowledgments(message: &[u8], said: &[Answer]) -> Vec<Bytes> {
     let said = said.iter();
-    said.filter_map(|answer| answer.acknowledge(message)).collect()
+    said.filter_map(|answer| answer.acknowledge(message))
+        .collect()
 }
 
 /// Alerts and gauges, until the server stops.

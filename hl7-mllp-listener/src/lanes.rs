@@ -71,7 +71,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.lanes.0.lock().unwrap_or_else(PoisonError::into_inner);
         for key in &self.keys {
-            if state.last.get(key).is_some_and(|(last, _)| *last == self.number) {
+            if state
+                .last
+                .get(key)
+                .is_some_and(|(last, _)| *last == self.number)
+            {
                 state.last.remove(key);
             }
         }
@@ -169,9 +173,21 @@ mod tests {
 
     #[test]
     fn a_message_stands_in_the_lanes_of_its_patients() {
-        check("PID|1||7^^^A~8^^^B", false, &[("patient", "7"), ("patient", "8")]);
-        check("PID|1|6|7&x^^^A", false, &[("patient", "6"), ("patient", "7")]);
-        check("PID|1||7\rMRG|9^^^A", false, &[("patient", "7"), ("patient", "9")]);
+        check(
+            "PID|1||7^^^A~8^^^B",
+            false,
+            &[("patient", "7"), ("patient", "8")],
+        );
+        check(
+            "PID|1|6|7&x^^^A",
+            false,
+            &[("patient", "6"), ("patient", "7")],
+        );
+        check(
+            "PID|1||7\rMRG|9^^^A",
+            false,
+            &[("patient", "7"), ("patient", "9")],
+        );
         check("PID|1||7", true, &[("sender", "")]);
         check("PID|1||\"\"", false, &[("sender", "")]);
         check("MFI|1", false, &[("sender", "")]);

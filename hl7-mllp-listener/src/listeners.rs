@@ -107,7 +107,10 @@ impl Admission {
             return Some(self.clone());
         }
         let certificate = certificate?;
-        let named = self.certificates.iter().filter(|(name, _)| is_certificate(certificate, name));
+        let named = self
+            .certificates
+            .iter()
+            .filter(|(name, _)| is_certificate(certificate, name));
         let of_certificate: Vec<&String> = named.flat_map(|(_, senders)| senders).collect();
         let may = |sender: &&String| self.senders.as_ref().is_none_or(|all| all.contains(sender));
         let senders: Vec<String> = of_certificate.into_iter().filter(may).cloned().collect();
@@ -219,10 +222,19 @@ mod tests {
 
     #[test]
     fn listeners_are_data() {
-        check("- address: 127.0.0.1:1\n- address: '[::1]:2'\n  senders: [A.B]\n", Ok(2));
+        check(
+            "- address: 127.0.0.1:1\n- address: '[::1]:2'\n  senders: [A.B]\n",
+            Ok(2),
+        );
         check("- senders: [A.B]", Err("1: `address` is missing"));
-        check("- address: localhost:1", Err("1: address: an IP address and a port, as 0.0.0.0:2575"));
-        check("- address: 127.0.0.1:1\n  sender: A.B", Err("2: unknown key `sender`"));
+        check(
+            "- address: localhost:1",
+            Err("1: address: an IP address and a port, as 0.0.0.0:2575"),
+        );
+        check(
+            "- address: 127.0.0.1:1\n  sender: A.B",
+            Err("2: unknown key `sender`"),
+        );
         check(
             "- address: 127.0.0.1:1\n  senders: [AB]",
             Err("2: a sender is MSH-3.1 and MSH-4.1 with a dot between, as HIS.GENHOSP"),
@@ -235,9 +247,15 @@ mod tests {
             "- address: 127.0.0.1:1\n  certificates: {a: [A.B]}",
             Err("1: certificates: they are asked for only with tls and its client_authorities"),
         );
-        let all = Listener::read(b"- address: 127.0.0.1:1\n  tls: {certificate: c, key: /k}", Path::new("/etc"));
+        let all = Listener::read(
+            b"- address: 127.0.0.1:1\n  tls: {certificate: c, key: /k}",
+            Path::new("/etc"),
+        );
         let tls = all.unwrap().remove(0).tls.unwrap();
-        assert_eq!((tls.certificate.to_str(), tls.key.to_str()), (Some("/etc/c"), Some("/k")));
+        assert_eq!(
+            (tls.certificate.to_str(), tls.key.to_str()),
+            (Some("/etc/c"), Some("/k"))
+        );
     }
 
     #[test]
@@ -254,7 +272,11 @@ mod tests {
             (Some(&["A.B"][..]), "garbage", false),
             (Some(&[][..]), "MSH|^~\\&|A|B", false),
         ] {
-            assert_eq!(admission(senders).admits(message.as_bytes()), expect, "{senders:?} {message}");
+            assert_eq!(
+                admission(senders).admits(message.as_bytes()),
+                expect,
+                "{senders:?} {message}"
+            );
         }
     }
 }

@@ -122,7 +122,12 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         let is_tls = entrance.tls.is_some();
         tracing::info!(address = %entrance.listener.local_addr()?, is_tls, "listening");
         let (intake, connections) = (intake.clone(), connections.clone());
-        work.spawn(server::serve(entrance, intake, connections, shutdown.clone()));
+        work.spawn(server::serve(
+            entrance,
+            intake,
+            connections,
+            shutdown.clone(),
+        ));
     }
     work.join_all().await;
     let grace = Duration::from_millis(connections.shutdown_grace_ms);

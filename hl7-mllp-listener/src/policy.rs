@@ -80,7 +80,14 @@ fn one_of(entry: &Entry, words: [&str; 2]) -> Result<usize, Fault> {
 
 fn number(entry: &Entry, range: std::ops::RangeInclusive<u64>) -> Result<u64, Fault> {
     let number = entry.node.text()?.parse().ok();
-    let why = || format!("{}: a number from {} to {}", entry.key, range.start(), range.end());
+    let why = || {
+        format!(
+            "{}: a number from {} to {}",
+            entry.key,
+            range.start(),
+            range.end()
+        )
+    };
     number
         .filter(|number| range.contains(number))
         .ok_or_else(|| Fault::new(entry.line, why()))
@@ -128,8 +135,14 @@ mod tests {
         );
         check("ack: soon", Err("1: ack: applied or stored"));
         check("lanes: two", Err("1: lanes: patient or sender"));
-        check("deadline_seconds: 0", Err("1: deadline_seconds: a number from 1 to 300"));
+        check(
+            "deadline_seconds: 0",
+            Err("1: deadline_seconds: a number from 1 to 300"),
+        );
         check("alert:\n  silence: 3", Err("2: unknown key `silence`"));
-        check("alert:\n  errors_percent: 101", Err("2: errors_percent: a number from 1 to 100"));
+        check(
+            "alert:\n  errors_percent: 101",
+            Err("2: errors_percent: a number from 1 to 100"),
+        );
     }
 }

@@ -314,7 +314,9 @@ impl Apply for Processor {
 
     fn known(&self) -> Vec<(String, Policy)> {
         let known = self.mappings.senders();
-        known.map(|(name, sender)| (name.to_owned(), sender.policy)).collect()
+        known
+            .map(|(name, sender)| (name.to_owned(), sender.policy))
+            .collect()
     }
 }
 

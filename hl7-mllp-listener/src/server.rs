@@ -154,7 +154,15 @@ impl<A: Apply> Shared<A> {
     {
         let (intake, settings) = (&self.intake, &self.settings);
         let large_messages = &self.large_messages;
-        session::run(stream, intake, admission, settings, large_messages, &self.shutdown).await
+        session::run(
+            stream,
+            intake,
+            admission,
+            settings,
+            large_messages,
+            &self.shutdown,
+        )
+        .await
     }
 }
 
@@ -223,3 +231,5 @@ fn report(end: End) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

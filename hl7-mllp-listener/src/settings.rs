@@ -181,14 +181,19 @@ impl Settings {
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
         let further = self.mllp_listeners_file.as_deref();
         let further = further.map(Listener::read_file).transpose()?;
-        let default = further.is_none().then(|| SocketAddr::from(([127, 0, 0, 1], 2575)));
+        let default = further
+            .is_none()
+            .then(|| SocketAddr::from(([127, 0, 0, 1], 2575)));
         let tls = TlsFiles::of(
             self.mllp_tls_certificate_file.clone(),
             self.mllp_tls_key_file.clone(),
             self.mllp_tls_client_authorities_file.clone(),
         )?;
         let own = self.mllp_addr.or(default);
-        let mut listeners: Vec<Listener> = own.map(|address| Listener::open(address, tls)).into_iter().collect();
+        let mut listeners: Vec<Listener> = own
+            .map(|address| Listener::open(address, tls))
+            .into_iter()
+            .collect();
         listeners.extend(further.unwrap_or_default());
         Ok(listeners)
     }

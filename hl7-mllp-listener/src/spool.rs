@@ -52,7 +52,10 @@ impl Spool {
     /// # Errors
     /// The folder cannot be used, or is in use.
     pub fn open(folder: &Path) -> io::Result<(Spool, Vec<Waiting>)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -127,10 +130,18 @@ impl Spool {
     /// The file cannot be written; the message stays.
     pub fn put_aside(&self, number: u64, message: &[u8]) -> io::Result<PathBuf> {
         let folder = self.folder.join("aside");
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         let path = folder.join(format!("{number}.hl7"));
         let mut options = OpenOptions::new();
-        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        let mut file = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(message)?;
         file.sync_all()?;
         self.done(number);
@@ -192,11 +203,14 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8], stored: Vec<(u64, oneshot::Sender<io::Result<u64>>)>) {
-        let written = self.file.write_all(bytes).and_then(|()| match stored.is_empty() {
-            // A mark that is lost costs a look into the journal.
-            true => Ok(()),
-            false => self.file.sync_data(),
-        });
+        let written = self
+            .file
+            .write_all(bytes)
+            .and_then(|()| match stored.is_empty() {
+                // A mark that is lost costs a look into the journal.
+                true => Ok(()),
+                false => self.file.sync_data(),
+            });
         self.file_bytes += bytes.len() as u64;
         let failed = written.err();
         for (number, answer) in stored {
@@ -292,10 +306,15 @@ fn read_folder(folder: &Path) -> io::Result<(BTreeMap<u64, PathBuf>, Found)> {
         }
         if !rest.is_empty() {
             let bytes = rest.len();
-            tracing::warn!(bytes, "a record of the spool is not whole: it was never acknowledged");
+            tracing::warn!(
+                bytes,
+                "a record of the spool is not whole: it was never acknowledged"
+            );
         }
     }
-    found.messages.retain(|(_, message)| !done.contains(&message.number));
+    found
+        .messages
+        .retain(|(_, message)| !done.contains(&message.number));
     Ok((files, found))
 }
 

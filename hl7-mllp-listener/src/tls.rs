@@ -68,14 +68,17 @@ impl TlsFiles {
             Some(path) => {
                 let mut roots = RootCertStore::empty();
                 for authority in certificates(path)? {
-                    roots.add(authority).map_err(|error| unusable(path, &error))?;
+                    roots
+                        .add(authority)
+                        .map_err(|error| unusable(path, &error))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
                 let verifier = verifier.build().map_err(|error| unusable(path, &error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file(&self.key, &error))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file(&self.key, &error))?;
         let config = builder
             .with_single_cert(certificates(&self.certificate)?, key)
             .map_err(|error| unusable(&self.key, &error))?;

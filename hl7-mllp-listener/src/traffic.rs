@@ -73,7 +73,9 @@ impl std::fmt::Debug for Series {
 impl Traffic {
     /// Knows the senders that have a policy from the beginning: silence is told of those that never came.
     pub fn new(known: impl IntoIterator<Item = (String, Policy)>) -> Traffic {
-        let senders = known.into_iter().map(|(name, policy)| (name, Sender::new(policy)));
+        let senders = known
+            .into_iter()
+            .map(|(name, policy)| (name, Sender::new(policy)));
         Traffic {
             started: Instant::now(),
             state: Mutex::new(State {
@@ -99,7 +101,10 @@ impl Traffic {
         series.seconds.record(started.elapsed());
         let code = code.map_or("none", AckCode::code);
         let mut codes = series.codes.lock().unwrap_or_else(PoisonError::into_inner);
-        codes.entry(code).or_insert_with(|| series.code(code)).increment(1);
+        codes
+            .entry(code)
+            .or_insert_with(|| series.code(code))
+            .increment(1);
         tracing::debug!(
             code,
             bytes,
@@ -128,14 +133,17 @@ impl Traffic {
             .or_insert_with(|| Sender::new(*policy));
         seen.last = Some(now);
         let step = self.step(now);
-        seen.window.add(step, code.is_some_and(|code| !code.is_accept()));
+        seen.window
+            .add(step, code.is_some_and(|code| !code.is_accept()));
         let is_full = state.series.len() >= MAX_SERIES;
         let mut key = (sender, trigger);
         if is_full && !state.series.contains_key(&key) {
             key = (OTHER.to_owned(), OTHER.to_owned());
         }
         let series = state.series.entry(key.clone());
-        series.or_insert_with(|| Arc::new(Series::new(key.0, key.1))).clone()
+        series
+            .or_insert_with(|| Arc::new(Series::new(key.0, key.1)))
+            .clone()
     }
 
     fn step(&self, now: Instant) -> u64 {
@@ -162,10 +170,15 @@ impl Traffic {
                     .set(f64::from(u8::from(is_silent)));
                 if sender.is_silent.changes(is_silent) {
                     match is_silent {
-                        true => tracing::warn!(sender = name, minutes, "nothing comes from a sender"),
+                        true => {
+                            tracing::warn!(sender = name, minutes, "nothing comes from a sender")
+                        }
                         false => tracing::info!(sender = name, "messages come again from a sender"),
                     }
-                    told.push(format!("{} {name}", if is_silent { "silent" } else { "well" }));
+                    told.push(format!(
+                        "{} {name}",
+                        if is_silent { "silent" } else { "well" }
+                    ));
                 }
             }
             let (messages, errors) = sender.window.sum(step);
@@ -181,9 +194,14 @@ impl Traffic {
                             errors,
                             "many messages of a sender are not accepted"
                         ),
-                        false => tracing::info!(sender = name, "messages of a sender are accepted again"),
+                        false => {
+                            tracing::info!(sender = name, "messages of a sender are accepted again")
+                        }
                     }
-                    told.push(format!("{} {name}", if has_errors { "errors" } else { "well" }));
+                    told.push(format!(
+                        "{} {name}",
+                        if has_errors { "errors" } else { "well" }
+                    ));
                 }
             }
         }
@@ -265,7 +283,10 @@ fn labels(header: Option<&Header<'_>>) -> (String, String) {
     };
     let (kind, event) = (header.component(9, 1), header.component(9, 2));
     let is_code = |code: &str| {
-        (2..=3).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        (2..=3).contains(&code.len())
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
     };
     let trigger = match (is_code(&kind), event.as_str()) {
         (true, "") => kind,
@@ -300,12 +321,20 @@ mod tests {
     fn check(header: &str, sender: &str, trigger: &str) {
         let header = format!("MSH|^~\\&|{header}");
         let found = labels(Header::read(header.as_bytes()).as_ref());
-        assert_eq!((found.0.as_str(), found.1.as_str()), (sender, trigger), "{header}");
+        assert_eq!(
+            (found.0.as_str(), found.1.as_str()),
+            (sender, trigger),
+            "{header}"
+        );
     }
 
     #[test]
     fn labels_are_names() {
-        check("HIS^1|GENHOSP|||||ADT^A01^ADT_A01", "HIS.GENHOSP", "ADT^A01");
+        check(
+            "HIS^1|GENHOSP|||||ADT^A01^ADT_A01",
+            "HIS.GENHOSP",
+            "ADT^A01",
+        );
         check("HIS||||||ACK", "HIS.", "ACK");
         check("||||||ADT^A01", "other", "ADT^A01");
         check("A\"B|C|||||ADT^a1", "other", "other");
@@ -341,7 +370,11 @@ mod tests {
         (0..20).for_each(|_| came(70, AckCode::CA));
         assert_eq!(traffic.look_at(at(70)), ["well A.B"]);
         came(71, AckCode::AE);
-        assert_eq!(traffic.look_at(at(79)), [""; 0], "errors are forgotten after 15 minutes");
+        assert_eq!(
+            traffic.look_at(at(79)),
+            [""; 0],
+            "errors are forgotten after 15 minutes"
+        );
     }
 
     #[test]

@@ -29,14 +29,6 @@ pub(super) async fn read(
     parameters: &mut Parameters,
 ) -> Result<(Body, Option<Held>), Failure> {
     let is_form = found.route.interaction.is_search();
-    let limit = app.config.body_max_bytes;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_long(limit));
-    }
-    format::check_content_encoding(headers)?;
     let is_content = binary::takes_content(found);
     let wanted: &[&str] = match found.route.method {
         _ if is_form => &[FORM],
@@ -46,13 +38,7 @@ pub(super) async fn read(
     if headers.contains_key(header::CONTENT_TYPE) && !is_content {
         format::check_content_type(headers, wanted)?;
     }
-    let within = Duration::from_millis(app.config.body_timeout_ms);
-    let room = announced.unwrap_or(limit.min(UNANNOUNCED_BYTES));
-    let mut held = app.gate.hold_body(room).await?;
-    let bytes = match timeout(within, collect(app, body, room, &mut held)).await {
-        Err(_) => return Err(Failure::body_too_slow(app.config.body_timeout_ms)),
-        Ok(collected) => collected?,
-    };
+    let (bytes, held) = whole(app, headers, body, app.config.body_max_bytes).await?;
     if is_content {
         return Ok((Body::Content(bytes), Some(held)));
     }
@@ -74,6 +60,30 @@ pub(super) async fn read(
     Ok((Body::None, None))
 }
 
+/// The bytes of a body of up to `limit`, and the room that they take.
+pub(crate) async fn whole(
+    app: &App,
+    headers: &HeaderMap,
+    body: HttpBody,
+    limit: usize,
+) -> Result<(Bytes, Held), Failure> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(too_long(limit));
+    }
+    format::check_content_encoding(headers)?;
+    let within = Duration::from_millis(app.config.body_timeout_ms);
+    let room = announced.unwrap_or(limit.min(UNANNOUNCED_BYTES));
+    let mut held = app.gate.hold_body(room).await?;
+    let collected = timeout(within, collect(app, body, limit, room, &mut held)).await;
+    match collected {
+        Err(_) => Err(Failure::body_too_slow(app.config.body_timeout_ms)),
+        Ok(collected) => Ok((collected?, held)),
+    }
+}
+
 /// What a body without a length may take before it counts as one of the greatest size.
 const UNANNOUNCED_BYTES: usize = 64 * 1024;
 
@@ -81,10 +91,10 @@ const UNANNOUNCED_BYTES: usize = 64 * 1024;
 async fn collect(
     app: &App,
     mut body: HttpBody,
+    limit: usize,
     room: usize,
     held: &mut Held,
 ) -> Result<Bytes, Failure> {
-    let limit = app.config.body_max_bytes;
     let (mut bytes, mut room) = (BytesMut::with_capacity(room), room);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else {

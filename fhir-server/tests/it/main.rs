@@ -35,4 +35,5 @@ mod search_suite;
 mod searching;
 mod site;
 mod upgrade;
+mod v2_over_http;
 mod xml;

@@ -52,7 +52,10 @@ impl Stored {
         let (spool, waiting) =
             Spool::open(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         if !waiting.is_empty() {
-            tracing::info!(messages = waiting.len(), "messages of the spool are applied");
+            tracing::info!(
+                messages = waiting.len(),
+                "messages of the spool are applied"
+            );
         }
         let max_units = (settings.max_bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let stored = Stored {
@@ -101,11 +104,7 @@ impl<A: Apply> Intake<A> {
     }
 
     /// Stores a message and says so; `otherwise` is said when that fails.
-    pub(super) async fn store(
-        self: &Arc<Self>,
-        waits: Waits,
-        otherwise: &Answer,
-    ) -> Option<Reply> {
+    pub(super) async fn store(self: &Arc<Self>, waits: Waits, otherwise: &Answer) -> Option<Reply> {
         let stored = self.stored.as_ref()?;
         let room = stored.room.clone();
         let room = tokio::select! {
@@ -148,7 +147,9 @@ impl<A: Apply> Intake<A> {
             received_ms,
         };
         // Its place in its lanes goes with it.
-        let work = self.clone().apply_stored(waiting, waits.place, Some(room), tell);
+        let work = self
+            .clone()
+            .apply_stored(waiting, waits.place, Some(room), tell);
         self.tasks.spawn(work);
         Some(reply)
     }
@@ -159,8 +160,12 @@ impl<A: Apply> Intake<A> {
             return;
         };
         for waiting in waiting {
-            let policy = self.apply.policy(&waiting.message, waiting.policy.as_deref());
-            let place = self.lanes.enter(keys(&waiting.message, policy.is_single_lane));
+            let policy = self
+                .apply
+                .policy(&waiting.message, waiting.policy.as_deref());
+            let place = self
+                .lanes
+                .enter(keys(&waiting.message, policy.is_single_lane));
             stored.waits(waiting.number, waiting.received_ms);
             // They are in memory already; new ones wait until there is room again.
             let room = stored.room.clone();
@@ -188,8 +193,12 @@ impl<A: Apply> Intake<A> {
         match outcome.is_kept {
             true => stored.spool.done(waiting.number),
             false => match stored.spool.put_aside(waiting.number, &waiting.message) {
-                Ok(file) => tracing::error!(file = %file.display(), "a stored message cannot be applied; it was put aside"),
-                Err(error) => tracing::error!(%error, "a stored message cannot be applied nor put aside; it is tried again after a start"),
+                Ok(file) => {
+                    tracing::error!(file = %file.display(), "a stored message cannot be applied; it was put aside")
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a stored message cannot be applied nor put aside; it is tried again after a start")
+                }
             },
         }
         stored.no_longer_waits(waiting.number);
@@ -202,11 +211,7 @@ impl<A: Apply> Intake<A> {
     }
 
     /// `None`: the server stops, and the message stays in the spool.
-    async fn apply_until_known(
-        &self,
-        waiting: &Waiting,
-        place: &Place,
-    ) -> Option<super::Outcome> {
+    async fn apply_until_known(&self, waiting: &Waiting, place: &Place) -> Option<super::Outcome> {
         let mut pause = PAUSE.start;
         loop {
             let turn = self.turn(place).await?;

@@ -51,9 +51,7 @@ impl Apply for StandIn {
 }
 
 fn message(what: &str, id: &str, accept: &str, application: &str) -> String {
-    format!(
-        "MSH|^~\\&|{what}|F|||||ADT^A01|{id}|P|2.5|||{accept}|{application}\rPID|1||{id}\r"
-    )
+    format!("MSH|^~\\&|{what}|F|||||ADT^A01|{id}|P|2.5|||{accept}|{application}\rPID|1||{id}\r")
 }
 
 fn intake(policy: Policy) -> Arc<Intake<StandIn>> {
@@ -71,14 +69,19 @@ async fn take(intake: &Arc<Intake<StandIn>>, frame: &str) -> Vec<String> {
     if let Some(later) = reply.later {
         said.extend(later.await);
     }
-    said.iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect()
+    said.iter()
+        .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        .collect()
 }
 
 /// MSA-1 and MSA-2 of all that is said, in order.
 fn codes(said: &[String]) -> Vec<String> {
     let text = said.concat();
-    let msa = text.split('\r').filter_map(|line| line.strip_prefix("MSA|"));
-    msa.map(|msa| msa.split('|').take(2).collect::<Vec<_>>().join("|")).collect()
+    let msa = text
+        .split('\r')
+        .filter_map(|line| line.strip_prefix("MSA|"));
+    msa.map(|msa| msa.split('|').take(2).collect::<Vec<_>>().join("|"))
+        .collect()
 }
 
 async fn check(frame: &str, expect: &[&str]) {
@@ -185,7 +188,9 @@ async fn wait_for(what: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(10), wait).await.expect("it comes");
+    timeout(Duration::from_secs(10), wait)
+        .await
+        .expect("it comes");
 }
 
 #[tokio::test]
@@ -225,7 +230,10 @@ async fn what_was_stored_is_applied_after_a_stop_in_order_and_once() {
     intake.ended().await;
     drop(intake);
     let intake = with_spool(folder.path(), STORED);
-    assert_eq!(codes(&take(&intake, &message("0", "9", "NE", "AL")).await), ["AA|9"]);
+    assert_eq!(
+        codes(&take(&intake, &message("0", "9", "NE", "AL")).await),
+        ["AA|9"]
+    );
     assert_eq!(intake.apply.tried.load(Ordering::Relaxed), 1);
 }
 
@@ -238,15 +246,24 @@ async fn what_takes_too_long_or_cannot_be_applied_now_is_stored() {
     };
     let intake = with_spool(folder.path(), policy);
     // The deadline passes, then it is applied from the spool.
-    assert_eq!(codes(&take(&intake, &message("200", "1", "", "")).await), ["AA|1"]);
+    assert_eq!(
+        codes(&take(&intake, &message("200", "1", "", "")).await),
+        ["AA|1"]
+    );
     assert_eq!(intake.apply.done.lock().unwrap().len(), 0);
     wait_for(|| intake.apply.done.lock().unwrap().len() == 1).await;
     intake.apply.is_down.store(true, Ordering::Relaxed);
-    assert_eq!(codes(&take(&intake, &message("SPOOL", "2", "", "")).await), ["AA|2"]);
+    assert_eq!(
+        codes(&take(&intake, &message("SPOOL", "2", "", "")).await),
+        ["AA|2"]
+    );
     intake.apply.is_down.store(false, Ordering::Relaxed);
     wait_for(|| intake.apply.done.lock().unwrap().len() == 2).await;
     // What is wrong is told at once, as without a spool.
-    assert_eq!(codes(&take(&intake, &message("AE", "3", "", "")).await), ["AE|3"]);
+    assert_eq!(
+        codes(&take(&intake, &message("AE", "3", "", "")).await),
+        ["AE|3"]
+    );
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A running listener; dropped connections and tasks end with the test's runtime.
-struct Listener {
-    address: SocketAddr,
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -48,7 +48,7 @@ fn intake(settings: &ConnectionSettings, shutdown: &CancellationToken) -> Arc<In
     Intake::start(StandIn, max_in_work, None, shutdown.clone()).unwrap()
 }
 
-fn quick() -> ConnectionSettings {
+pub(super) fn quick() -> ConnectionSettings {
     ConnectionSettings {
         max_message_bytes: 1_000_000,
         idle_timeout_ms: 30_000,
@@ -64,7 +64,7 @@ async fn listen(settings: ConnectionSettings) -> Listener {
     listen_as(settings, None, Admission::default()).await
 }
 
-async fn listen_as(
+pub(super) async fn listen_as(
     settings: ConnectionSettings,
     tls: Option<TlsAcceptor>,
     admission: Admission,
@@ -105,7 +105,10 @@ impl Listener {
 }
 
 /// MSA-1 and MSA-2 of each answer.
-async fn read_answers(stream: &mut TcpStream, frames: usize) -> Vec<String> {
+pub(super) async fn read_answers(
+    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+    frames: usize,
+) -> Vec<String> {
     let mut bytes = Vec::new();
     let wait = async {
         while bytes.iter().filter(|b| **b == 0x1C).count() < frames {
@@ -132,7 +135,7 @@ fn msa(ack: &str) -> String {
     line["MSA|".len()..].to_owned()
 }
 
-fn message(application: &str, id: &str) -> String {
+pub(super) fn message(application: &str, id: &str) -> String {
     format!("\x0bMSH|^~\\&|{application}|||||||{id}|P|2.5.1\rPID|1\x1c\r")
         .replace("|||||||", "||||||ADT^A01|")
 }

@@ -36,15 +36,23 @@ async fn what_is_not_done_waits_for_the_next_start() {
     drop(spool);
     let (spool, waiting) = reopen(folder.path());
     assert_eq!(texts(&waiting), ["two", "three"]);
-    assert_eq!((waiting[0].policy.as_deref(), waiting[0].received_ms), (Some("P.Q"), 7));
+    assert_eq!(
+        (waiting[0].policy.as_deref(), waiting[0].received_ms),
+        (Some("P.Q"), 7)
+    );
     assert_eq!(waiting[1].number, three);
-    assert!(store(&spool, "four").await > three, "numbers are not given twice");
+    assert!(
+        store(&spool, "four").await > three,
+        "numbers are not given twice"
+    );
     spool.done(three);
     spool.done(three);
     drop(spool);
     let (spool, waiting) = reopen(folder.path());
     assert_eq!(texts(&waiting), ["two", "four"]);
-    waiting.iter().for_each(|message| spool.done(message.number));
+    waiting
+        .iter()
+        .for_each(|message| spool.done(message.number));
     drop(spool);
     assert_eq!(reopen(folder.path()).1, []);
 }
