@@ -306,6 +306,10 @@ mod tests {
         let bare = "PID\rPV1|1";
         let odd = "PID|1||1||\"\"||soon|?\rPV1|x|?|||||^^^\rAL1|1||^\rDG1|1||\rIN1|1|x";
         let results = "ORC|XX|1\rOBR|1|1|2|^^|||soon|||||||||||||||soon||?|?\rNTE|1||a~b\rOBX|1|NM|1||x|u|1-2|?|||?|||soon\rOBX|2||\rOBX|3|CWE|a||A^B~C|||||\rOBX|4|ED|a||^a^b^Base64^YQ==|||||\rSPM|1|1&a^2||B|||||||||||||20260301";
+        let order = "ORC|NW|1^A|2^B|3^C|IP||^BID^^2026^2027^R|4&A^5&B|202603010800|1^E^F||7^WHO^ANNA^^^^^^H||555||||||1^G||LAB^L^9|1 MAIN ST^^X|555|2 MAIN ST^^Y|||||I^Inpatient\rTQ1|1|5^ml|Q6H&x&y^^^^6^h^^PC^30^min|0800~2000|5^min|3^d|202603010800|202603020800|S|pain|slowly||2^h|5\rOBR|1|1^A|2^B|1-1^a^LN|S|2026|2026|2027|5^ml|8^C^D|G|d|i|2026|BLD&b^x^m^ART|9^O^P|555||||||||||^^^2026|||1^2||R^r||7&X&Y^2026|7&X&Y|7&X&Y|7&X&Y||||c^d|||||||s^t|u^v||||||3^^^A\rNTE|1||a~b||7^W^A|2026\rPRT|1|AD||OP|7^W^A|||1^ORG^9||D1^A||||||1^2|2026|2027|L|S\rDG1|1||I10^x^I10";
+        let drug = "RXO|A^B^C|1|2|mg^m^UCUM|TAB|i^j|k^l||G||10|TAB|3|7^D^E|8^F^G|||5|mg|r^s|3|mL/h|2^mg\rRXR|PO^Oral|ARM^a||IV|x^y\rRXE|^BID^^2026^2027^S|A^B|1|2|mg|TAB|i^j|||10|TAB|3|7^D^E|8^F^G|RX1||||2^mg||||5|mL/h|r|||||||||||||||5|P^Q\rRXC|A|W^w|1|ml|2|mg";
+        let schedule = "SCH|1^A|2^B|||||R^r|T^t|30|min|^^^202603010800^202603010830^S|7^P^Q||||8^R^S||||9^T^U|||||Booked|1^A|2^B\rTQ1|1||||||202603010800|202603010830\rNTE|1||n\rPID|1||1^^^A\rPID|2||2^^^A\rDG1|1||I10^x\rRGS|1\rAIS|1|A|S^s|202603010800|||30|min|||B\rAIG|1|A|D^d|E^e||||202603010800|||30|m\rNTE|1||n\rAIL|1|D|W^1^2^F|C|||202603010800|||30|min\rAIP|1|A|7^P^Q|R^r||202603010800|||1|fortnight||?\rAIG|2\rAIL|2\rAIP|2||||||soon";
+        let document = "ORC|NW|1|2\rOBR|1|1|2|A^B\rTXA|1|DI|TX|2026|5^A^B|202603010800|||7^C^D|8^E^F||D1^A|D0^A|||f.txt|AU|R|AV|||9^G^H^^^^^^^^^^^^202603010900|||d";
         for text in [
             format!(
                 "{}\rEVN|A01|2026\r{full}\rAL1|1|DA|X^Y|SV|rash~itch\rDG1|1||I10^x^I10|y|2026\rIN1|1|P^Q|C|D|||||||||2026|2027||T||18\rOBX|1|NM|8302-2^h^LN||1.8|m||||||F",
@@ -319,6 +323,42 @@ mod tests {
             format!("{}\r{results}", header("ORU^R01")),
             format!("{}\r{full}\r{results}\rDG1|1||A^B", header("ORM^O01")),
             format!("{}\rORC|NW", header("ORM^O01")),
+            format!(
+                "{}\r{full}\r{order}\rSPM|1|1&a^2||B|x|y|z|w||||5^ml||t|||2026^2027|2026||Y|R^r||||||C^c|||1^^^A|2^^^B|3^C\rSAC||1^A|2^B",
+                header("OML^O21")
+            ),
+            format!("{}\r{bare}\rSPM|1\rSAC|||x\r{order}", header("OML^O33")),
+            format!("{}\rSPM|1|1\rSAC|||x\r{order}\rORC|?", header("OML^O35")),
+            format!(
+                "{}\r{bare}\rSPM|1|1&a^2\rINV|x\r{results}",
+                header("OUL^R22")
+            ),
+            format!("{}\r{bare}\r{results}", header("OUL^R24")),
+            format!("{}\rSAC||1^A|2^B\r{results}", header("OUL^R21")),
+            format!(
+                "{}\r{full}\rOBR|1||1\rOBX|1|NA|1||1^2|mV\rOBX|2|MA|1||1^2~3^x|mV\rOBX|3|DR|1||2026^2027\rOBX|4|NR|1||1^2|mg",
+                header("ORU^W01")
+            ),
+            format!("{}\r{full}\r{order}\r{drug}", header("RDE^O11")),
+            format!("{}\rORC|?\rRXO\rRXE|x", header("OMP^O09")),
+            format!(
+                "{}\r{bare}\rORC|NW|1|2\rRXD|x||soon|y|z\rRXD|1|A^B|2026|5|TAB|||RX|n||7^D^E|G|5^mg|||I^i",
+                header("RDS^O13")
+            ),
+            format!(
+                "{}\r{bare}\rORC|NW|1|2\rRXA|x|y||soon|y|z\rRXA|0|1|2026|2027|A^B|5|mg|f|n^t~^u|7^D^E||||||||r^s|i^j|CP|D|2026\rRXR|PO|A||B",
+                header("RAS^O17")
+            ),
+            format!("{}\r{schedule}", header("SIU^S12")),
+            format!("{}\rSCH", header("SIU^S15")),
+            format!("{}\r{schedule}", header("SIU^S23")),
+            format!("{}\r{schedule}", header("SIU^S17")),
+            format!(
+                "{}\rEVN|T02|2026\r{full}\r{document}\rOBX|1|TX|1^n||a\rOBX|2|ED|1^n||^application^pdf^Base64^YQ==\rOBX|3|RP|1^n||http://a.b^^IM^JPEG\rOBX|4|NM|8302-2^h^LN||5|cm",
+                header("MDM^T02")
+            ),
+            format!("{}\rEVN|T09\rPID\rTXA|x", header("MDM^T09")),
+            format!("{}\rEVN|T11|2026\r{full}\r{document}", header("MDM^T11")),
         ] {
             let problems = invalid(text.as_bytes(), &mappings, &definitions);
             assert_eq!(problems, [""; 0], "{text}");

@@ -108,6 +108,8 @@ impl Assembled {
         let current = state.current(&key.resource_type, &key.id);
         let (mut body, condition, is_written) = match current {
             None => (create(draft), ("ifNoneMatch", "*".to_owned()), true),
+            // Who is only named, and known, decides nothing here.
+            Some(_) if map.of_value && map.write(message_type) == Write::Create => return,
             Some(current) => {
                 let condition = ("ifMatch", format!("W/\"{}\"", current.version));
                 match merge(map, message_type, &draft, &current.body) {

@@ -196,12 +196,14 @@ impl Mappings {
             },
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
+            sender: [&sender.set, &self.default_sender.set],
             message_key: format!(
                 "{}|{}|{}",
                 message.sending_application(),
                 message.sending_facility(),
                 message.control_id()
             ),
+            made: run::Made::default(),
         };
         let (drafts, notices) = runner.run(&tree).map_err(ConvertError::Refused)?;
         Ok(Converted {

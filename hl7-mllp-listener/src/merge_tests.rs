@@ -13,6 +13,8 @@ fn map() -> Map {
         name: "M".into(),
         file: "M".into(),
         resource_type: "T".into(),
+        reference_type: String::new(),
+        of_value: false,
         identifiers: Vec::new(),
         prefer: Vec::new(),
         keys: Vec::new(),

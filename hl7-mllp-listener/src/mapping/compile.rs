@@ -3,7 +3,7 @@
 
 mod message;
 
-use super::datatypes::BUILTINS;
+use super::datatypes::{BUILTINS, Builtin};
 use super::load::{EventSource, LoadError, MapSource, Read};
 use super::overlay::Overlay;
 use super::program::*;
@@ -53,9 +53,12 @@ pub(super) fn compile(read: &mut Read) -> Result<Compiled, Vec<LoadError>> {
 struct Compiler {
     program: Program,
     event_names: Vec<String>,
+    sender_names: Vec<String>,
     vocabularies: HashMap<String, usize>,
     /// Element maps are numbered before they are compiled: they may call each other.
     elements: HashMap<String, (usize, Vec<String>)>,
+    /// So are the resource maps of data types.
+    of_values: HashMap<String, usize>,
     errors: Vec<LoadError>,
 }
 
@@ -77,12 +80,20 @@ impl Compiler {
             .chain(overlays)
             .flat_map(|event| event.set.iter().map(|(name, _)| name.clone()))
             .collect();
+        let senders = read.senders.values();
+        let sender_names = senders.flat_map(|s| s.set.keys().cloned()).collect();
         event_names.sort();
         event_names.dedup();
         let elements = read.maps.iter().filter(|map| !map.is_resource);
         let elements = elements
             .enumerate()
             .map(|(index, map)| (map.name.clone(), (index, parameters(map))))
+            .collect();
+        let resources = read.maps.iter().filter(|map| map.is_resource);
+        let of_values = resources
+            .enumerate()
+            .filter(|(_, map)| map.of_value)
+            .map(|(index, map)| (map.name.clone(), index))
             .collect();
         let program = Program {
             structures: std::mem::take(&mut read.structures),
@@ -96,8 +107,10 @@ impl Compiler {
         Compiler {
             program,
             event_names,
+            sender_names,
             vocabularies,
             elements,
+            of_values,
             errors: Vec::new(),
         }
     }
@@ -143,10 +156,11 @@ impl Compiler {
             parameters: parameters(source),
             ..Frame::default()
         };
+        let own = source.name.split('.').next().unwrap_or_default();
         let mut names = Names {
             frame: &mut frame,
             labels: Vec::new(),
-            element: None,
+            element: source.of_value.then_some(own),
         };
         let ops = self.ops(&source.file, &source.rules, &mut names);
         let new = self.ops(&source.file, &source.new, &mut names);
@@ -177,6 +191,8 @@ impl Compiler {
             name: source.name.clone(),
             file: source.file.clone(),
             resource_type: source.writes.clone(),
+            reference_type: format!("Reference({})", source.writes),
+            of_value: source.of_value,
             identifiers,
             prefer: source.prefer.clone(),
             keys,
@@ -289,9 +305,11 @@ impl Compiler {
         names: &mut Names<'_>,
     ) -> Result<(Convert, Vec<Vec<Source>>), String> {
         let builtin = BUILTINS.iter().find(|builtin| builtin.name == call.name);
-        let (convert, parameters): (_, Vec<&str>) = match builtin {
-            Some(builtin) => (Convert::Builtin(builtin), builtin.parameters.to_vec()),
-            None => match self.elements.get(&call.name) {
+        let resource = self.of_values.get(&resource_name(call, builtin));
+        let (convert, parameters): (_, Vec<&str>) = match (builtin, resource) {
+            (_, Some(index)) => (Convert::Resource(*index, builtin), Vec::new()),
+            (Some(builtin), None) => (Convert::Builtin(builtin), builtin.parameters.to_vec()),
+            (None, None) => match self.elements.get(&call.name) {
                 Some((index, parameters)) => (
                     Convert::Element(*index),
                     parameters.iter().map(String::as_str).collect(),
@@ -354,12 +372,18 @@ impl Compiler {
         }
     }
 
-    /// `$event.…` and `$message.…`, which every map knows.
+    /// `$event.…`, `$sender.…` and `$message.…`, which every map knows.
     fn shared_name(&self, name: &str) -> Result<Option<Source>, String> {
         if let Some(event) = name.strip_prefix("event.") {
             let index = self.event_names.iter().position(|known| known == event);
             let index = index.ok_or_else(|| format!("no event sets `{event}`"))?;
             return Ok(Some(Source::Event(index)));
+        }
+        if let Some(sender) = name.strip_prefix("sender.") {
+            return match self.sender_names.iter().any(|known| known == sender) {
+                true => Ok(Some(Source::Sender(sender.to_owned()))),
+                false => Err(format!("no sender sets `{sender}`")),
+            };
         }
         let Some(message) = name.strip_prefix("message.") else {
             return Ok(None);
@@ -391,6 +415,17 @@ impl Compiler {
     }
 }
 
+/// The resource map of a data type that a converter uses: itself, or `XCN.Practitioner` for a `XCN.Reference` to a Practitioner.
+fn resource_name(call: &Call, builtin: Option<&Builtin>) -> String {
+    let target = builtin
+        .and_then(|builtin| builtin.types[0].strip_prefix("Reference("))
+        .and_then(|target| target.strip_suffix(')'));
+    match (call.name.split_once('.'), target) {
+        (Some((data_type, _)), Some(target)) => format!("{data_type}.{target}"),
+        _ => call.name.clone(),
+    }
+}
+
 /// The elements that the rules of a map fill from the message; not those from its caller, nor the status that is kept in order.
 fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
     let mut names = Vec::new();
@@ -419,6 +454,7 @@ fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
 fn address_source(address: &Address, slot: usize) -> Source {
     Source::Address {
         slot,
+        every: address.every,
         field: address.field,
         each: address.each,
         repetition: address.repetition.max(1),

@@ -129,6 +129,7 @@ const fn one(
 }
 
 const TEXT: &[&str] = &["string", "markdown"];
+const COUNT: &[&str] = &["positiveInt", "unsignedInt"];
 
 /// All of them. docs/mapping-language.md describes each; a test keeps the two together.
 pub static BUILTINS: &[Builtin] = &[
@@ -144,13 +145,7 @@ pub static BUILTINS: &[Builtin] = &[
     one("ID.code", &["code"], &[], true, text::code),
     one("ID.boolean", &["boolean"], &[], false, text::boolean),
     one("ST.uri", &["uri"], &[], false, text::uri),
-    one(
-        "NTE.Annotation",
-        &["Annotation"],
-        &[],
-        false,
-        text::annotation,
-    ),
+    one("TX.base64", &["base64Binary"], &[], false, text::base64),
     one("NM.decimal", &["decimal"], &[], false, text::decimal),
     one(
         "NM.integer",
@@ -159,10 +154,20 @@ pub static BUILTINS: &[Builtin] = &[
         false,
         text::integer,
     ),
+    one("NM.positiveInt", COUNT, &[], false, text::positive),
+    one("NM.minutes", COUNT, &["units"], false, time::nm_minutes),
+    one("CQ.minutes", COUNT, &[], false, time::cq_minutes),
     one("DTM.date", &["date"], &[], false, time::date),
     one("DTM.dateTime", &["dateTime"], &[], false, time::date_time),
     one("DTM.instant", &["instant"], &[], false, time::instant),
     one("DTM.time", &["time"], &[], false, time::time),
+    one(
+        "DTM.end",
+        &["instant", "dateTime"],
+        &["duration", "units"],
+        false,
+        time::end,
+    ),
     one(
         "CWE.CodeableConcept",
         &["CodeableConcept"],
@@ -209,6 +214,36 @@ pub static BUILTINS: &[Builtin] = &[
         identified::st,
     ),
     one("HD.uri", &["uri"], &[], false, identified::hd),
+    one("EI.uri", &["uri"], &[], false, identified::ei_uri),
+    one(
+        "CWE.Identifier",
+        &["Identifier"],
+        &[],
+        false,
+        coded::identifier,
+    ),
+    one(
+        "XCN.Identifier",
+        &["Identifier"],
+        &[],
+        false,
+        identified::xcn_identifier,
+    ),
+    one(
+        "XON.Identifier",
+        &["Identifier"],
+        &[],
+        false,
+        identified::xon_identifier,
+    ),
+    one(
+        "PL.Identifier",
+        &["Identifier"],
+        &["level"],
+        false,
+        identified::pl_identifier,
+    ),
+    one("XCN.HumanName", &["HumanName"], &[], false, address::xcn),
     one(
         "XCN.Reference",
         &["Reference(Practitioner)"],
@@ -253,7 +288,14 @@ pub static BUILTINS: &[Builtin] = &[
         false,
         observed::nm_quantity,
     ),
-    one("CQ.Quantity", &["Quantity"], &[], false, observed::cq),
+    one(
+        "CQ.Quantity",
+        &["Quantity", "SimpleQuantity"],
+        &[],
+        false,
+        observed::cq,
+    ),
+    one("CQ.Duration", &["Duration"], &[], false, observed::cq),
     one(
         "ST.Range",
         &["ObservationReferenceRange"],
@@ -269,6 +311,8 @@ pub static BUILTINS: &[Builtin] = &[
             "Quantity",
             "Range",
             "Ratio",
+            "Period",
+            "SampledData",
             "CodeableConcept",
             "string",
             "dateTime",

@@ -71,13 +71,15 @@ pub(super) enum StepSource {
     For(usize, String, BlockSource),
 }
 
-/// A resource map (segments/) or an element map (datatypes/).
+/// A resource map (segments/, or datatypes/ with `resource`), or an element map (datatypes/).
 pub(super) struct MapSource {
     pub file: String,
     pub name: String,
     /// The resource type, or the type an element map writes.
     pub writes: String,
     pub is_resource: bool,
+    /// In datatypes/: made of a value.
+    pub of_value: bool,
     pub identifiers: Vec<(usize, Vec<Atom>, Option<Call>)>,
     pub prefer: Vec<String>,
     pub keys: Vec<(usize, Vec<Atom>)>,
@@ -126,6 +128,8 @@ pub struct Sender {
     pub null_deletes: bool,
     /// Whether a message without a map is accepted with a warning, or refused with AR.
     pub accept_unmapped: bool,
+    /// What maps ask as `$sender.name`.
+    pub set: HashMap<String, String>,
     /// The code when the FHIR server cannot be reached: AR, for engines that send again after AR only, or AE.
     pub unreachable_is_reject: bool,
     /// Its own events and codes.
@@ -142,6 +146,7 @@ impl Default for Sender {
             authorities: HashMap::new(),
             null_deletes: true,
             accept_unmapped: true,
+            set: HashMap::new(),
             unreachable_is_reject: true,
             overlay: Overlay::default(),
             policy: Policy::default(),
@@ -176,8 +181,8 @@ impl Read {
                         Ok(())
                     }
                     "messages" => self.message(&file.path, stem, &node),
-                    "segments" => self.map(&file.path, stem, &node, true),
-                    "datatypes" => self.map(&file.path, stem, &node, false),
+                    "segments" => self.map(&file.path, stem, &node, false),
+                    "datatypes" => self.map(&file.path, stem, &node, true),
                     "senders" => {
                         let sender = sender(&file.path, &node)?;
                         self.senders.insert(stem.to_owned(), sender);
@@ -228,12 +233,14 @@ impl Read {
         Ok(())
     }
 
-    fn map(&mut self, file: &str, name: &str, node: &Node, is_resource: bool) -> Result<(), Fault> {
+    fn map(&mut self, file: &str, name: &str, node: &Node, of_value: bool) -> Result<(), Fault> {
+        let is_resource = !of_value || node.map()?.iter().any(|entry| entry.key == "resource");
         let mut map = MapSource {
             file: file.to_owned(),
             name: name.to_owned(),
             writes: String::new(),
             is_resource,
+            of_value,
             identifiers: Vec::new(),
             prefer: Vec::new(),
             keys: Vec::new(),
@@ -484,6 +491,12 @@ fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
                     sender
                         .authorities
                         .insert(name.key.clone(), uri(&name.node)?);
+                }
+            }
+            ("set", _) => {
+                for name in node.map()? {
+                    let value = name.node.text()?.to_owned();
+                    sender.set.insert(name.key.clone(), value);
                 }
             }
             ("null", Yaml::Text(text)) if text == "delete" => sender.null_deletes = true,

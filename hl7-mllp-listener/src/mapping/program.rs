@@ -10,6 +10,10 @@ pub struct Map {
     pub name: String,
     pub file: String,
     pub resource_type: String,
+    /// `Reference(Practitioner)`: what a rule writes that refers to it.
+    pub reference_type: String,
+    /// Made of a value that a rule hands over, not of a segment; message maps do not call it.
+    pub of_value: bool,
     pub identifiers: Vec<Op>,
     pub prefer: Vec<String>,
     pub keys: Vec<Vec<Source>>,
@@ -90,6 +94,8 @@ pub enum Convert {
     Plain,
     Builtin(&'static Builtin),
     Element(usize),
+    /// A reference to what a resource map makes of the value; what that cannot identify is named by the converter, if there is one.
+    Resource(usize, Option<&'static Builtin>),
 }
 
 #[derive(Clone)]
@@ -97,6 +103,8 @@ pub enum Source {
     Address {
         /// Number of the segment in the frame.
         slot: usize,
+        /// In every segment of the slot.
+        every: bool,
         field: usize,
         each: bool,
         repetition: usize,
@@ -114,6 +122,8 @@ pub enum Source {
     Handle(Store),
     /// A name that the trigger event sets.
     Event(usize),
+    /// A name that the sender sets.
+    Sender(String),
     Message(MessageName),
 }
 

@@ -4,7 +4,7 @@
 //! rule       target ':' value [ '|' converter ] [ '->' vocabulary ] [ 'when' condition ]
 //! target     step { '.' step }                  step   name [ '[]' | '[+]' | '[label]' | '[x]' ]      a ':' written '?:' fills only what is absent
 //! value      atom { 'or' atom }                 atom   address | "text with {address}" | $name | @group name
-//! address    PID-3.1.2  PID-3*  PID-3[2]  PID-3[2*]  NK1*  .1.2  .
+//! address    PID-3.1.2  PID-3*  PID-3[2]  PID-3[2*]  NK1*  NTE*.3  .1.2  .
 //! converter  Name.name [ '(' name=value { ',' name=value } ')' ]
 //! condition  value [ = "x" | != "x" | in ("x", "y") | like "x*" ]  not … , … and …, … or …, ( … )
 //! ```
@@ -61,6 +61,8 @@ pub enum Piece {
 pub struct Address {
     /// Empty in a datatype map: the value the map was called with.
     pub segment: String,
+    /// Of every segment of that name in reach, not of the first alone.
+    pub every: bool,
     pub field: usize,
     /// Every repetition from `repetition` on.
     pub each: bool,
@@ -357,6 +359,14 @@ impl Tokens {
             address.repetition = self.number()?;
             address.each = self.take("*");
             self.need("]")?;
+        }
+        // `NTE*.3`: the field of every one.
+        if address.field == 0 && address.each {
+            address.every = true;
+            if !self.take(".") {
+                return Ok(address);
+            }
+            address.field = self.number()?;
         }
         if address.field != 0 && self.take(".") {
             address.component = self.number()?;

@@ -6,6 +6,7 @@ fn address(segment: &str, numbers: [usize; 4], each: bool) -> Address {
     let [field, repetition, component, subcomponent] = numbers;
     Address {
         segment: segment.into(),
+        every: field == 0 && each,
         field,
         each,
         repetition,
@@ -23,6 +24,13 @@ fn addresses() {
         ("OBX-5[2*]", address("OBX", [5, 2, 0, 0], true)),
         ("PID-3.4.2", address("PID", [3, 0, 4, 2], false)),
         ("NK1*", address("NK1", [0, 0, 0, 0], true)),
+        (
+            "NTE*.3.1",
+            Address {
+                every: true,
+                ..address("NTE", [3, 0, 1, 0], true)
+            },
+        ),
         (".4.2", address("", [0, 0, 4, 2], false)),
         (".", address("", [0, 0, 0, 0], false)),
     ] {

@@ -14,9 +14,12 @@ use crate::structure::{Member, Tree};
 use serde_json::{Map as Object, Value as Json};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::mem::Discriminant;
 
 /// Most drafts of one message.
 const DRAFTS_MAX: usize = 20_000;
+/// How deep resource maps of values call each other: a bed in a room in a building of a site.
+const VALUES_DEEP_MAX: usize = 8;
 
 /// A resource as the message tells it.
 #[derive(Clone, Debug)]
@@ -63,8 +66,21 @@ pub(super) struct Runner<'m> {
     pub null_deletes: bool,
     /// Vocabularies that stand in for others, of this sender.
     pub vocabularies: &'m HashMap<usize, usize>,
+    /// `$sender.…`: its own, then those of every sender.
+    pub sender: [&'m HashMap<String, String>; 2],
     /// What makes the message unique: `$message.key`.
     pub message_key: String,
+    pub made: Made<'m>,
+}
+
+/// The drafts so far.
+#[derive(Default)]
+pub(super) struct Made<'m> {
+    drafts: Vec<Draft>,
+    /// Drafts by the value they were made of, with its map: who is named ten times is made once.
+    of_values: HashMap<(usize, Discriminant<Value<'m>>, &'m str), Option<usize>>,
+    /// How many values the one at hand stands in.
+    depth: usize,
 }
 
 /// What a source gives.
@@ -73,6 +89,8 @@ enum Got<'m> {
     /// The value, and the segment, field and component it stands in.
     Value(Value<'m>, (usize, usize, usize)),
     Text(Cow<'m, str>),
+    /// A text with values of these segments in it.
+    Filled(String, Vec<usize>),
     Draft(usize),
     Drafts(Vec<usize>),
 }
@@ -93,7 +111,6 @@ struct State<'m> {
     ones: Vec<Option<usize>>,
     lists: Vec<Vec<usize>>,
     loops: Vec<usize>,
-    drafts: Vec<Draft>,
 }
 
 impl<'m> Runner<'m> {
@@ -108,10 +125,9 @@ impl<'m> Runner<'m> {
             ones: vec![None; self.map.ones],
             lists: vec![Vec::new(); self.map.lists],
             loops: Vec::new(),
-            drafts: Vec::new(),
         };
         self.block(&self.map.block, 0, &mut state)?;
-        Ok((state.drafts, self.scope.notices))
+        Ok((self.made.drafts, self.scope.notices))
     }
 
     fn block(
@@ -188,7 +204,7 @@ impl<'m> Runner<'m> {
             slots: &own,
             arguments: &handles,
             part: None,
-            index: state.drafts.len(),
+            index: self.made.drafts.len(),
         };
         if let Some(when) = &call.when
             && !self.test(when, &env, Some(state))
@@ -200,7 +216,7 @@ impl<'m> Runner<'m> {
             .iter()
             .map(|sources| self.all(sources, &env, Some(state)))
             .collect();
-        if state.drafts.len() >= DRAFTS_MAX {
+        if self.made.drafts.len() >= DRAFTS_MAX {
             let reason = format!("the message makes more than {DRAFTS_MAX} resources");
             return Err(vec![AnswerError::error(
                 ErrorCode::ValueTooLong,
@@ -212,17 +228,50 @@ impl<'m> Runner<'m> {
             slots: &slots,
             arguments: &given,
             part: None,
-            index: state.drafts.len(),
+            index: self.made.drafts.len(),
         };
         let draft = self.draft(call.map, &env);
-        let index = state.drafts.len();
-        state.drafts.push(draft);
+        let index = self.made.drafts.len();
+        self.made.drafts.push(draft);
         match call.store {
             Some(Store::One(one)) => state.ones[one] = Some(index),
             Some(Store::List(list)) => state.lists[list].push(index),
             None => {}
         }
         Ok(())
+    }
+
+    /// The draft that a resource map makes of a value, or nothing when the value does not say which one it is.
+    fn draft_of(
+        &mut self,
+        map: usize,
+        value: Value<'m>,
+        at: (usize, usize, usize),
+    ) -> Option<usize> {
+        let name = (map, std::mem::discriminant(&value), value.raw());
+        if let Some(known) = self.made.of_values.get(&name) {
+            return *known;
+        }
+        if self.made.depth >= VALUES_DEEP_MAX || self.made.drafts.len() >= DRAFTS_MAX {
+            return None;
+        }
+        self.made.depth += 1;
+        let slots = vec![vec![at.0]; self.program.maps[map].frame.segments.len()];
+        let env = Env {
+            slots: &slots,
+            arguments: &[],
+            part: Some((value, at)),
+            index: self.made.drafts.len(),
+        };
+        let draft = self.draft(map, &env);
+        self.made.depth -= 1;
+        let is_known = !draft.identifiers.is_empty() || !draft.keys.is_empty();
+        let index = is_known.then_some(self.made.drafts.len());
+        if is_known {
+            self.made.drafts.push(draft);
+        }
+        self.made.of_values.insert(name, index);
+        index
     }
 
     fn draft(&mut self, index: usize, env: &Env<'_, 'm>) -> Draft {

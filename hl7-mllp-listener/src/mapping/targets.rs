@@ -62,6 +62,7 @@ fn target<'p>(program: &'p Program, file: &'p str, root: &'p str, op: &'p Op) ->
     let written = match &op.convert {
         Convert::Builtin(builtin) => Written::Types(builtin.types.to_vec()),
         Convert::Element(index) => Written::Types(vec![&program.elements[*index].writes]),
+        Convert::Resource(index, _) => Written::Types(vec![&program.maps[*index].reference_type]),
         Convert::Plain => match op.sources.first() {
             Some(Source::Argument(_)) => Written::Argument,
             Some(Source::Template(pieces)) => Written::Text(match pieces.as_slice() {

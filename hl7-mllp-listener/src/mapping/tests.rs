@@ -83,16 +83,28 @@ fn an_admission() {
         encounter["actualPeriod"],
         json!({"start": "2026-03-01T08:00:00+01:00"})
     );
+    let named = |reference: &Json| {
+        let index = draft_index(reference["reference"].as_str().unwrap()).unwrap();
+        Json::Object(converted.drafts[index].body.clone())
+    };
+    let bed = named(&encounter["location"][0]["location"]);
+    assert_eq!(bed["identifier"][0]["value"], "W1/101/A");
+    let room = named(&bed["partOf"]);
+    assert_eq!(room["form"]["coding"][0]["code"], "ro");
+    let ward = named(&room["partOf"]);
+    assert_eq!(ward["name"], "W1");
+    let site = named(&ward["partOf"]);
+    assert_eq!(site["identifier"][0]["value"], "urn:hl7v2:authority:GH:GH");
+    let attending = &encounter["participant"][0]["actor"];
+    assert_eq!(attending["display"], "GREG HOUSE");
+    assert_eq!(named(attending)["name"][0]["family"], "HOUSE");
+    let identifiers = |kind: &str| {
+        let is_one = |draft: &&Draft| draft.body["resourceType"] == kind;
+        let draft = converted.drafts.iter().find(is_one).unwrap();
+        draft.identifiers.clone()
+    };
     assert_eq!(
-        encounter["location"][0]["location"]["identifier"]["value"],
-        "W1/101/A"
-    );
-    assert_eq!(
-        encounter["participant"][0]["actor"]["display"],
-        "GREG HOUSE"
-    );
-    assert_eq!(
-        converted.drafts[2].identifiers,
+        identifiers("Encounter"),
         [("urn:oid:1.2.3.4".to_owned(), "V9".to_owned())]
     );
     let allergy = &drafts(&converted, "AllergyIntolerance")[0];
@@ -139,6 +151,36 @@ fn notes_of_an_order_stand_in_two_places() {
     let notes = json!([{"text": "of the order"}, {"text": "of its detail"}]);
     assert_eq!(order["note"], notes);
     assert_eq!(mapped(&text), [1, 2, 3, 4, 5]);
+}
+
+/// Who is named twice is made once; who has no number is only named.
+#[test]
+fn people_are_resources_where_a_number_tells_who() {
+    let text = format!(
+        "{MSH}ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||1^^^A^MR\rORC|RE|P1^H|F1^L|||||||||7^WHO^ANNA^^^^^^LAB\r\
+         OBR|1|P1^H|F1^L|1-1^a^LN\rNTE|1||first~second||7^WHO^ANNA^^^^^^LAB\r\
+         OBX|1|NM|1-1^a^LN||1||||||F|||||7^WHO^ANNA^^^^^^LAB~^NAMED^ONLY||A1^ANALYZER"
+    );
+    let converted = convert(&real(), &text).unwrap();
+    let people = drafts(&converted, "Practitioner");
+    assert_eq!(people.len(), 1);
+    assert_eq!(
+        people[0]["identifier"],
+        json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7"}])
+    );
+    let result = &drafts(&converted, "Observation")[0];
+    assert_eq!(
+        result["performer"][1],
+        json!({"type": "Practitioner", "display": "ONLY NAMED"})
+    );
+    let order = &drafts(&converted, "ServiceRequest")[0];
+    assert_eq!(order["requester"], result["performer"][0]);
+    let report = &drafts(&converted, "DiagnosticReport")[0];
+    assert_eq!(
+        report["note"],
+        json!([{"authorReference": result["performer"][0], "text": "first\nsecond"}])
+    );
+    assert_eq!(drafts(&converted, "Device").len(), 1);
 }
 
 #[test]
@@ -199,6 +241,11 @@ fn mistakes_are_named_by_file_and_line() {
         ),
         (
             "segments/X.yaml",
+            "resource: Patient\nrules: |\n  a: $sender.colour\n",
+            "segments/X.yaml:3: no sender sets `colour`",
+        ),
+        (
+            "segments/X.yaml",
             "resource: Patient\nrules: |\n  a[x]: PID-1\n",
             "segments/X.yaml:3: [x] stands last, and its converter says the type",
         ),
@@ -221,6 +268,11 @@ fn mistakes_are_named_by_file_and_line() {
             "messages/X.yaml",
             "structure: ORU_R02\n",
             "messages/X.yaml:1: no structure `ORU_R02`",
+        ),
+        (
+            "messages/X.yaml",
+            "structure: ORU_R01\ndo:\n  - XCN.Practitioner\n",
+            "messages/X.yaml:3: no map `XCN.Practitioner` in segments/",
         ),
         (
             "messages/X.yaml",
@@ -434,6 +486,9 @@ fn messages(bytes: &[u8]) -> Vec<Vec<u8>> {
     }
     messages
 }
+
+#[path = "order_tests.rs"]
+mod orders;
 
 const ORU: &str = "MSH|^~\\&|LAB|GH|||20260301||ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||1^^^A||X^Y||1980\r\
     PV1|1|I|W^1||||D1^H^G||||||||||||V1\rORC|RE|O1^H|F1^L\rOBR|1|O1^H|F1^L|1-1^a^LN|||2026||||||||S&b||||||||2026030110||CH|F\r\

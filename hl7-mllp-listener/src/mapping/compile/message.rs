@@ -117,7 +117,8 @@ impl Compiler {
         scope: &mut MessageScope<'_>,
     ) -> Result<CallStep, String> {
         let name = &statement.call.name;
-        let map = self.program.maps.iter().position(|map| map.name == *name);
+        let mut maps = self.program.maps.iter();
+        let map = maps.position(|map| map.name == *name && !map.of_value);
         let map = map.ok_or_else(|| format!("no map `{name}` in segments/"))?;
         let target = &self.program.maps[map];
         let mut frame = Frame::default();

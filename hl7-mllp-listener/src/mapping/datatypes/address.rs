@@ -5,11 +5,52 @@ use super::{Given, Scope};
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json};
 
+/// Where the parts of a name stand in a data type.
+struct NameParts {
+    family: usize,
+    given: [usize; 2],
+    prefix: usize,
+    suffixes: [usize; 3],
+    kind: usize,
+    /// A DR before v2.5, then its start and end.
+    period: [usize; 3],
+}
+
 /// XPN: family .1.1, given .2, second names .3, suffix .4, prefix .5, degree .6, type .7 (table 0200), period .12 and .13 (before v2.5
 /// .10), professional suffix .14.
 pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let parts = NameParts {
+        family: 1,
+        given: [2, 3],
+        prefix: 5,
+        suffixes: [4, 6, 14],
+        kind: 7,
+        period: [10, 12, 13],
+    };
+    human_name(scope, value, given, &parts)
+}
+
+/// XCN: family .2.1, given .3, second names .4, suffix .5, prefix .6, degree .7, type .10 (table 0200), period .19 and .20.
+pub fn xcn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let parts = NameParts {
+        family: 2,
+        given: [3, 4],
+        prefix: 6,
+        suffixes: [5, 7, 21],
+        kind: 10,
+        period: [17, 19, 20],
+    };
+    human_name(scope, value, given, &parts)
+}
+
+fn human_name(
+    scope: &mut Scope<'_>,
+    value: Value<'_>,
+    given: &Given<'_, '_>,
+    parts: &NameParts,
+) -> Option<Json> {
     let mut name = Map::new();
-    let kind = value.part_text(7);
+    let kind = value.part_text(parts.kind);
     let use_code = match kind.as_deref() {
         Some("L" | "R") => Some("official"),
         Some("D") => Some("usual"),
@@ -27,8 +68,9 @@ pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         use_code.or_else(|| given.text(0).map(|t| t.into_owned())),
     );
     let before = name.len();
-    put(&mut name, "family", value.part_text(1));
-    let names: Vec<Json> = [2, 3]
+    put(&mut name, "family", value.part_text(parts.family));
+    let names: Vec<Json> = parts
+        .given
         .into_iter()
         .filter_map(|n| value.part_text(n))
         .map(|text| text.into())
@@ -37,19 +79,27 @@ pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     put_list(
         &mut name,
         "prefix",
-        value.part_text(5).into_iter().map(|t| t.into()).collect(),
+        value
+            .part_text(parts.prefix)
+            .into_iter()
+            .map(|t| t.into())
+            .collect(),
     );
-    let suffixes = [4, 6, 14].into_iter().filter_map(|n| value.part_text(n));
+    let suffixes = parts
+        .suffixes
+        .into_iter()
+        .filter_map(|n| value.part_text(n));
     put_list(&mut name, "suffix", suffixes.map(|t| t.into()).collect());
     if name.len() == before {
         return None;
     }
+    let [range, start, end] = parts.period;
     put_period(
         &mut name,
         scope,
         given,
-        value.part(10),
-        [value.part(12), value.part(13)],
+        value.part(range),
+        [value.part(start), value.part(end)],
     );
     Some(Json::Object(name))
 }

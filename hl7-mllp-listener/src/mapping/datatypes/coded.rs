@@ -5,7 +5,7 @@ use crate::ack::ErrorCode;
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::{Lookup, Target};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 /// Code, display, system, version and system OID of the three codings.
 const CODINGS: [(usize, usize, usize, usize, usize); 3] =
@@ -78,6 +78,16 @@ pub fn mapped_coding(
 ) -> Option<Json> {
     let own = own_coding(scope, value, CODINGS[0], None)?;
     map_code(scope, given, &own, true)
+}
+
+/// The first code as the number of a thing, in the system that numbers such things.
+pub fn identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let id = value.part_text(1)?;
+    let name = value.part_text(3);
+    let system = scope
+        .systems
+        .coding(name.as_deref().unwrap_or("-"), &scope.facility);
+    Some(json!({"system": system, "value": id}))
 }
 
 /// The words: .9, else .2, else .1.

@@ -1,5 +1,6 @@
 //! CX, EI, HD, XCN, XON, PL: what is known by an identifier. People, organisations and places that come as a field of another segment
-//! become logical references (identifier and display), not resources: a name and a number are no record of them.
+//! are resources where a map of their data type can identify them (`XCN.Practitioner`); the converters here name them: by a logical
+//! reference with what identifier and display there is.
 
 use super::{Given, Scope, identifier_type};
 use crate::mapping::systems::V2_TABLE;
@@ -55,7 +56,7 @@ fn assigner(hd: Value<'_>) -> Option<Json> {
     let display = id.is_some().then_some(name).flatten();
     reference(
         "Organization",
-        Some(identifier),
+        Some(Json::Object(identifier)),
         display.as_deref().unwrap_or_default(),
     )
 }
@@ -73,6 +74,12 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
         system,
         &id,
     )))
+}
+
+/// The authority of an EI.
+pub fn ei_uri(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    value.part(2).filter(|hd| hd.is_valued())?;
+    Some(ei_system(scope, value, None)?.into())
 }
 
 fn ei_system(scope: &Scope<'_>, value: Value<'_>, kind: Option<&str>) -> Option<String> {
@@ -105,19 +112,34 @@ pub fn hd(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<
     Some(system.into())
 }
 
-/// XCN: identifier .1 with authority .9, name .2 to .6, type .13.
-pub fn xcn(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    let id = value.part_text(1).map(|id| {
-        let authority = value.part(9).filter(|hd| hd.is_valued());
-        let kind = value.part_text(13);
-        let system = scope.systems.authority(
-            authority,
+/// XCN: identifier .1 with authority .9 and type .13. In a component it is the CNN of an NDL, whose authority is spread over .9 to .11.
+pub fn xcn_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let id = value.part_text(1)?;
+    let kind = value.part_text(13);
+    let otherwise = Some(kind.as_deref().unwrap_or("XCN"));
+    let system = match value {
+        Value::Component(_) => scope.systems.named(
+            value.part_text(9),
+            value.part_text(10),
+            value.part_text(11),
             scope.authorities,
             &scope.facility,
-            Some(kind.as_deref().unwrap_or("XCN")),
-        );
-        identifier(None, kind.as_deref(), system, &id)
-    });
+            otherwise,
+        ),
+        _ => {
+            let authority = value.part(9).filter(|hd| hd.is_valued());
+            let own = scope.authorities;
+            scope
+                .systems
+                .authority(authority, own, &scope.facility, otherwise)
+        }
+    };
+    Some(Json::Object(identifier(None, kind.as_deref(), system, &id)))
+}
+
+/// XCN: the identifier, and the name in .2 to .6.
+pub fn xcn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let id = xcn_identifier(scope, value, given);
     let names: Vec<_> = [6, 3, 4, 2, 5]
         .into_iter()
         .filter_map(|n| value.part_text(n))
@@ -125,46 +147,81 @@ pub fn xcn(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option
     reference("Practitioner", id, &names.join(" "))
 }
 
-/// XON: name .1, identifier .10 (else the number in .3), authority .6, type .7.
-pub fn xon(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    let id = value
-        .part_text(10)
-        .or_else(|| value.part_text(3))
-        .map(|id| {
-            let authority = value.part(6).filter(|hd| hd.is_valued());
-            let kind = value.part_text(7);
-            let system = scope.systems.authority(
-                authority,
-                scope.authorities,
-                &scope.facility,
-                Some(kind.as_deref().unwrap_or("XON")),
-            );
-            identifier(None, kind.as_deref(), system, &id)
-        });
+/// XON: identifier .10 (else the number in .3), authority .6, type .7.
+pub fn xon_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let id = value.part_text(10).or_else(|| value.part_text(3))?;
+    let authority = value.part(6).filter(|hd| hd.is_valued());
+    let kind = value.part_text(7);
+    let system = scope.systems.authority(
+        authority,
+        scope.authorities,
+        &scope.facility,
+        Some(kind.as_deref().unwrap_or("XON")),
+    );
+    Some(Json::Object(identifier(None, kind.as_deref(), system, &id)))
+}
+
+/// XON: the identifier, and the name in .1.
+pub fn xon(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let id = xon_identifier(scope, value, given);
     let name = value.part_text(1).unwrap_or_default();
     reference("Organization", id, &name)
 }
 
-/// PL: point of care, room, bed under a facility are one place; the identifier is all of them together.
-pub fn pl(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+/// The levels of a PL, the smallest place first.
+const LEVELS: [&str; 6] = ["bed", "room", "care", "floor", "building", "facility"];
+
+/// PL (v2.9 section 2.A.53): one of its levels (`level=`), else the smallest place it names. Under its facility a point of care, a room
+/// and a bed are identified by all of them down to it, a floor by its building; a facility by its own URI.
+pub fn pl_identifier(
+    scope: &mut Scope<'_>,
+    value: Value<'_>,
+    given: &Given<'_, '_>,
+) -> Option<Json> {
     let part = |n| value.part_text(n).unwrap_or_default();
-    let (care, room, bed) = (part(1), part(2), part(3));
-    let display: Vec<_> = [&care, &room, &bed]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .map(|part| part.as_ref())
-        .collect();
-    if display.is_empty() {
-        let named = value.part_text(9).or_else(|| value.part_text(4))?;
-        return reference("Location", None, &named);
-    }
+    let (care, room, bed, building, floor) = (part(1), part(2), part(3), part(7), part(8));
     let facility = value.part(4).filter(|hd| hd.is_valued());
     let system =
         scope
             .systems
             .authority(facility, scope.authorities, &scope.facility, Some("PL"))?;
-    let id = identifier(None, None, Some(system), &format!("{care}/{room}/{bed}"));
-    reference("Location", Some(id), &display.join(" "))
+    let at = |level: &str| {
+        let (is_named, id) = match level {
+            "bed" => (!bed.is_empty(), format!("{care}/{room}/{bed}")),
+            "room" => (!room.is_empty(), format!("{care}/{room}/")),
+            "care" => (!care.is_empty(), format!("{care}//")),
+            "floor" => (
+                !floor.is_empty(),
+                format!("building/{building}/floor/{floor}"),
+            ),
+            "building" => (!building.is_empty(), format!("building/{building}")),
+            _ => {
+                let uri = facility.map(|_| "urn:ietf:rfc:3986".to_owned())?;
+                return Some(identifier(None, None, Some(uri), &system));
+            }
+        };
+        is_named.then(|| identifier(None, None, Some(system.clone()), &id))
+    };
+    let found = match given.text(0) {
+        Some(level) => at(&level),
+        None => LEVELS.into_iter().find_map(at),
+    };
+    found.map(Json::Object)
+}
+
+/// PL: the smallest place it names.
+pub fn pl(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let display: Vec<_> = [1, 2, 3]
+        .into_iter()
+        .filter_map(|n| value.part_text(n))
+        .collect();
+    if display.is_empty() {
+        let mut parts = [9, 8, 7, 4].into_iter();
+        let named = parts.find_map(|n| value.part_text(n))?;
+        return reference("Location", None, &named);
+    }
+    let id = pl_identifier(scope, value, given);
+    reference("Location", id, &display.join(" "))
 }
 
 fn identifier(
@@ -194,11 +251,11 @@ fn identifier(
     identifier
 }
 
-fn reference(kind: &str, identifier: Option<Map<String, Json>>, display: &str) -> Option<Json> {
+fn reference(kind: &str, identifier: Option<Json>, display: &str) -> Option<Json> {
     let mut reference = Map::new();
     reference.insert("type".into(), kind.into());
     if let Some(identifier) = identifier {
-        reference.insert("identifier".into(), Json::Object(identifier));
+        reference.insert("identifier".into(), identifier);
     }
     if !display.is_empty() {
         reference.insert("display".into(), display.into());

@@ -26,6 +26,10 @@ pub fn value(
             None => return as_text_with_warning(scope, value, &none),
         },
         "SN" => structured(scope, value, units),
+        "NR" => range(scope, value, units).map(|json| ("Range", json)),
+        "DR" => period(scope, value, &none).map(|json| ("Period", json)),
+        "NA" | "MA" => sampled(scope, value, units, kind.as_deref() == Some("MA"))
+            .map(|json| ("SampledData", json)),
         "CWE" | "CE" | "CNE" | "CF" => {
             coded::concept(scope, value, &none).map(|json| ("CodeableConcept", json))
         }
@@ -104,6 +108,58 @@ fn structured(
         }
         _ => spelled(value),
     }
+}
+
+/// NR: low .1, high .2.
+fn range(scope: &Scope<'_>, value: Value<'_>, units: Option<Value<'_>>) -> Option<Json> {
+    let mut range = Map::new();
+    for (name, part) in [("low", 1), ("high", 2)] {
+        if let Some(number) = value.part_text(part).and_then(|text| text::number(&text)) {
+            range.insert(name.into(), quantity(scope, number, None, units));
+        }
+    }
+    (!range.is_empty()).then_some(Json::Object(range))
+}
+
+/// DR: start .1, end .2.
+fn period(scope: &mut Scope<'_>, value: Value<'_>, none: &Given<'_, '_>) -> Option<Json> {
+    let mut period = Map::new();
+    for (name, part) in [("start", 1), ("end", 2)] {
+        if let Some(part) = value.part(part).filter(|part| part.is_valued())
+            && let Some(time) = time::date_time(scope, part, none)
+        {
+            period.insert(name.into(), time);
+        }
+    }
+    (!period.is_empty()).then_some(Json::Object(period))
+}
+
+/// NA: the samples of one channel; MA: one sample of each channel. A gap is `E`. v2 says the sampling rate in another segment (W01), so
+/// the interval stays open and its required unit is 1.
+fn sampled(
+    scope: &Scope<'_>,
+    value: Value<'_>,
+    units: Option<Value<'_>>,
+    is_multiplexed: bool,
+) -> Option<Json> {
+    let Value::Repetition(repetition) = value else {
+        return None;
+    };
+    let mut samples = Vec::new();
+    for component in repetition.components() {
+        let component = Value::Component(component);
+        samples.push(match component.text() {
+            None => "E".to_owned(),
+            Some(text) => text::number(&text)?.to_string(),
+        });
+    }
+    let dimensions = if is_multiplexed { samples.len() } else { 1 };
+    Some(json!({
+        "origin": quantity(scope, 0.into(), None, units),
+        "intervalUnit": "1",
+        "dimensions": dimensions,
+        "data": samples.join(" "),
+    }))
 }
 
 /// What is no quantity, range or ratio is written as a person would: `2+`.

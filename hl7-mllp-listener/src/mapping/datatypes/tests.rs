@@ -6,7 +6,7 @@ use serde_json::json;
 
 /// Converts the first repetition of OBX-5; OBX-2 and OBX-6 are the arguments of those that take a type or units.
 fn convert(name: &str, value: &str, kind: &str, units: &str) -> (Json, usize) {
-    let text = format!("MSH|^~\\&|APP|FAC\rOBX|1|{kind}|||{value}|{units}\rNTE|1||{value}");
+    let text = format!("MSH|^~\\&|APP|FAC\rOBX|1|{kind}|||{value}|{units}");
     let message = Message::parse(text.as_bytes(), &TextOptions::default()).unwrap();
     let systems = {
         let mut systems = Systems::default();
@@ -47,10 +47,7 @@ fn convert(name: &str, value: &str, kind: &str, units: &str) -> (Json, usize) {
         arguments: &arguments,
         vocabulary: None,
     };
-    let value = match name {
-        "NTE.Annotation" => Value::Segment(message.segment(2).unwrap()),
-        _ => field(5),
-    };
+    let value = field(5);
     let json = match builtin.run {
         Run::One(run) => run(&mut scope, value, &given),
         Run::Choice(run) => run(&mut scope, value, &given).map(|(name, json)| json!({name: json})),
@@ -65,7 +62,16 @@ fn primitives() {
         ("ST.string", "\"\"", json!(null), 0),
         ("TX.string", "a ^ b & c", json!("a ^ b & c"), 0),
         ("FT.markdown", "a\\.br\\b", json!("a\nb"), 0),
-        ("NTE.Annotation", "a~b", json!({"text": "a\nb"}), 0),
+        ("TX.base64", "a^b", json!("YV5i"), 0),
+        ("NM.positiveInt", "+7", json!(7), 0),
+        ("NM.positiveInt", "0", json!(null), 1),
+        ("NM.minutes", "90", json!(90), 0),
+        ("CQ.minutes", "90^s&&", json!(2), 0),
+        ("CQ.minutes", "2^hr", json!(120), 0),
+        ("CQ.minutes", "2^fortnight", json!(null), 1),
+        ("CQ.minutes", "1e99^h", json!(null), 1),
+        ("EI.uri", "1^A^1.2.3^ISO", json!("urn:oid:1.2.3"), 0),
+        ("EI.uri", "1", json!(null), 0),
         ("ID.boolean", "Y", json!(true), 0),
         ("ID.boolean", "n", json!(false), 0),
         ("ID.boolean", "perhaps", json!(null), 1),

@@ -4,6 +4,8 @@ use super::{Given, Scope};
 use crate::ack::ErrorCode;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::Lookup;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value as Json};
 
 /// ST: the first primitive.
@@ -25,29 +27,6 @@ pub fn formatted(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Opti
             .replace('\r', "\n")
             .into(),
     )
-}
-
-/// A whole NTE segment (v2.9 section 2.14.10): the repetitions of NTE-3 are the lines, NTE-6 is when it was entered.
-pub fn annotation(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
-    let Value::Segment(segment) = value else {
-        return None;
-    };
-    let lines: Vec<String> = segment
-        .field(3)
-        .repetitions()
-        .filter_map(|line| Value::Repetition(line).whole())
-        .map(|line| line.replace("\r\n", "\n").replace('\r', "\n"))
-        .collect();
-    if lines.is_empty() {
-        return None;
-    }
-    let mut annotation = serde_json::Map::new();
-    let entered = Value::Repetition(segment.field(6).repetition(1));
-    if let Some(time) = super::time::date_time(scope, entered, given) {
-        annotation.insert("time".into(), time);
-    }
-    annotation.insert("text".into(), lines.join("\n").into());
-    Some(Json::Object(annotation))
 }
 
 /// ID, IS, and the code of a CWE: through the vocabulary when one is given; a code that it does not know is left out.
@@ -118,6 +97,26 @@ pub fn integer(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Op
             None
         }
     }
+}
+
+/// A count: a whole number above 0.
+pub fn positive(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    let text = value.text()?;
+    match text.strip_prefix('+').unwrap_or(&text).parse::<i32>() {
+        Ok(number) if number > 0 => Some(number.into()),
+        _ => {
+            scope.warn(
+                ErrorCode::DataType,
+                "this is no count, the value was left out",
+            );
+            None
+        }
+    }
+}
+
+/// A text as a file of its own: its bytes in Base64.
+pub fn base64(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    Some(STANDARD.encode(value.whole()?.as_bytes()).into())
 }
 
 /// NM as the JSON number with the same digits: `+7.0` is 7.0, `.5` is 0.5, `007` is 7. Never through a float.

@@ -54,6 +54,59 @@ pub fn time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Optio
     }
 }
 
+/// The end of what begins at a time and lasts: `duration` in `units` (minutes when there are none).
+pub fn end(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    let lasting = given.text(0)?;
+    let minutes = minutes(&lasting, given.text(1).as_deref())?;
+    let text = value.text()?;
+    let moment = parse(&text)?;
+    let time = moment.time.as_deref()?;
+    let offset = moment.offset.as_deref().unwrap_or(scope.zone);
+    let start: jiff::civil::DateTime = format!("{}T{time}", moment.date).parse().ok()?;
+    let end = start
+        .checked_add(jiff::SignedDuration::from_mins(minutes))
+        .ok()?;
+    Some(format!("{}{offset}", end.strftime("%Y-%m-%dT%H:%M:%S")).into())
+}
+
+/// A number of `units` in minutes.
+pub fn nm_minutes(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
+    counted(scope, &value.text()?, given.text(0).as_deref())
+}
+
+/// CQ: number .1 of units .2 in minutes.
+pub fn cq_minutes(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
+    counted(scope, &value.part_text(1)?, value.part_text(2).as_deref())
+}
+
+fn counted(scope: &mut Scope<'_>, number: &str, units: Option<&str>) -> Option<Json> {
+    let minutes = minutes(number, units);
+    if minutes.is_none() {
+        scope.warn(
+            ErrorCode::DataType,
+            "this is no duration, the value was left out",
+        );
+    }
+    minutes.map(Json::from)
+}
+
+/// Most minutes of a duration: ten years.
+const MINUTES_MAX: i64 = 5_256_000;
+
+/// Whole minutes, rounded up; units as v2 and UCUM write them, minutes when there are none.
+fn minutes(number: &str, units: Option<&str>) -> Option<i64> {
+    let number: f64 = number.trim().parse().ok()?;
+    let seconds = match units.map(str::to_lowercase).as_deref() {
+        None | Some("min" | "m" | "mins" | "minute" | "minutes" | "minuten") => 60.0,
+        Some("s" | "sec" | "second" | "seconds") => 1.0,
+        Some("h" | "hr" | "hrs" | "hour" | "hours") => 3_600.0,
+        Some("d" | "day" | "days") => 86_400.0,
+        Some(_) => return None,
+    };
+    let minutes = (number * seconds / 60.0).ceil() as i64;
+    (1..=MINUTES_MAX).contains(&minutes).then_some(minutes)
+}
+
 fn full(scope: &Scope<'_>, moment: &Moment) -> Option<String> {
     let time = moment.time.as_deref()?;
     let offset = moment.offset.as_deref().unwrap_or(scope.zone);

@@ -1,7 +1,7 @@
 //! Runs single rules: finds values, converts them, writes them.
 
 use super::{Env, Got, KeyPart, Runner, Sink, State, draft_reference};
-use crate::mapping::datatypes::{Argument, Given, Run};
+use crate::mapping::datatypes::{Argument, Builtin, Given, Run};
 use crate::mapping::program::*;
 use crate::mapping::target::{exists, put};
 use crate::mapping::value::Value;
@@ -41,14 +41,15 @@ impl<'m> Runner<'m> {
                     }
                     continue;
                 }
-                let line = match &got {
-                    Got::Value(_, at) => Some(at.0),
-                    _ => None,
+                let lines = match &got {
+                    Got::Value(_, at) => vec![at.0],
+                    Got::Filled(_, lines) => lines.clone(),
+                    _ => Vec::new(),
                 };
                 for (type_name, json) in self.convert(op, got, env) {
                     put(body, &op.target, labels, type_name, json);
                     written = true;
-                    sink.lines.extend(line);
+                    sink.lines.extend(&lines);
                     if !appends {
                         break;
                     }
@@ -75,6 +76,7 @@ impl<'m> Runner<'m> {
             (Got::Draft(index), _) => return vec![reference(index)],
             (Got::Drafts(list), _) => return list.into_iter().map(reference).collect(),
             (Got::Text(text), Convert::Plain) => return vec![("string", text.into_owned().into())],
+            (Got::Filled(text, _), Convert::Plain) => return vec![("string", text.into())],
             (Got::Value(value, _), Convert::Plain) => {
                 let text = value.text();
                 return text
@@ -82,11 +84,14 @@ impl<'m> Runner<'m> {
                     .into_iter()
                     .collect();
             }
-            (Got::Text(text), Convert::Builtin(_)) => {
+            (Got::Text(text), Convert::Builtin(builtin)) => {
                 // A text of the rule itself goes through a converter as if it had been sent.
-                return items(self.builtin(op, Value::Text(&text), env));
+                return items(self.builtin(builtin, op, Value::Text(&text), env));
             }
-            (Got::Text(_), Convert::Element(_)) => return Vec::new(),
+            (Got::Filled(text, _), Convert::Builtin(builtin)) => {
+                return items(self.builtin(builtin, op, Value::Text(&text), env));
+            }
+            (Got::Text(_) | Got::Filled(..), _) => return Vec::new(),
             (Got::Value(value, at), _) => (value, at),
         };
         self.scope.at = at;
@@ -100,25 +105,40 @@ impl<'m> Runner<'m> {
                 let made = self.element(*element, value, at, &arguments, env.index);
                 made.map(|json| ("", json)).into_iter().collect()
             }
-            _ => items(self.builtin(op, value, env)),
+            Convert::Builtin(builtin) => items(self.builtin(builtin, op, value, env)),
+            Convert::Resource(map, named) => {
+                let named = named.and_then(|named| self.builtin(named, op, value, env));
+                match self.draft_of(*map, value, at) {
+                    Some(index) => {
+                        let (kind, mut made) = reference(index);
+                        if let Some((_, named)) = named
+                            && let Some(display) = named.get("display")
+                        {
+                            made["display"] = display.clone();
+                        }
+                        vec![(kind, made)]
+                    }
+                    None => named.into_iter().collect(),
+                }
+            }
+            Convert::Plain => Vec::new(),
         }
     }
 
     fn builtin(
         &mut self,
+        builtin: &'static Builtin,
         op: &'m Op,
         value: Value<'_>,
         env: &Env<'_, 'm>,
     ) -> Option<(&'static str, Json)> {
-        let Convert::Builtin(builtin) = &op.convert else {
-            return None;
-        };
         let arguments: Vec<Option<Argument<'m>>> = op
             .arguments
             .iter()
             .map(|sources| match self.first(sources, env, None)? {
                 Got::Value(value, _) => Some(Argument::Value(value)),
                 Got::Text(text) => Some(Argument::Text(text)),
+                Got::Filled(text, _) => Some(Argument::Text(text.into())),
                 Got::Draft(_) | Got::Drafts(_) => None,
             })
             .collect();
@@ -207,6 +227,7 @@ impl<'m> Runner<'m> {
                         parts.push(KeyPart::Text(value.raw().to_owned()));
                     }
                     Some(Got::Text(text)) => parts.push(KeyPart::Text(text.into_owned())),
+                    Some(Got::Filled(text, _)) => parts.push(KeyPart::Text(text)),
                     _ if *optional => {}
                     _ => return None,
                 },
@@ -268,18 +289,10 @@ impl<'m> Runner<'m> {
         state: Option<&State<'m>>,
     ) -> Vec<Got<'m>> {
         match source {
-            Source::Address { slot, .. } => {
+            Source::Address { slot, every, .. } => {
                 let mut found = Vec::new();
                 let segments = &env.slots[*slot];
-                let each_segment = matches!(
-                    source,
-                    Source::Address {
-                        field: 0,
-                        each: true,
-                        ..
-                    }
-                );
-                let count = if each_segment { segments.len() } else { 1 };
+                let count = if *every { segments.len() } else { 1 };
                 for segment in segments.iter().take(count) {
                     self.address(source, *segment, &mut found);
                 }
@@ -300,8 +313,9 @@ impl<'m> Runner<'m> {
                 part.map(|part| Got::Value(part, at)).into_iter().collect()
             }
             Source::Template(pieces) => {
-                let text = self.template(pieces, env, state);
-                text.map(|text| Got::Text(text.into()))
+                let mut lines = Vec::new();
+                let text = self.template(pieces, env, state, &mut lines);
+                text.map(|text| Got::Filled(text, lines))
                     .into_iter()
                     .collect()
             }
@@ -319,6 +333,13 @@ impl<'m> Runner<'m> {
                 let value = self.event.values[*index].as_deref();
                 value
                     .map(|value| Got::Text(value.into()))
+                    .into_iter()
+                    .collect()
+            }
+            Source::Sender(name) => {
+                let value = self.sender.iter().find_map(|own| own.get(name));
+                value
+                    .map(|value| Got::Text(value.as_str().into()))
                     .into_iter()
                     .collect()
             }
@@ -373,18 +394,29 @@ impl<'m> Runner<'m> {
         }
     }
 
+    /// `lines` takes the segments whose values are in the text.
     fn template(
         &self,
         pieces: &'m [Piece],
         env: &Env<'_, 'm>,
         state: Option<&State<'m>>,
+        lines: &mut Vec<usize>,
     ) -> Option<String> {
         let mut text = String::new();
         for piece in pieces {
             match piece {
                 Piece::Text(own) => text.push_str(own),
                 Piece::Part { sources, optional } => {
-                    match self.first(sources, env, state).and_then(Got::into_text) {
+                    let part = match sources.as_slice() {
+                        [source @ Source::Address { each: true, .. }] => {
+                            joined(self.each(source, env, state), lines)
+                        }
+                        _ => self.first(sources, env, state).and_then(|got| {
+                            lines.extend(got.line());
+                            got.into_text().map(Cow::into_owned)
+                        }),
+                    };
+                    match part {
                         Some(part) => text.push_str(&part),
                         None if *optional => {}
                         None => return None,
@@ -406,11 +438,32 @@ fn items(written: Option<(&'static str, Json)>) -> Vec<(&'static str, Json)> {
     }
 }
 
+/// The whole of every value, each a line.
+fn joined(all: Vec<Got<'_>>, lines: &mut Vec<usize>) -> Option<String> {
+    let mut texts = Vec::new();
+    for got in all {
+        lines.extend(got.line());
+        if let Got::Value(value, _) = got {
+            let text = value.whole();
+            texts.extend(text.map(|text| text.replace("\r\n", "\n").replace('\r', "\n")));
+        }
+    }
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}
+
 impl<'m> Got<'m> {
+    fn line(&self) -> Option<usize> {
+        match self {
+            Got::Value(_, at) => Some(at.0),
+            _ => None,
+        }
+    }
+
     fn into_text(self) -> Option<Cow<'m, str>> {
         match self {
             Got::Value(value, _) => value.text(),
             Got::Text(text) => Some(text),
+            Got::Filled(text, _) => Some(text.into()),
             Got::Draft(_) | Got::Drafts(_) => None,
         }
     }
