@@ -246,7 +246,9 @@ fn maps_of_persons_visits_accounts_and_care() {
         let value = match value.and_then(Json::as_str).and_then(draft_index) {
             Some(draft) => Some(json!(format!(
                 "->{}",
-                converted.drafts[draft].body["resourceType"].as_str().unwrap()
+                converted.drafts[draft].body["resourceType"]
+                    .as_str()
+                    .unwrap()
             ))),
             None => value.cloned(),
         };

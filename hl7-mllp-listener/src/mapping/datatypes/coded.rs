@@ -163,7 +163,9 @@ fn map_code(
         Lookup::Target(target) => target,
         Lookup::NoMap => return None,
         Lookup::Unknown => {
-            if tell {
+            // A code of another system is none of the table, and no mistake.
+            let system = own.get("system").and_then(Json::as_str);
+            if tell && (system.is_none() || system == map.source.as_deref()) {
                 scope.warn(
                     ErrorCode::TableValue,
                     format!("the code is not in {}", map.name),
