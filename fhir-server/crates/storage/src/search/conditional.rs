@@ -1,7 +1,8 @@
 //! The conditions of conditional interactions (<https://hl7.org/fhir/R5/http.html#cond-update>): what matches, read within the write's own
 //! transaction.
 
-use super::resolve::{Reach, resolve};
+use super::chain::Reach;
+use super::resolve::resolve;
 use super::{StatisticsCache, sql, too_costly};
 use crate::Error;
 use fhir_definitions::Definitions;

@@ -7,8 +7,9 @@
 //! Includes go with whole resources alone. Refuses to sort by what only other resources tell.
 
 use super::bodies::Row;
+use super::chain::Reach;
 use super::flat::Test;
-use super::resolve::{self, Reach, Resolver};
+use super::resolve::{self, Resolver};
 use super::statistics::Statistics;
 use super::{Page, SearchPage, bodies, include};
 use crate::Error;

@@ -21,13 +21,15 @@ const ORDERED_PER_MS: f64 = 5_000.0;
 /// Milliseconds that each further key of an OR costs in a GIN scan.
 const KEY_MS: f64 = 0.07;
 /// Milliseconds that it costs to look at the entry of a row, or for a value of it in an ordered index.
-const LOOKUP_MS: f64 = 0.003;
+pub(super) const LOOKUP_MS: f64 = 0.003;
+/// The same of asking the index of references whether another row points at it.
+pub(super) const PROBE_MS: f64 = 0.03;
 /// What a filter costs of which nothing is known.
 const UNKNOWN_MS: f64 = 2.0;
 
 /// The cheapest way to find all matches.
 pub(super) fn cheapest(filter: &[Test], estimates: &Estimates) -> Finding {
-    let ordered = filter.iter().filter(|test| test.is_ordered()).count();
+    let tests_ms: f64 = filter.iter().map(test_ms).sum();
     let leaders: Vec<usize> = (0..filter.len())
         .filter(|at| is_led(&filter[*at]))
         .collect();
@@ -37,7 +39,7 @@ pub(super) fn cheapest(filter: &[Test], estimates: &Estimates) -> Finding {
         let read = 0.1 + KEY_MS * keys as f64 + hits / FILTERED_PER_MS;
         let known = estimates.know_types || filter.iter().any(|it| matches!(it, Test::Rows(_)));
         let ms = |ms: f64| if known { ms } else { ms.max(UNKNOWN_MS) };
-        let tested = read + hits * ordered as f64 * LOOKUP_MS;
+        let tested = read + hits * tests_ms;
         ways.push(Finding {
             lead: Vec::new(),
             ms: ms(tested),
@@ -89,23 +91,39 @@ fn compared(
             lead.push(at);
         }
     }
-    let is_tested = |at: &usize| filter[*at].is_ordered() && !lead.contains(at);
-    let tested = (0..filter.len()).filter(is_tested).count();
-    let others = filter.len() - lead.len() - tested;
-    let lookups = tested + usize::from(others > 0);
-    (lead, ms + rows * lookups as f64 * LOOKUP_MS)
+    let rest = (0..filter.len()).filter(|at| !lead.contains(at));
+    let rest: Vec<&Test> = rest.map(|at| &filter[at]).collect();
+    let tested: f64 = rest.iter().map(|test| test_ms(test)).sum();
+    let entry = match rest.iter().all(|test| test.asks_for_key_only()) {
+        true => 0.0,
+        false => LOOKUP_MS,
+    };
+    (lead, ms + rows * (entry + tested))
 }
 
 /// Nothing leads to the matches, or only what could not be counted.
 fn guessed(filter: &[Test], estimates: &Estimates) -> Finding {
-    let ordered = (0..filter.len()).filter(|at| filter[*at].is_ordered());
-    let least = ordered.min_by(|a, b| f64::total_cmp(&estimates.rows[*a], &estimates.rows[*b]));
+    let leads = (0..filter.len()).filter(|at| filter[*at].positive());
+    let least = leads.min_by(|a, b| f64::total_cmp(&estimates.rows[*a], &estimates.rows[*b]));
     let rows = least.map_or(estimates.all, |at| estimates.rows[at].min(estimates.all));
-    let others = filter.len().saturating_sub(1) as f64;
+    let others = (0..filter.len()).filter(|at| Some(*at) != least);
+    let tests_ms: f64 = others.map(|at| test_ms(&filter[at])).sum();
     Finding {
         lead: least.into_iter().collect(),
-        ms: (rows / ORDERED_PER_MS + rows * others * LOOKUP_MS).max(UNKNOWN_MS),
+        ms: (rows / ORDERED_PER_MS + rows * tests_ms).max(UNKNOWN_MS),
         known: false,
+    }
+}
+
+/// What it costs to test a row whose entry is at hand.
+pub(super) fn test_ms(test: &Test) -> f64 {
+    match test {
+        Test::PointedAt(..) => PROBE_MS,
+        Test::Points(..) | Test::AnyOfReferences(_) => LOOKUP_MS,
+        Test::Any(tests) | Test::All(tests) => tests.iter().map(test_ms).sum(),
+        Test::Not(test) => test_ms(test),
+        test if test.is_ordered() => LOOKUP_MS,
+        _ => 0.0,
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct FlatQuery {
     pub found: Vec<Found>,
     /// How well rows match, between 0 and 1, where a condition tells.
     pub scores: BTreeMap<i64, f64>,
+    /// Whether every resource that the search names has a row.
+    pub names_all: bool,
 }
 
 impl FlatQuery {
@@ -161,6 +163,16 @@ impl Test {
             self,
             Test::Dates(_) | Test::Quantities(..) | Test::Strings(..) | Test::Near(..)
         )
+    }
+
+    /// Whether the key of a row is all that it takes to test it.
+    pub fn asks_for_key_only(&self) -> bool {
+        match self {
+            Test::Rows(_) => true,
+            Test::Any(tests) | Test::All(tests) => tests.iter().all(Test::asks_for_key_only),
+            Test::Not(test) => test.asks_for_key_only(),
+            test => test.is_ordered(),
+        }
     }
 
     /// Whether an index leads to the rows for which it holds.

@@ -1,6 +1,7 @@
 //! Which rows are on the page, in order: the plan, carried out within its bounds.
 
 use super::bounds;
+use super::chain::Reach;
 use super::estimate::{self, Counted};
 use super::flat::{Column, Dates, FlatQuery, StringTest, Test};
 use super::keyset::Keyset;
@@ -228,6 +229,14 @@ impl Run<'_> {
             _ => {}
         }
         let positive = self.query.filter.iter().any(Test::positive);
+        // What was not worth fetching for a page that walks find soon, is when they do not.
+        let pointed_at = self.query.filter.iter().any(|test| match test {
+            Test::PointedAt(_, by) => {
+                let sources = estimate::known_hits(by, statistics);
+                sources > 0.0 && sources <= Reach::default().fetch_max as f64
+            }
+            _ => false,
+        });
         let hits = estimate::hits(&self.query.filter, &self.query.types, statistics);
         let window_max = plan::window_max(&self.query.filter);
         let mut budget = window_max * WINDOWS_MAX;
@@ -250,7 +259,7 @@ impl Run<'_> {
                 return Ok(None);
             };
             self.after = Some(self.keyset(end));
-            if positive && hits <= FILTER_MAX {
+            if (positive && hits <= FILTER_MAX) || pointed_at {
                 self.filter().await?;
                 return Ok(None);
             }

@@ -6,8 +6,8 @@
 
 use super::bounds::{self, Bounds};
 use super::estimate::{Counted, Estimates};
-use super::finding::{self, Finding};
-use super::flat::{FlatQuery, Test};
+use super::finding::{self, Finding, LOOKUP_MS, test_ms};
+use super::flat::{Column, FlatQuery, Test};
 use super::sql::walkable;
 use super::statistics::Statistics;
 
@@ -33,7 +33,7 @@ pub(super) const WINDOW_MIN: i64 = 1_000;
 pub(super) const WINDOW_MAX: i64 = 40_000;
 /// The same where a test looks into the entry's references, and where it asks the index.
 const WINDOW_MAX_REFERENCES: i64 = 15_000;
-const WINDOW_MAX_LOOKUPS: i64 = 250;
+const WINDOW_MAX_LOOKUPS: i64 = 1_000;
 /// More rows than this are not asked for one by one in the index.
 pub(super) const LOOKUPS_MAX: f64 = 1_000.0;
 /// More matches than this are not collected to be sorted when their order can be walked.
@@ -44,8 +44,9 @@ pub(super) const FILTER_MAX: f64 = 300_000.0;
 const FEW: f64 = 100.0;
 /// Entries that a walk tests per millisecond of CPU.
 const WALKED_PER_MS: f64 = 2_200.0;
-/// Counting what lies in ordered indexes is not worth it for less.
-const COUNT_MS: f64 = 0.5;
+/// Counting what lies in ordered indexes is not worth it for less: where all are found, and where a walk may end before.
+const COUNT_MS: f64 = 1.0;
+const COUNT_MS_WALK: f64 = 3.0;
 /// Rows of each that are counted, for each millisecond that it may save.
 const COUNTED_PER_MS: f64 = 1_000.0;
 /// The same at the least: where there is a walk that need not know, and where there is none. And at the most.
@@ -55,7 +56,7 @@ const COUNT_MAX: i64 = 20_000;
 /// The part of a walk that has to pass everything before the range, where that cannot be left out.
 const BEFORE_RANGE: f64 = 0.01;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
-const UNEVEN: f64 = 3.0;
+pub(super) const UNEVEN: f64 = 3.0;
 
 /// How to answer `query` for a page of `limit` matches. `counted` has what was counted before.
 pub(super) fn plan(
@@ -68,7 +69,7 @@ pub(super) fn plan(
     let finding = finding::cheapest(&query.filter, &estimates);
     let filter = Estimate {
         plan: Plan::Filter,
-        ms: finding.ms,
+        ms: finding.ms + sorted_ms(query, &estimates, &finding),
         finding: finding.clone(),
     };
     if !walkable(&query.types, &query.order) {
@@ -79,7 +80,7 @@ pub(super) fn plan(
     let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
     let walk = Estimate {
         plan: Plan::Walk { window },
-        ms: UNEVEN * walked / WALKED_PER_MS,
+        ms: UNEVEN * walked * step_ms(query, &estimates),
         finding,
     };
     if !query.filter.iter().any(Test::positive) {
@@ -100,6 +101,14 @@ pub(super) fn plan(
     }
 }
 
+/// What it costs to look up by what all matches are sorted.
+fn sorted_ms(query: &FlatQuery, estimates: &Estimates, finding: &Finding) -> f64 {
+    let is_at_hand = |by: Column| by == Column::Updated && finding.lead.is_empty();
+    let keys = query.order.iter().filter(|order| !is_at_hand(order.by));
+    let matches = estimates.all * estimates.selectivity(|_| true);
+    matches * keys.count() as f64 * LOOKUP_MS
+}
+
 /// Entries that a walk looks at until it has a page, on the average.
 fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     let Some((dates, bounds)) = bounds::of_order(&query.filter, &query.order) else {
@@ -118,14 +127,37 @@ fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     limit as f64 / selectivity
 }
 
+/// What a walk costs for each row it looks at: few get as far as the tests that take look-ups.
+fn step_ms(query: &FlatQuery, estimates: &Estimates) -> f64 {
+    let filter = &query.filter;
+    let own = bounds::of_order(filter, &query.order).map(|(dates, _)| dates);
+    let is_own = |test: &Test| matches!(test, Test::Dates(there) if Some(there) == own);
+    let dear = filter
+        .iter()
+        .filter(|test| !is_own(test))
+        .map(test_ms)
+        .sum::<f64>();
+    let reach = estimates.selectivity(|at| test_ms(&filter[at]) == 0.0);
+    let by_entry = query.order.iter().any(|order| order.by == Column::Updated);
+    let entry = match by_entry || filter.iter().all(Test::asks_for_key_only) {
+        true => 0.0,
+        false => LOOKUP_MS,
+    };
+    1.0 / WALKED_PER_MS + entry + reach * dear
+}
+
 /// How many rows of each ordered test are worth counting before the estimate is trusted.
 pub(super) fn count_max(query: &FlatQuery, estimate: &Estimate) -> Option<i64> {
     let least = match walkable(&query.types, &query.order) {
         true => COUNT_MIN_WALKABLE,
         false => COUNT_MIN,
     };
+    let dear = match estimate.plan {
+        Plan::Walk { .. } => COUNT_MS_WALK,
+        Plan::Filter => COUNT_MS,
+    };
     let worth = (estimate.ms * COUNTED_PER_MS) as i64;
-    (estimate.ms >= COUNT_MS).then(|| worth.clamp(least, COUNT_MAX))
+    (estimate.ms >= dear).then(|| worth.clamp(least, COUNT_MAX))
 }
 
 /// Entries that one walk with this filter may look at.
@@ -151,7 +183,7 @@ pub(super) fn dear(test: &Test) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::finding::tests::{date, number, strings};
-    use super::super::flat::{Column, Order};
+    use super::super::flat::Order;
     use super::*;
     use fhir_search::query::Prefix;
 
@@ -284,7 +316,7 @@ mod tests {
                 Column::Updated,
                 None,
             ),
-            ("a name", vec![strings()], Column::Updated, Some(2_000)),
+            ("a name", vec![strings()], Column::Updated, Some(3_500)),
             (
                 "a name, sorted",
                 vec![strings()],

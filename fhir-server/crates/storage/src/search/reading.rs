@@ -5,9 +5,10 @@
 //! look at no more than [`READ_MAX`] resources per search, and no longer than [`READ_SECONDS_MAX`]: beyond, the search is `too-costly`, and
 //! says what to add. [`reads`] names the clauses that are resolved this way; they come after the others, whose tests are their scope.
 
+use super::chain::either;
 use super::flat::Test;
 use super::partial;
-use super::resolve::{Resolver, either, rows_of_keys, type_number};
+use super::resolve::{Resolver, rows_of_keys, type_number};
 use super::sql;
 use super::values;
 use crate::Error;
@@ -83,6 +84,16 @@ fn chained(clause: &ChainedClause) -> bool {
     clause.by_type.iter().any(|(_, clause)| reads(clause))
 }
 
+/// Holds for resources that contain one of the clause's types and have the parameter: of these the chain may lead into one.
+pub(super) fn may_contain(parameter: &SearchParameter, clause: &ChainedClause) -> Test {
+    let of_types = clause.by_type.iter();
+    let contained = of_types.map(|(name, _)| STORED.contained(name)).collect();
+    Test::All(vec![
+        Test::Tokens(contained),
+        Test::Tokens(vec![STORED.present(parameter.key)]),
+    ])
+}
+
 impl Resolver<'_> {
     /// The rows of `types` for which `holds`, among those for which `superset` and the scope hold: exact there, so that the test may stand
     /// in an OR and be negated.
@@ -138,12 +149,7 @@ impl Resolver<'_> {
         parameter: &SearchParameter,
         clause: &ChainedClause,
     ) -> Result<Test, Error> {
-        let of_types = clause.by_type.iter();
-        let contained = of_types.map(|(name, _)| STORED.contained(name)).collect();
-        let superset = Test::All(vec![
-            Test::Tokens(contained),
-            Test::Tokens(vec![STORED.present(parameter.key)]),
-        ]);
+        let superset = may_contain(parameter, clause);
         let types = [parameter.resource_type.clone()];
         let (definitions, base) = (self.definitions, self.base);
         let hits = self

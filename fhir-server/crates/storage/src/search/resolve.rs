@@ -1,16 +1,14 @@
-//! A [`Query`] to a [`FlatQuery`]: names become numbers, resources row keys, chains and `_has` bounded lists of rows or row-by-row tests.
-//!
-//! The inner set of a chain is fetched first when it is small, because the database does the two steps apart a thousand times faster
-//! than as one statement. When it is large, hits are frequent and testing each candidate is cheap.
+//! A [`Query`] to a [`FlatQuery`]: names become numbers, resources row keys, chains and `_has` bounded lists of rows or row-by-row tests
+//! ([`super::chain`]).
 //!
 //! Refuses parameters, modifiers and sort keys that the tables cannot serve.
 
-use super::estimate::known_hits;
+use super::chain::Reach;
 use super::flat::{Dates, FlatQuery, Test};
 use super::ordering;
 use super::partial::is_by_part;
 use super::reading::{Budget, reads};
-use super::sql::{self, reference};
+use super::sql::walkable;
 use super::statistics::Statistics;
 use super::units;
 use super::values::{self, Known, RowKeys};
@@ -18,30 +16,11 @@ use crate::Error;
 use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
-use fhir_search::canonical::holds_canonicals;
 use fhir_search::position::is_contains;
 use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, ValueMatch};
 use fhir_search::token::STORED;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
-
-/// How far chains and `_has` are resolved before the outer search.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
-    /// Most references that are looked up in the index one by one; more of them are tested row by row.
-    pub lookup_max: usize,
-    /// Most rows that are fetched.
-    pub fetch_max: usize,
-}
-
-impl Default for Reach {
-    fn default() -> Reach {
-        Reach {
-            lookup_max: 200,
-            fetch_max: 20_000,
-        }
-    }
-}
 
 /// Resolves the filter and the order of `query`.
 ///
@@ -61,6 +40,7 @@ pub(super) async fn resolve(
         .collect::<Result<Vec<_>, _>>()?;
     let (order, found) = ordering::of(definitions, query)?;
     let mut resolver = resolver(connection, definitions, statistics, query, reach).await?;
+    resolver.page = walkable(&types, &order).then_some(query.count + query.offset);
     // What is read comes last, so that the least is read.
     let mut clauses: Vec<&Clause> = query.filter.iter().flat_map(conjuncts).collect();
     clauses.sort_by_key(|clause| (reads(clause), chains(clause)));
@@ -79,6 +59,7 @@ pub(super) async fn resolve(
         order,
         found,
         scores: resolver.scores.into_iter().map(mean).collect(),
+        names_all: resolver.known.names_all,
     })
 }
 
@@ -98,8 +79,10 @@ pub(super) async fn resolver<'a>(
     query: &'a Query,
     reach: Reach,
 ) -> Result<Resolver<'a>, Error> {
+    let (rows, names_all) = row_keys(connection, definitions, query).await?;
     let known = Known {
-        rows: row_keys(connection, definitions, query).await?,
+        rows,
+        names_all,
         units: units::used(connection, query).await?,
     };
     Ok(Resolver {
@@ -108,6 +91,7 @@ pub(super) async fn resolver<'a>(
         statistics,
         known,
         reach,
+        page: None,
         base: query.base.as_deref(),
         scope: Vec::new(),
         scope_types: query.types.clone(),
@@ -139,9 +123,11 @@ fn together(filter: &mut Vec<Test>, dates: Dates) {
 pub(super) struct Resolver<'a> {
     pub connection: &'a mut PgConnection,
     pub definitions: &'a Definitions,
-    statistics: &'a Statistics,
+    pub statistics: &'a Statistics,
     pub known: Known,
-    reach: Reach,
+    pub reach: Reach,
+    /// How many matches a page has, where they can be looked for in the order of the search.
+    pub page: Option<usize>,
     pub base: Option<&'a str>,
     /// What the rows being tested meet anyway, and the types they are of.
     pub scope: Vec<Test>,
@@ -170,7 +156,7 @@ impl Resolver<'_> {
     }
 
     /// The clause as a test on rows of `types`.
-    async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
+    pub(super) async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
         match clause {
             Clause::Param {
                 parameter, values, ..
@@ -295,125 +281,9 @@ impl Resolver<'_> {
             _ => Test::Any(any),
         })
     }
-
-    async fn chain(
-        &mut self,
-        parameter: &SearchParameter,
-        clause: &ChainedClause,
-    ) -> Result<Test, Error> {
-        let within = self.chain_within(parameter, clause).await?;
-        let narrowed = match clause.by_type.iter().any(|(_, clause)| reads(clause)) {
-            true => self.targets_of_scope(parameter, clause).await?,
-            false => None,
-        };
-        let outer = self.outside();
-        self.scope.extend(narrowed);
-        let points = self.points(parameter, clause).await;
-        self.back(outer);
-        Ok(match within == Test::never() {
-            true => points?,
-            false => Test::Any(vec![points?, within]),
-        })
-    }
-
-    /// The rows whose reference leads to a resource of its own that meets the clause.
-    async fn points(
-        &mut self,
-        parameter: &SearchParameter,
-        clause: &ChainedClause,
-    ) -> Result<Test, Error> {
-        let inner = self.by_type(clause).await?;
-        let literal = self.literal_chain(parameter.key.0, inner.clone()).await?;
-        if !holds_canonicals(parameter) {
-            return Ok(literal);
-        }
-        let canonical = self.canonical_chain(parameter, &inner).await?;
-        Ok(either(literal, canonical))
-    }
-
-    /// What the index has as a reference to a row.
-    async fn literal_chain(&mut self, key: i16, inner: Test) -> Result<Test, Error> {
-        if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
-            return Ok(Test::Points(key, Box::new(inner)));
-        }
-        let targets: Vec<i64> = sql::rows(&inner, self.reach.fetch_max as i64 + 1)
-            .build_query_scalar()
-            .fetch_all(&mut *self.connection)
-            .await?;
-        let references: Vec<i64> = targets.iter().map(|pk| reference(key, *pk)).collect();
-        Ok(match references.len() > self.reach.fetch_max {
-            true => Test::Points(key, Box::new(inner)),
-            false => self.any_reference(references),
-        })
-    }
-
-    /// One of so many references.
-    pub(super) fn any_reference(&self, references: Vec<i64>) -> Test {
-        match references.len() <= self.reach.lookup_max {
-            true => Test::References(references),
-            false => Test::AnyOfReferences(references),
-        }
-    }
-
-    async fn has(
-        &mut self,
-        parameter: &SearchParameter,
-        clause: &Clause,
-        types: &[String],
-    ) -> Result<Test, Error> {
-        let source = std::slice::from_ref(&parameter.resource_type);
-        let narrowed = match reads(clause) {
-            true => self.sources_of_scope(parameter).await?,
-            false => None,
-        };
-        let outer = self.outside();
-        self.scope.extend(narrowed);
-        let inner = Box::pin(self.test(clause, source)).await;
-        self.back(outer);
-        let mut inner = inner?;
-        if !inner.typed() {
-            let number = type_number(self.definitions, &parameter.resource_type)?;
-            inner = Test::All(vec![Test::Type(vec![number]), inner]);
-        }
-        if !holds_canonicals(parameter) {
-            return self.literal_has(parameter.key.0, inner).await;
-        }
-        let rows = self.canonical_has(parameter, &inner, types).await?;
-        let literal = self.literal_has(parameter.key.0, inner).await?;
-        Ok(either(literal, Test::Rows(rows)))
-    }
-
-    async fn literal_has(&mut self, key: i16, inner: Test) -> Result<Test, Error> {
-        if known_hits(&inner, self.statistics) > self.reach.fetch_max as f64 {
-            return Ok(Test::PointedAt(key, Box::new(inner)));
-        }
-        let mut rows: Vec<i64> = sql::targets(key, &inner, self.reach.fetch_max as i64 + 1)
-            .build_query_scalar()
-            .fetch_all(&mut *self.connection)
-            .await?;
-        if rows.len() > self.reach.fetch_max {
-            return Ok(Test::PointedAt(key, Box::new(inner)));
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        Ok(Test::Rows(rows))
-    }
 }
 
-pub(super) fn either(a: Test, b: Test) -> Test {
-    let nothing = |test: &Test| match test {
-        Test::Rows(rows) => rows.is_empty(),
-        Test::References(references) => references.is_empty(),
-        _ => false,
-    };
-    match (nothing(&a), nothing(&b)) {
-        (_, true) => a,
-        (true, false) => b,
-        (false, false) => Test::Any(vec![a, b]),
-    }
-}
-
-/// Whether resolving the clause takes statements of its own.
+/// Whether resolving the clause takes statements of its own, but for one that finds the rows of resources by their names.
 pub(super) fn looks_up(clause: &Clause) -> bool {
     match clause {
         Clause::Param {
@@ -424,22 +294,16 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
         Clause::Param {
             parameter, values, ..
         } => {
-            let local = |value: &ValueMatch| {
-                matches!(
-                    value,
-                    ValueMatch::Reference(ReferenceMatch::Local(_)) | ValueMatch::Point(_)
-                )
-            };
-            values.iter().any(local) || values::reads(parameter, values)
+            let is_point = |value: &ValueMatch| matches!(value, ValueMatch::Point(_));
+            values.iter().any(is_point) || values::reads(parameter, values)
         }
-        Clause::Missing { .. } | Clause::LastUpdated(_) => false,
+        Clause::Missing { .. } | Clause::LastUpdated(_) | Clause::Id(_) => false,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| looks_up(clause)),
         Clause::Any(clauses) | Clause::All(clauses) => clauses.iter().any(looks_up),
         Clause::Not(clause) => looks_up(clause),
         Clause::Element { .. } => true,
         Clause::Chain { .. }
         | Clause::Has { .. }
-        | Clause::Id(_)
         | Clause::Text { .. }
         | Clause::MemberOf { .. } => true,
     }
@@ -465,19 +329,21 @@ pub(super) fn type_number(definitions: &Definitions, name: &str) -> Result<i16, 
     })
 }
 
-/// Looks up, in one statement, every resource that the query names.
+/// Looks up, in one statement, every resource that the query names, and whether all of them are there.
 async fn row_keys(
     connection: &mut PgConnection,
     definitions: &Definitions,
     query: &Query,
-) -> Result<RowKeys, Error> {
+) -> Result<(RowKeys, bool), Error> {
     let mut keys = Vec::new();
     for clause in &query.filter {
         named(clause, &query.types, &mut keys);
     }
     keys.sort_unstable();
     keys.dedup();
-    rows_of_keys(connection, definitions, keys.iter()).await
+    let rows = rows_of_keys(connection, definitions, keys.iter()).await?;
+    let names_all = rows.len() == keys.len();
+    Ok((rows, names_all))
 }
 
 /// The rows of those of `keys` that have one.

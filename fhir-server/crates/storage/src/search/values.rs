@@ -26,6 +26,8 @@ pub(super) type RowKeys = HashMap<ResourceKey, i64>;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub rows: RowKeys,
+    /// Whether every resource is among them.
+    pub names_all: bool,
     /// The units of UCUM that the site uses, as `system|code`, where the search has a quantity in one.
     pub units: Vec<String>,
 }

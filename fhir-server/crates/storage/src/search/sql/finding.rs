@@ -47,6 +47,15 @@ impl Sql {
         self.beginning(columns, first, &rest);
     }
 
+    /// Joins the entries of rows, where the filter asks of them; gives what stands for them in its tests.
+    pub(super) fn entries_of(&mut self, rows: &'static str, filter: &[Test]) -> &'static str {
+        if filter.iter().all(Test::asks_for_key_only) {
+            return rows;
+        }
+        self.push(&format!(" JOIN entry e ON e.pk = {rows}.pk"));
+        "e"
+    }
+
     fn beginning(&mut self, columns: &str, first: &[&Test], rest: &[&Test]) {
         self.push(&format!("SELECT {columns} FROM "));
         let is_entry_read = !rest.is_empty() || columns != "e.pk";

@@ -95,10 +95,12 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
     sql.push("SELECT ");
     if let Some((dates, _)) = bounds::of_order(selection.filter, selection.order) {
         // The row that stands in the order is the one date there is: what is asked of it is tested on the spot.
-        sql.push("e.pk, ARRAY[w.value::text] FROM (");
+        sql.push("w.pk, ARRAY[w.value::text] FROM (");
         sql.window(selection, window);
-        sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
-        sql.dates_and_others("w", dates, selection.filter, "e");
+        sql.push(") w");
+        let row = sql.entries_of("w", selection.filter);
+        sql.push(" WHERE ");
+        sql.dates_and_others("w", dates, selection.filter, row);
         sql.push(&format!(
             " ORDER BY w.value {direction}, w.pk {direction} LIMIT "
         ));
@@ -131,17 +133,19 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
         Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
             // A row with several values stands in the order at its first one only.
             let (table, column) = value_column(order.by);
-            sql.push("e.pk, ARRAY[w.value::text] FROM (");
+            sql.push("w.pk, ARRAY[w.value::text] FROM (");
             sql.window(selection, window);
-            sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
-            sql.every(selection.filter, "e");
+            sql.push(") w");
+            let row = sql.entries_of("w", selection.filter);
+            sql.push(" WHERE ");
+            sql.every(selection.filter, row);
             sql.push(&format!(
                 " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND x.key = "
             ));
             sql.bind(key);
             sql.push(&format!(" AND x.{column} {} w.value)", before(order)));
             sql.push(&format!(
-                " GROUP BY w.value, e.pk ORDER BY w.value {direction}, e.pk {direction}"
+                " GROUP BY w.value, w.pk ORDER BY w.value {direction}, w.pk {direction}"
             ));
         }
     }
@@ -211,14 +215,22 @@ pub(super) fn count(
     lead: &[usize],
     most: Option<i64>,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    let mut sql = match most {
+        Some(_) => Sql::new("WITH m AS MATERIALIZED ("),
+        None => Sql::new("SELECT count(*) FROM ("),
+    };
     sql.many = true;
     sql.found("e.pk", types, filter, lead);
-    sql.push(") SELECT count(*) FROM (SELECT 1 FROM m");
-    if let Some(most) = most {
-        sql.push(" LIMIT ").bind(most + 1);
+    match most {
+        Some(most) => {
+            sql.push(") SELECT count(*) FROM (SELECT 1 FROM m LIMIT ")
+                .bind(most + 1);
+            sql.push(") n");
+        }
+        None => {
+            sql.push(") n");
+        }
     }
-    sql.push(") n");
     sql.builder
 }
 
@@ -235,6 +247,17 @@ pub(super) fn rows(test: &Test, limit: i64) -> QueryBuilder<Postgres> {
     let mut sql = Sql::new("WITH m AS MATERIALIZED (");
     sql.found_by_form("e.pk", std::slice::from_ref(test), None);
     sql.push(") SELECT pk FROM m LIMIT ").bind(limit);
+    sql.builder
+}
+
+/// The same, and null where `any` holds for some row.
+pub(super) fn rows_and_any(test: &Test, limit: i64, any: &Test) -> QueryBuilder<Postgres> {
+    let mut sql = Sql::new("WITH m AS MATERIALIZED (");
+    sql.found_by_form("e.pk", std::slice::from_ref(test), None);
+    sql.push(") (SELECT pk FROM m LIMIT ").bind(limit);
+    sql.push(") UNION ALL SELECT NULL WHERE EXISTS (SELECT 1 FROM entry e WHERE ");
+    sql.test(any, "e");
+    sql.push(")");
     sql.builder
 }
 

@@ -2,12 +2,12 @@
 
 use super::corpus::{Indexed, replace};
 use super::drawn::{TYPE, corpus, draw, of_patients, outer, several_dates, shape, sort};
+use crate::search::chain::Reach;
 use crate::search::finding::Finding;
 use crate::search::flat::FlatQuery;
 use crate::search::keys::{keys, selection};
 use crate::search::keyset::Keyset;
 use crate::search::plan::{Estimate, Plan};
-use crate::search::resolve::Reach;
 use crate::search::statistics::Statistics;
 use crate::search::trace::Trace;
 use crate::search::{resolve, sql};
