@@ -1,7 +1,7 @@
 //! Escape sequences of v2 text (v2.9 section 2.7), both ways. Nothing is lost: a sequence that is not known, not closed
 //! or not decodable stays in the text as it was sent. Highlighting and most formatting commands have no plain text and
-//! are left out; `\.br\`, `\.sp\` and `\.ce\` end a line. `\C..\`, `\M..\` and `\Z..\` stay as sent: what they mean is
-//! between two sites.
+//! are left out; `\.br\`, `\.sp\` and `\.ce\` end a line. `\C..\` and `\M..\` switch to the Japanese sets and back, as the ISO 2022
+//! escapes they stand for (`\M2442\` is ESC $ B); those to other sets, and `\Z..\`, stay as sent: what they mean is between two sites.
 
 use crate::{charset::Charset, separators::Separators};
 use std::borrow::Cow;
@@ -24,7 +24,9 @@ pub fn unescape<'t>(raw: &'t str, separators: &Separators, charset: Charset) -> 
             rest = &rest[start..];
             break;
         };
-        if push_sequence(&mut text, &after[..end], separators, charset) {
+        if let Some(after) = push_shifted(&mut text, &after[..end], &after[end + 1..], escape) {
+            rest = after;
+        } else if push_sequence(&mut text, &after[..end], separators, charset) {
             rest = &after[end + 1..];
         } else {
             // The closing character may open the next sequence: `C:\dir\F\x` holds one.
@@ -100,15 +102,12 @@ fn push_hexadecimal(text: &mut String, body: &str, charset: Charset) -> bool {
     let Some(digits) = body.strip_prefix(['X', 'x']) else {
         return false;
     };
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit())
-    {
+    if digits.is_empty() || digits.len() % 2 != 0 {
         return false;
     }
-    let bytes: Vec<u8> = digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| (hex_value(pair[0]) << 4) | hex_value(pair[1]))
-        .collect();
+    let Some(bytes) = hexadecimal(digits) else {
+        return false;
+    };
     // JSON text cannot hold U+0000, so a NUL stays an escape sequence.
     let decoded = if bytes.contains(&0) {
         None
@@ -119,6 +118,47 @@ fn push_hexadecimal(text: &mut String, body: &str, charset: Charset) -> bool {
         text.push_str(decoded);
     }
     decoded.is_some()
+}
+
+/// `\Cxxyy\` and `\Mxxyyzz\`: an ISO 2022 escape, which holds up to the next one. What follows the text it is for; `None`, with nothing
+/// appended, if it is none, or the text is not of the set it names.
+fn push_shifted<'t>(
+    text: &mut String,
+    body: &str,
+    after: &'t str,
+    escape: char,
+) -> Option<&'t str> {
+    let digits = body.strip_prefix(['C', 'M'])?;
+    if digits.len() % 2 != 0 || !(4..=6).contains(&digits.len()) {
+        return None;
+    }
+    let mut bytes = vec![0x1b];
+    bytes.extend(hexadecimal(digits)?);
+    let next = |(at, _): &(usize, &str)| after[at + escape.len_utf8()..].starts_with(['C', 'M']);
+    let end = after
+        .match_indices(escape)
+        .find(next)
+        .map_or(after.len(), |(at, _)| at);
+    let (shifted, rest) = after.split_at(end);
+    // In Roman letters the rest may hold any other sequence: it is not read here.
+    let (shifted, rest) = match bytes.ends_with(b"(B") || bytes.ends_with(b"(J") {
+        true => ("", after),
+        false => (shifted, rest),
+    };
+    bytes.extend(shifted.is_ascii().then_some(shifted.as_bytes())?);
+    text.push_str(&Charset::JAPANESE.decode(&bytes)?);
+    Some(rest)
+}
+
+/// Pairs of hexadecimal digits as bytes; `None` if they are not all digits.
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let all = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs = digits.as_bytes().chunks(2);
+    all.then(|| {
+        pairs
+            .map(|pair| (hex_value(pair[0]) << 4) | hex_value(pair[1]))
+            .collect()
+    })
 }
 
 fn hex_value(digit: u8) -> u8 {
@@ -189,7 +229,13 @@ mod tests {
         check(r"\.sp999999999999999999999\", &"\n".repeat(100));
         check(r"\.in+4\a\.ti-2\b\.fi\c\.nf\d\.sk5\e", "abcde");
         check(r"\H\bold\N\ plain", "bold plain");
-        check(r"\C2442\\M244242\\Z01\", r"\C2442\\M244242\\Z01\");
+        check(r"\Z01\\C2D41\\M24294341\", r"\Z01\\C2D41\\M24294341\");
+        check(r"\M2442\;3\C2842\ \F\b", "山 |b");
+        check(r"a\M2442\;3ED\M242844\0!\C284A\!", "a山田丂!");
+        check(r"\C2849\1", "ｱ");
+        check(r"\M2442\;", r"\M2442\;");
+        check(r"\M2442\é\C2842\", r"\M2442\é");
+        check(r"\C2842\x\.br\", "x\n");
         check(r"a\b", r"a\b");
         check(r"ends with \", r"ends with \");
         check(r"C:\dir\F\x", r"C:\dir|x");
