@@ -1,7 +1,9 @@
-//! A small MLLP client: one message, one acknowledgement. An answer under another control id, or none in time, ends the
-//! connection, since a late answer would be taken for the next message's.
+//! A small MLLP client: one message, one acknowledgement, or two where the message asks for both in enhanced mode. An answer under
+//! another control id, or none in time, ends the connection, since a late answer would be taken for the next message's.
 
-use crate::codec::{Frame, MllpCodec};
+use crate::ack::{Condition, Mode};
+use crate::batch::Batch;
+use crate::codec::{Frame, MllpCodec, VT};
 use crate::header::Header;
 use bytes::{Bytes, BytesMut};
 use std::io::{Error, ErrorKind, Result, Write};
@@ -34,7 +36,7 @@ pub struct Acknowledgment {
     pub errors: Vec<String>,
 }
 
-/// Sends the message of each file, framed or not, over one connection, and writes a line for each: file, MSA-1, MSA-2, ERR segments.
+/// Sends the messages of each file over one connection, and writes a line for each: file, MSA-1, MSA-2, ERR segments.
 /// Gives the number of messages that were not accepted.
 ///
 /// # Errors
@@ -49,13 +51,52 @@ pub async fn send_files(
     let mut refused = 0;
     for file in files {
         let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
-        let answer = client.exchange(read_unframed(file).map_err(named)?).await;
-        let answer = answer.map_err(named)?;
-        refused += usize::from(!matches!(answer.code.as_str(), "AA" | "CA"));
-        let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
-        writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
+        for message in read_messages(file)? {
+            let answer = client.exchange(message).await.map_err(named)?;
+            refused += usize::from(!matches!(answer.code.as_str(), "AA" | "CA"));
+            let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
+            writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
+        }
     }
     Ok(refused)
+}
+
+/// The messages of a file, one by one: with or without MLLP frames, several one after the other, or a batch.
+///
+/// # Errors
+/// The file cannot be read, holds nothing, or a batch that contradicts itself; the text names the file.
+pub fn read_messages(file: &Path) -> Result<Vec<Bytes>> {
+    let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
+    let invalid = |why: &str| named(Error::new(ErrorKind::InvalidData, why));
+    let bytes = std::fs::read(file).map_err(named)?;
+    let mut frames = Vec::new();
+    match bytes.contains(&VT) {
+        false => frames.push(Bytes::from(bytes)),
+        true => {
+            let mut codec = MllpCodec::new(bytes.len());
+            let mut buffer = BytesMut::from(&bytes[..]);
+            // The last frame may lack its end.
+            buffer.extend_from_slice(&[crate::codec::FS]);
+            while let Some(Frame::Message(frame)) = codec.decode(&mut buffer)? {
+                frames.push(frame);
+            }
+        }
+    }
+    let mut messages = Vec::new();
+    for frame in frames {
+        match Batch::read(&frame) {
+            None => messages.push(frame),
+            Some(Batch {
+                fault: Some(fault), ..
+            }) => return Err(invalid(&fault.text)),
+            Some(batch) => messages.extend(batch.messages().cloned()),
+        }
+    }
+    messages.retain(|message| !message.trim_ascii().is_empty());
+    match messages.is_empty() {
+        true => Err(invalid("there is no message in it")),
+        false => Ok(messages),
+    }
 }
 
 /// The message of a file. Files are often saved with their MLLP frame.
@@ -88,17 +129,28 @@ impl Client {
         })
     }
 
-    /// Sends a message without its frame and waits for its acknowledgement.
+    /// Sends a message without its frame and waits for its acknowledgement; for the application's where it asks for both.
     pub async fn exchange(&mut self, message: Bytes) -> Result<Acknowledgment> {
-        let control_id = Header::read(&message).map(|header| header.field(10).into_owned());
+        let header = Header::read(&message);
+        let control_id = header.map(|header| header.field(10).into_owned());
+        let control_id = control_id.unwrap_or_default();
+        let asks_for_both = Mode::of(header.as_ref())
+            == Mode::Enhanced {
+                accept: Condition::Always,
+                application: Condition::Always,
+            };
         let mut frame = BytesMut::new();
         self.codec.encode(message, &mut frame)?;
         let (timeout, exchange) = (self.timeout, async {
             self.stream.write_all(&frame).await?;
-            self.read_acknowledgment().await
+            let first = self.read_acknowledgment().await?;
+            match asks_for_both && first.code == "CA" && first.control_id == control_id {
+                true => self.read_acknowledgment().await,
+                false => Ok(first),
+            }
         });
         let acknowledgment = tokio::time::timeout(timeout, exchange).await??;
-        if acknowledgment.control_id != control_id.unwrap_or_default() {
+        if acknowledgment.control_id != control_id {
             return Err(Error::new(
                 ErrorKind::InvalidData,
                 "MSA-2 is not the control id that was sent",

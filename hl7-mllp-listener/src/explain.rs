@@ -2,8 +2,61 @@
 //! that is its purpose, so it goes to standard output only and never to a log. A second reader, hl7-parser, says how far it
 //! gets: where it stops, other programs may lose the rest of such a message too.
 
-use crate::message::{Message, Segment};
-use std::fmt::{Display, Formatter, Result};
+use crate::mapping::{ConvertError, Mappings, Trace};
+use crate::message::{Message, Segment, TextOptions};
+use std::fmt::{Display, Formatter, Result, Write};
+
+/// How a message is read, and then which rule writes which element: resource, file and line of the rule, element, value.
+///
+/// # Errors
+/// Why the message cannot be read.
+pub fn explain(raw: &[u8], mappings: &Mappings) -> std::result::Result<String, String> {
+    let sender = mappings.sender(raw);
+    let options = TextOptions {
+        charset: sender.charset,
+        ..TextOptions::default()
+    };
+    let message = Message::parse(raw, &options).map_err(|error| error.to_string())?;
+    let mut text = Explanation(&message).to_string();
+    let trace = Trace::default();
+    let converted = mappings.convert_with(&message, sender, Some(&trace));
+    let told = match &converted {
+        Ok(converted) => &converted.notices[..],
+        Err(ConvertError::Refused(errors)) => errors,
+        Err(ConvertError::Unmapped) => {
+            text.push_str("# there is no map for it\n");
+            &[]
+        }
+    };
+    for error in told {
+        let place = error.location.as_ref();
+        let place = place.map_or_else(String::new, |at| format!("{}-{}", at.segment, at.field));
+        let (severity, code) = (error.severity.code(), error.code.code().0);
+        let _ = writeln!(text, "# {severity} {code} {place} {}", error.text);
+    }
+    for step in trace.steps() {
+        let map = &mappings.program.maps[step.map];
+        let (kind, n, path, value) = (&map.resource_type, step.draft, step.path, step.value);
+        let _ = writeln!(
+            text,
+            "{kind}/{n}\t{}:{}\t{path}\t{value}",
+            map.file, step.line
+        );
+    }
+    if let Ok(converted) = &converted {
+        for segment in &converted.unplaced {
+            let name = message
+                .segment(*segment)
+                .map_or("?", |segment| segment.name());
+            let _ = writeln!(
+                text,
+                "# line {} ({name}) has no place in the structure",
+                segment + 1
+            );
+        }
+    }
+    Ok(text)
+}
 
 /// Displays a message, one value per line: `PID[2]-3[1].4.2`, a tab, the text.
 #[derive(Debug)]
@@ -64,7 +117,42 @@ fn explain_segment(f: &mut Formatter<'_>, segment: Segment<'_>) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::TextOptions;
+    use crate::mapping::File;
+
+    #[test]
+    fn every_element_has_the_rule_that_wrote_it() {
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        };
+        let mappings = Mappings::load(&[
+            file("structures/ADT_A01.yaml", "groups: MSH PID"),
+            file("events/adt.yaml", "ADT^A01:\n  message: ADT_A01\n"),
+            file("messages/ADT_A01.yaml", "do:\n  - PID.Patient\n"),
+            file(
+                "segments/PID.Patient.yaml",
+                "resource: Patient\nidentifier:\n  - PID-3\nrules: |\n  gender: PID-8\n  birthDate: PID-7\n",
+            ),
+        ]);
+        let mappings = mappings.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let raw = b"MSH|^~\\&|A||||||ADT^A01|1|P|2.5\rPID|||1||Doe~Roe||1980|x\rZZZ|1";
+        let text = explain(raw, &mappings).unwrap();
+        for expect in [
+            "PID-5[2].1.1\t\"Roe\"\n",
+            "Patient/0\tsegments/PID.Patient.yaml:6\tbirthDate\t\"1980\"\n",
+            "# line 3 (ZZZ) has no place in the structure\n",
+        ] {
+            assert!(text.contains(expect), "{text}");
+        }
+        let other = String::from_utf8(raw.to_vec())
+            .unwrap()
+            .replace("A01", "A99");
+        assert!(
+            explain(other.as_bytes(), &mappings)
+                .unwrap()
+                .contains("no map")
+        );
+    }
 
     #[test]
     fn values_stand_under_their_addresses() {

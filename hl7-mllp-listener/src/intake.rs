@@ -6,7 +6,7 @@
 
 mod stored;
 
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Location, Mode};
+use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Mode};
 use crate::batch::Batch;
 use crate::codec::Frame;
 use crate::header::Header;
@@ -333,10 +333,7 @@ impl Begun {
                 .answered(header.as_ref(), &policy, bytes, None, started);
             return Begun::Over(Reply::default());
         }
-        if !admission.admits(&message) {
-            let location = Some(Location::field("MSH", 3));
-            let text = "this sender may not send here";
-            let error = AnswerError::error(ErrorCode::TableValue, location, text);
+        if let Some(error) = admission.refusal(&message) {
             let acknowledgments = intake.refuse(&message, AckCode::AR, error, true);
             return Begun::Over(Reply {
                 acknowledgments,

@@ -3,6 +3,7 @@
 //! ```yaml
 //! - address: 0.0.0.0:2575
 //!   senders: [HIS.GENHOSP, LAB.GENHOSP]       # MSH-3.MSH-4 that may send here; without it all may
+//!   processing_ids: [P]                       # MSH-11; without it all are taken
 //!   policy: HIS.GENHOSP                       # the file in senders/ for those who have none
 //!   tls: { certificate: server.pem, key: server.key, client_authorities: clients.pem }
 //!   certificates:                             # whom a client certificate may speak for; others may not send
@@ -10,8 +11,9 @@
 //!     "sha256:0f1e…": [HIS.GENHOSP]
 //! ```
 //!
-//! Paths are relative to the file. A message of a sender that may not send is answered AR and kept nowhere.
+//! Paths are relative to the file. A message that may not be sent here is answered AR and kept nowhere.
 
+use crate::ack::{AnswerError, ErrorCode, Location};
 use crate::header::Header;
 use crate::mapping::yaml::{self, Fault, Node};
 use crate::server::Entrance;
@@ -41,6 +43,8 @@ pub struct Admission {
     senders: Option<Vec<String>>,
     /// The name of a client certificate, and the senders it may speak for.
     certificates: Vec<(String, Vec<String>)>,
+    /// MSH-11.1: P, T or D.
+    processing_ids: Option<Vec<String>>,
     /// The sender whose policy holds for those without one.
     policy: Option<Arc<str>>,
 }
@@ -120,13 +124,32 @@ impl Admission {
         })
     }
 
-    /// Whether the sender of a message may send it here.
-    pub fn admits(&self, message: &[u8]) -> bool {
-        let Some(senders) = &self.senders else {
-            return true;
-        };
+    /// Why a message may not be sent here; `None`: it may.
+    pub fn refusal(&self, message: &[u8]) -> Option<AnswerError> {
         let header = Header::read(message);
-        header.is_some_and(|header| senders.contains(&header.sender()))
+        let refuse = |code, field, text: &str| {
+            let location = Some(Location::field("MSH", field));
+            Some(AnswerError::error(code, location, text))
+        };
+        let is_sender = |all: &Vec<String>| header.is_some_and(|h| all.contains(&h.sender()));
+        let is_processed = |all: &Vec<String>| {
+            // Without one it is production.
+            let id = header.map_or_else(String::new, |header| header.component(11, 1));
+            all.iter()
+                .any(|own| *own == id || id.is_empty() && own == "P")
+        };
+        if !self.senders.as_ref().is_none_or(is_sender) {
+            return refuse(ErrorCode::TableValue, 3, "this sender may not send here");
+        }
+        if !self.processing_ids.as_ref().is_none_or(is_processed) {
+            let code = ErrorCode::UnsupportedProcessingId;
+            return refuse(
+                code,
+                11,
+                "messages with this processing id are not taken here",
+            );
+        }
+        None
     }
 
     /// The sender whose policy holds for those without one.
@@ -148,6 +171,12 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
             }
             "tls" => tls = Some(tls_files(node, folder)?),
             "senders" => admission.senders = Some(senders(node)?),
+            "processing_ids" => {
+                let ids = node.list()?.iter();
+                let ids: Result<Vec<String>, Fault> =
+                    ids.map(|id| id.text().map(str::to_owned)).collect();
+                admission.processing_ids = Some(ids?);
+            }
             "policy" => admission.policy = Some(node.text()?.into()),
             "certificates" => {
                 for named in node.map()? {
@@ -272,11 +301,17 @@ mod tests {
             (Some(&["A.B"][..]), "garbage", false),
             (Some(&[][..]), "MSH|^~\\&|A|B", false),
         ] {
-            assert_eq!(
-                admission(senders).admits(message.as_bytes()),
-                expect,
-                "{senders:?} {message}"
-            );
+            let refused = admission(senders).refusal(message.as_bytes());
+            assert_eq!(refused.is_none(), expect, "{senders:?} {message}");
+        }
+        let production = Admission {
+            processing_ids: Some(vec!["P".to_owned()]),
+            ..Admission::default()
+        };
+        for (id, expect) in [("P", None), ("", None), ("T", Some("202")), ("P^T", None)] {
+            let message = format!("MSH|^~\\&|A|B|||||ADT|1|{id}|2.5");
+            let refused = production.refusal(message.as_bytes());
+            assert_eq!(refused.map(|error| error.code.code().0), expect, "{id}");
         }
     }
 }

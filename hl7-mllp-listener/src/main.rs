@@ -1,13 +1,12 @@
 //! The listener alone: MLLP in, transactions over HTTP to a FHIR server.
 
 use clap::{Parser, Subcommand};
-use hl7_mllp_listener::client::{read_unframed, send_files};
+use hl7_mllp_listener::client::{read_messages, read_unframed, send_files};
 use hl7_mllp_listener::convert::Converter;
-use hl7_mllp_listener::explain::Explanation;
+use hl7_mllp_listener::explain;
 use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::intake::Intake;
 use hl7_mllp_listener::mapping::Mappings;
-use hl7_mllp_listener::message::{Message, TextOptions};
 use hl7_mllp_listener::process::Processor;
 use hl7_mllp_listener::server;
 use hl7_mllp_listener::settings::Settings;
@@ -44,7 +43,7 @@ enum Command {
     Serve,
     /// Run a message again that was refused or had no map, by the id of its Task in the journal.
     Replay { task_id: String },
-    /// Print how a message is read: every value under its address.
+    /// Print how the messages of a file are read, every value under its address, and which rule writes which element.
     Explain { file: PathBuf },
     /// Print what messages would become, without a FHIR server: a line of JSON for each file.
     Convert {
@@ -91,7 +90,10 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
             let file = line.config.as_deref().map(Settings::read).transpose()?;
             replay(&line.settings.or(file.unwrap_or_default()), &task_id).await
         }
-        Command::Explain { file } => explain(&file),
+        Command::Explain { file } => {
+            let config = line.config.as_deref().map(Settings::read).transpose()?;
+            explain(&line.settings.or(config.unwrap_or_default()), &file)
+        }
         Command::Convert { files } => {
             let file = line.config.as_deref().map(Settings::read).transpose()?;
             let settings = line.settings.or(file.unwrap_or_default());
@@ -232,10 +234,15 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-fn explain(file: &Path) -> Result<ExitCode, Failure> {
-    let raw = read_unframed(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let message = Message::parse(&raw, &TextOptions::default())?;
-    write!(std::io::stdout(), "{}", Explanation(&message))?;
+fn explain(settings: &Settings, file: &Path) -> Result<ExitCode, Failure> {
+    let mappings = mappings(settings)?;
+    for message in read_messages(file)? {
+        write!(
+            std::io::stdout(),
+            "{}",
+            explain::explain(&message, &mappings)?
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

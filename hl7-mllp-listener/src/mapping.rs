@@ -14,6 +14,7 @@ mod run;
 pub mod systems;
 mod target;
 mod targets;
+mod trace;
 mod value;
 mod vocabulary;
 pub mod yaml;
@@ -21,6 +22,7 @@ pub mod yaml;
 pub use load::{File, LoadError, Sender};
 pub use run::{Draft, KeyPart, draft_index, draft_reference};
 pub use targets::{TargetUse, Written};
+pub use trace::{Step, Trace};
 
 use crate::ack::AnswerError;
 use crate::header::Header;
@@ -170,6 +172,19 @@ impl Mappings {
     /// # Errors
     /// See [`ConvertError`].
     pub fn convert(&self, message: &Message, sender: &Sender) -> Result<Converted, ConvertError> {
+        self.convert_with(message, sender, None)
+    }
+
+    /// As [`Mappings::convert`], and notes which rule wrote which element.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    pub fn convert_with(
+        &self,
+        message: &Message,
+        sender: &Sender,
+        trace: Option<&Trace>,
+    ) -> Result<Converted, ConvertError> {
         let event = self.event(message, sender);
         let event = event.ok_or(ConvertError::Unmapped)?;
         let map = &self.program.messages[event.message];
@@ -197,6 +212,7 @@ impl Mappings {
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
             sender: [&sender.set, &self.default_sender.set],
+            trace,
             message_key: format!(
                 "{}|{}|{}",
                 message.sending_application(),

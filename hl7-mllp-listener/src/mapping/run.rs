@@ -8,6 +8,7 @@ mod rule;
 use super::datatypes::Scope;
 use super::program::*;
 use super::target::exists;
+use super::trace::Trace;
 use super::value::Value;
 use crate::ack::{AnswerError, ErrorCode, Location};
 use crate::structure::{Member, Tree};
@@ -68,6 +69,8 @@ pub(super) struct Runner<'m> {
     pub vocabularies: &'m HashMap<usize, usize>,
     /// `$sender.…`: its own, then those of every sender.
     pub sender: [&'m HashMap<String, String>; 2],
+    /// Where it is noted which rule wrote what.
+    pub trace: Option<&'m Trace>,
     /// What makes the message unique: `$message.key`.
     pub message_key: String,
     pub made: Made<'m>,
@@ -340,7 +343,11 @@ impl<'m> Runner<'m> {
             lines: &mut draft.lines,
             deletes: Some(&mut draft.deletes),
         };
+        let before = self.trace.map(|_| draft.body.clone());
         self.apply(op, env, &mut draft.body, labels, &mut sink);
+        if let (Some(trace), Some(before)) = (self.trace, before) {
+            trace.note((env.index, draft.map, op.line), &before, &draft.body);
+        }
     }
 }
 
