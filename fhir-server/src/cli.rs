@@ -4,12 +4,13 @@ use crate::app::App;
 use crate::config::{Config, LogFormat, SETTINGS};
 use crate::data::Data;
 use crate::dhis2::error::Dhis2Error;
+use crate::failure::Failure;
 use crate::serve::{self, Opened, Server, StartError};
 use crate::setting::{self, SettingError};
-use crate::{data, dhis2, embed, http, telemetry, write};
+use crate::{data, dhis2, embed, http, retention, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fhir_storage::{Copied, PrivatePostgres, Upgraded};
-use hl7_mllp_listener::client::send_files;
+use hl7_mllp_listener::client::{read_messages, send_files};
 use hl7_mllp_listener::replay::ReplayError;
 use hl7_mllp_listener::server::raise_open_file_limit;
 use std::io::Write;
@@ -63,6 +64,10 @@ enum Command {
 enum Hl7v2 {
     /// Run a message again that was refused or had no map, by the id of its Task in the journal.
     Replay { task_id: String },
+    /// Print how the message of a file is read and which rule writes which element. It prints patient data.
+    Explain { file: PathBuf },
+    /// Take out of the journal what is older than its settings say, as the server does once an hour.
+    Prune,
     /// Send the messages of files over MLLP and print the answers; fails if one is not accepted.
     Send {
         /// Host and port of any MLLP listener.
@@ -88,6 +93,8 @@ pub enum Failed {
     Dhis2(#[from] Dhis2Error),
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    #[error("the journal was not pruned: {0}")]
+    Prune(String),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -134,6 +141,24 @@ fn try_run() -> Result<ExitCode, Failed> {
             }
             Command::Hl7v2(Hl7v2::Replay { task_id }) => {
                 beside(config, async |app, data| replay(app, data, &task_id).await).await
+            }
+            Command::Hl7v2(Hl7v2::Explain { file }) => {
+                let data = data::load(&config).map_err(StartError::Data)?;
+                explain(&data, &file)
+            }
+            Command::Hl7v2(Hl7v2::Prune) => {
+                beside(config, async |app, _| {
+                    let why = |failure: Failure| {
+                        let first = failure.issues.into_iter().next();
+                        Failed::Prune(first.map_or_else(String::new, |issue| issue.diagnostics))
+                    };
+                    let pruned = retention::prune(app).await.map_err(why)?;
+                    say(&format!(
+                        "{} messages lost their bytes, {} entries are gone\n",
+                        pruned.raw, pruned.entries
+                    ))
+                })
+                .await
             }
             Command::Hl7v2(Hl7v2::Send {
                 address,
@@ -197,6 +222,16 @@ async fn upgrade(config: &Config) -> Result<ExitCode, Failed> {
             kept_bytes >> 20
         )),
     }
+}
+
+fn explain(data: &Data, file: &Path) -> Result<ExitCode, Failed> {
+    for message in read_messages(file)? {
+        match hl7_mllp_listener::explain::explain(&message, &data.hl7v2) {
+            Ok(text) => say(&text)?,
+            Err(error) => return Err(std::io::Error::other(error).into()),
+        };
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn replay(app: &Arc<App>, data: &Data, task_id: &str) -> Result<ExitCode, Failed> {

@@ -61,6 +61,9 @@ settings! {
     terminology_dir: Option<PathBuf> = "", "FHIR_TERMINOLOGY_DIR", "path", "Code systems, value sets and concept maps; empty: `terminology`, found like the mappings.";
     site_secret_file: Option<PathBuf> = "", "FHIR_SITE_SECRET_FILE", "path", "A file with the secret that ids derived from v2 messages are made with, where stand-alone listeners share it; empty: the secret in the database.";
     hl7v2_http: bool = "true", "FHIR_HL7V2_HTTP", "", "Whether v2 messages are also taken in by `POST /hl7v2` (docs/mllp.md).";
+    hl7v2_raw_days: Option<u32> = "off", "FHIR_HL7V2_RAW_DAYS", "days", "How long the journal keeps the bytes of v2 messages that were applied; `off`: for ever.";
+    hl7v2_journal_days: Option<u32> = "off", "FHIR_HL7V2_JOURNAL_DAYS", "days", "How long the journal keeps its entries of v2 messages that were applied; one that comes again later is applied again. `off`: for ever.";
+    hl7v2_unapplied_days: Option<u32> = "off", "FHIR_HL7V2_UNAPPLIED_DAYS", "days", "How long the journal keeps v2 messages that were refused or had no map; `off`: for ever.";
     mllp_message_max_bytes: usize = "10485760", "FHIR_MLLP_MAX_MESSAGE_BYTES", "bytes", "Longest v2 message; a longer one is answered AR.";
     mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections; further ones are closed at once.";
     mllp_in_work_max: usize = "8", "FHIR_MLLP_MAX_IN_WORK", "messages", "v2 messages that are worked on at one time; further ones wait, and their senders for the answer.";

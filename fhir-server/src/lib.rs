@@ -28,6 +28,7 @@ pub mod patch;
 pub mod policy;
 pub mod reply;
 pub mod request;
+pub mod retention;
 pub mod router;
 pub mod send_timeout;
 pub mod serve;

@@ -6,7 +6,7 @@
 use crate::app::App;
 use crate::config::Config;
 use crate::data::{self, Data};
-use crate::{connections, embed, policy, telemetry};
+use crate::{connections, embed, policy, retention, telemetry};
 use fhir_definitions::DataError;
 use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
 use hl7_mllp_listener::intake::Intake;
@@ -146,7 +146,11 @@ impl Server {
         };
         let mut entrances = Vec::new();
         for listener in listeners {
-            let socket = listen("FHIR_MLLP_ADDR", listener.address).await?;
+            let setting = match config.mllp_addr == Some(listener.address) {
+                true => "FHIR_MLLP_ADDR",
+                false => "FHIR_MLLP_LISTENERS_FILE",
+            };
+            let socket = listen(setting, listener.address).await?;
             entrances.push(listener.on(socket).map_err(StartError::Mllp)?);
         }
         let mllp_addr = entrances
@@ -188,6 +192,7 @@ impl Server {
         let work = crate::operation::reindex::work(app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
+        tasks.push(tokio::spawn(retention::work(app.clone(), stop.clone())));
         app.set_listening(true);
         let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());
         tracing::info!(%http_addr, mllp_addr = listener, private_database = database.is_some(), files = data.files, "ready");

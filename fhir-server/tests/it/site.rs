@@ -75,6 +75,16 @@ fn on_own_runtime(settings: &[(&'static str, &str)]) -> (String, Running) {
     (told.recv().expect("the server starts"), running)
 }
 
+/// A server of this runtime, on a database of its own: for what is done to it from inside.
+pub async fn server(settings: &[(&'static str, &str)]) -> Server {
+    let settings = settings
+        .iter()
+        .map(|(key, value)| (*key, value.to_string()));
+    Server::start(config(settings.collect()).await)
+        .await
+        .unwrap()
+}
+
 async fn config(settings: HashMap<&'static str, String>) -> Config {
     let mut all = HashMap::from([
         ("http_addr", "127.0.0.1:0".to_string()),

@@ -12,6 +12,7 @@ pub mod history;
 mod history_deletion;
 mod horizon;
 pub mod jobs;
+mod journal_age;
 mod labels;
 mod maintenance;
 mod policy;
@@ -29,6 +30,7 @@ pub use change::{Answer, Change, Effect, Method, Outcome, Program, Read, Target,
 pub use error::{CommitError, Error};
 pub use history::{History, HistoryPage, HistoryQuery, HistoryVersion, Scope};
 pub use history_deletion::HistoryDeletion;
+pub use journal_age::{JournalEntry, OldEntries};
 pub use policy::Policies;
 pub use private_postgres::{PrivatePostgres, Upgraded};
 pub use read::{StoredResource, Version};
