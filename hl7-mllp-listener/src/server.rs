@@ -230,6 +230,8 @@ fn report(end: End) {
 }
 
 #[cfg(test)]
+mod client_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tls_tests;

@@ -1,12 +1,13 @@
 //! A v2 message as it comes out of its frame.
 //!
-//! Index: all non-empty lines are there, and every piece is where its delimiters say. Bridge, against a server in memory: every
+//! Index: all non-empty lines are there, and every piece is where its delimiters say. Batch: it is cut into messages. Bridge, against a server in memory: every
 //! resource it writes is valid, the acknowledgement is one message that can be read, a repeat gets the same answer and writes nothing.
 
 use crate::shared::{DEFINITIONS, MAPPINGS};
 use bytes::{Bytes, BytesMut};
 use fhir_model::Issue;
 use hl7_mllp_listener::ack::Answer;
+use hl7_mllp_listener::batch::Batch;
 use hl7_mllp_listener::charset::Charset;
 use hl7_mllp_listener::codec::MllpCodec;
 use hl7_mllp_listener::escape::{escape, unescape};
@@ -30,7 +31,30 @@ pub fn run(input: &[u8]) {
             .segments()
             .for_each(|segment| pieces(&message, segment));
     }
-    bridge(Bytes::copy_from_slice(input));
+    let frame = Bytes::copy_from_slice(input);
+    batch(&frame);
+    bridge(frame);
+}
+
+/// Nothing of a batch is twice in its messages, and each is one message.
+fn batch(frame: &Bytes) {
+    let Some(batch) = Batch::read(frame) else {
+        return;
+    };
+    let mut end = frame.as_ptr() as usize;
+    for message in batch.messages() {
+        let start = message.as_ptr() as usize;
+        assert!(start >= end, "messages overlap");
+        end = start + message.len();
+        assert!(Header::read(message).is_some() && Batch::read(message).is_none());
+    }
+    assert!(end <= frame.as_ptr() as usize + frame.len());
+    let answers = vec![Vec::new(); batch.messages().count()];
+    let answer = batch.acknowledge(&answers, "20260301");
+    assert!(
+        answer.ends_with(b"\r") && !answer.contains(&0),
+        "{answer:?}"
+    );
 }
 
 fn lines(message: &Message) {
