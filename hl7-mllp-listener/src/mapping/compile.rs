@@ -271,14 +271,21 @@ impl Compiler {
             return Err("[x] stands last, and its converter says the type".into());
         }
         let mut target = Vec::new();
+        // A label names an item of the list it stands at: the same word at another list is another item.
+        let mut place = String::new();
         for step in &rule.target {
+            place.push_str(&step.name);
             let index = match &step.index {
                 rule::Index::One => Index::One,
                 rule::Index::Each => Index::Each,
                 rule::Index::New => Index::New,
                 rule::Index::Choice => Index::Choice,
-                rule::Index::Label(label) => Index::Label(number(&mut names.labels, label)),
+                rule::Index::Label(label) => {
+                    place.push_str(&format!("[{label}]"));
+                    Index::Label(number(&mut names.labels, &place))
+                }
             };
+            place.push('.');
             let name = step.name.clone();
             target.push(Target { name, index });
         }

@@ -44,7 +44,12 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
 /// The HD of an authority as a logical reference: its universal id, else its name, which the system of the identifier may not tell.
 fn assigner(hd: Value<'_>) -> Option<Json> {
     let (name, id, kind) = (hd.part_text(1), hd.part_text(2), hd.part_text(3));
+    let kind = kind.filter(|kind| !kind.contains(char::is_whitespace));
     let mut identifier = Map::new();
+    if let Some(kind) = kind.as_deref().filter(|_| id.is_some()) {
+        let coding = json!({"system": format!("{V2_TABLE}0301"), "code": kind});
+        identifier.insert("type".into(), json!({ "coding": [coding] }));
+    }
     match (&id, kind.as_deref()) {
         (Some(id), Some("ISO")) => {
             identifier.insert("system".into(), "urn:ietf:rfc:3986".into());

@@ -173,7 +173,8 @@ fn complex_types() {
             "type": {"coding": [{"system": table, "code": "MR", "display": "Medical record number"}]},
             "system": "urn:oid:1.2.3", "value": "12", "period": {"start": "2026-01-01", "end": "2027-01-01"},
             "assigner": {"type": "Organization", "display": "AUTH",
-                "identifier": {"system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3"}}}),
+                "identifier": {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "ISO"}]},
+                    "system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3"}}}),
         ),
         (
             "CX.Identifier",
