@@ -1,6 +1,7 @@
 //! Writes a value to its place in a resource.
 
 use super::program::{Index, Target};
+use crate::merge::is_same_choice;
 use serde_json::{Map as Object, Value as Json};
 
 /// Puts a value at the end of a path, making what is missing on the way. `type_name` is the type written, for `value[x]`.
@@ -70,7 +71,8 @@ pub(super) fn exists(body: &Object<String, Json>, target: &[Target]) -> bool {
         });
     }
     match body.get(&step.name) {
-        None => false,
+        // Of a choice any type counts: a resource has one.
+        None => rest.is_empty() && body.keys().any(|own| is_same_choice(own, &step.name)),
         Some(Json::Object(inner)) => exists(inner, rest),
         Some(_) => true,
     }
