@@ -35,10 +35,14 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
     if !period.is_empty() {
         identifier.insert("period".into(), Json::Object(period));
     }
+    put_assigner(&mut identifier, authority);
+    Some(Json::Object(identifier))
+}
+
+fn put_assigner(identifier: &mut Map<String, Json>, authority: Option<Value<'_>>) {
     if let Some(assigner) = authority.and_then(assigner) {
         identifier.insert("assigner".into(), assigner);
     }
-    Some(Json::Object(identifier))
 }
 
 /// The HD of an authority as a logical reference: its universal id, else its name, which the system of the identifier may not tell.
@@ -139,7 +143,10 @@ pub fn xcn_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>
                 .authority(authority, own, &scope.facility, otherwise)
         }
     };
-    Some(Json::Object(identifier(None, kind.as_deref(), system, &id)))
+    let mut identifier = identifier(None, kind.as_deref(), system, &id);
+    let authority = value.part(9).filter(|_| !matches!(value, Value::Component(_)));
+    put_assigner(&mut identifier, authority);
+    Some(Json::Object(identifier))
 }
 
 /// XCN: the identifier, and the name in .2 to .6.
@@ -163,7 +170,9 @@ pub fn xon_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>
         &scope.facility,
         Some(kind.as_deref().unwrap_or("XON")),
     );
-    Some(Json::Object(identifier(None, kind.as_deref(), system, &id)))
+    let mut identifier = identifier(None, kind.as_deref(), system, &id);
+    put_assigner(&mut identifier, authority);
+    Some(Json::Object(identifier))
 }
 
 /// XON: the identifier, and the name in .1.
@@ -259,7 +268,11 @@ fn identifier(
 fn reference(kind: &str, identifier: Option<Json>, display: &str) -> Option<Json> {
     let mut reference = Map::new();
     reference.insert("type".into(), kind.into());
-    if let Some(identifier) = identifier {
+    if let Some(mut identifier) = identifier {
+        // Who assigned the number matters to the record, not to those who name it.
+        if let Some(identifier) = identifier.as_object_mut() {
+            identifier.remove("assigner");
+        }
         reference.insert("identifier".into(), identifier);
     }
     if !display.is_empty() {
