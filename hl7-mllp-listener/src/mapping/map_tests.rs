@@ -268,7 +268,11 @@ fn maps_of_persons_visits_accounts_and_care() {
             ))),
             None => value.cloned(),
         };
-        assert_eq!(value.unwrap_or_default(), expect, "{event} {segments}: {found:#?}");
+        assert_eq!(
+            value.unwrap_or_default(),
+            expect,
+            "{event} {segments}: {found:#?}"
+        );
     }
 }
 

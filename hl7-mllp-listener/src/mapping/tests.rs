@@ -167,7 +167,8 @@ fn people_are_resources_where_a_number_tells_who() {
     assert_eq!(people.len(), 1);
     assert_eq!(
         people[0]["identifier"],
-        json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7"}])
+        json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7",
+            "assigner": {"type": "Organization", "identifier": {"value": "LAB"}}}])
     );
     let result = &drafts(&converted, "Observation")[0];
     assert_eq!(

@@ -144,7 +144,9 @@ pub fn xcn_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>
         }
     };
     let mut identifier = identifier(None, kind.as_deref(), system, &id);
-    let authority = value.part(9).filter(|_| !matches!(value, Value::Component(_)));
+    let authority = value
+        .part(9)
+        .filter(|_| !matches!(value, Value::Component(_)));
     put_assigner(&mut identifier, authority);
     Some(Json::Object(identifier))
 }
