@@ -12,6 +12,8 @@ pub(super) struct Finding {
     pub ms: f64,
     /// Whether that was more than guessed.
     pub known: bool,
+    /// How many matches there are at the most, where something was counted.
+    pub most: Option<f64>,
 }
 
 /// Rows that a GIN scan yields per millisecond of CPU, with their filter and sort.
@@ -44,6 +46,7 @@ pub(super) fn cheapest(filter: &[Test], estimates: &Estimates) -> Finding {
             lead: Vec::new(),
             ms: ms(tested),
             known,
+            most: None,
         });
         let (lead, compared) = compared(filter, estimates, leaders.clone(), hits);
         if lead.len() > leaders.len() {
@@ -51,6 +54,7 @@ pub(super) fn cheapest(filter: &[Test], estimates: &Estimates) -> Finding {
                 lead,
                 ms: ms(read + hits / ORDERED_PER_MS + compared),
                 known,
+                most: None,
             });
         }
     }
@@ -64,10 +68,15 @@ pub(super) fn cheapest(filter: &[Test], estimates: &Estimates) -> Finding {
             lead,
             ms: 0.1 + rows / ORDERED_PER_MS + ms,
             known: true,
+            most: None,
         });
     }
     let cheapest = ways.into_iter().min_by(|a, b| f64::total_cmp(&a.ms, &b.ms));
-    cheapest.unwrap_or_else(|| guessed(filter, estimates))
+    let most = (0..filter.len()).filter_map(|at| estimates.counted(at));
+    Finding {
+        most: most.reduce(f64::min),
+        ..cheapest.unwrap_or_else(|| guessed(filter, estimates))
+    }
 }
 
 /// Which ordered tests are compared as wholes with the `rows` of the `lead`, because that costs less than testing those, and what that and testing
@@ -112,6 +121,7 @@ fn guessed(filter: &[Test], estimates: &Estimates) -> Finding {
         lead: least.into_iter().collect(),
         ms: (rows / ORDERED_PER_MS + rows * tests_ms).max(UNKNOWN_MS),
         known: false,
+        most: None,
     }
 }
 

@@ -50,7 +50,11 @@ pub(super) async fn plan(
     trace: &mut Trace,
 ) -> Result<Estimate, Error> {
     let estimate = estimated(connection, query, statistics, limit, trace).await?;
-    if query.sorts_by_looking() {
+    let is_small = estimate
+        .finding
+        .most
+        .is_some_and(|rows| rows <= SORTED_MAX as f64);
+    if query.sorts_by_looking() && !is_small {
         bounded(connection, query, &estimate, trace).await?;
     }
     Ok(estimate)

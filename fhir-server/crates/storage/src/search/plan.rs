@@ -48,7 +48,7 @@ const WALKED_PER_MS: f64 = 2_200.0;
 const COUNT_MS: f64 = 1.0;
 const COUNT_MS_WALK: f64 = 3.0;
 /// Rows of each that are counted, for each millisecond that it may save.
-const COUNTED_PER_MS: f64 = 1_000.0;
+const COUNTED_PER_MS: f64 = 300.0;
 /// The same at the least: where there is a walk that need not know, and where there is none. And at the most.
 const COUNT_MIN_WALKABLE: i64 = 1_000;
 const COUNT_MIN: i64 = 5_000;
@@ -316,7 +316,7 @@ mod tests {
                 Column::Updated,
                 None,
             ),
-            ("a name", vec![strings()], Column::Updated, Some(3_500)),
+            ("a name", vec![strings()], Column::Updated, Some(1_050)),
             (
                 "a name, sorted",
                 vec![strings()],

@@ -229,7 +229,7 @@ mod tests {
             let statement = sqlx::query(statement);
             statement.execute(&mut *connection).await.unwrap();
         }
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             store.inner.statistics.expire();
             let statistics = store.inner.statistics(&mut connection).await.unwrap();
             if statistics.1.know(&[1]) {

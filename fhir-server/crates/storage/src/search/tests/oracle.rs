@@ -172,6 +172,7 @@ fn filter_led_by(lead: Vec<usize>) -> Estimate {
             lead,
             ms: 0.0,
             known: true,
+            most: None,
         },
     }
 }
