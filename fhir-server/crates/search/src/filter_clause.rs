@@ -204,7 +204,11 @@ impl Parser<'_> {
                 test.operator_at,
             )
         };
-        let plain = within.is_none() && leads_to.is_none();
+        if within.is_some() && matches!(code, "_id" | "id" | "_lastUpdated") {
+            let reason = format!("an element in brackets has no {code} of its own");
+            return Err(at(Refusal::unknown(reason), name_at));
+        }
+        let plain = leads_to.is_none();
         match code {
             "_id" | "id" if plain => return id(test).ok_or_else(|| not_applicable("the id")),
             "_lastUpdated" if plain => {

@@ -23,18 +23,20 @@ pub fn literals<'a>(
     for program in parameters.iter().filter_map(|it| it.program.as_ref()) {
         program.run(resource, &mut nodes);
     }
-    let text = |node: &Node<'a>| -> Option<&'a str> {
-        let value = match node.type_name {
-            "CodeableReference" => node.value.get("reference")?,
-            _ => node.value,
-        };
-        value.as_str().or_else(|| value.get("reference")?.as_str())
-    };
     let split = |text: &'a str| match text.split_once("/_history/") {
         Some((name, version)) => (name, Some(version)),
         None => (text, None),
     };
-    nodes.iter().filter_map(text).map(split).collect()
+    nodes.iter().filter_map(written).map(split).collect()
+}
+
+/// The literal reference, or the canonical, as it is written.
+pub(crate) fn written<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let value = match node.type_name {
+        "CodeableReference" => node.value.get("reference")?,
+        _ => node.value,
+    };
+    value.as_str().or_else(|| value.get("reference")?.as_str())
 }
 
 /// The resource that a literal reference names, of one that the index says is of this server: where the base is not known, by its end.

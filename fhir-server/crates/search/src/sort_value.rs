@@ -5,9 +5,10 @@ use crate::coding;
 use crate::matching::Candidate;
 use crate::parse_sort::Family;
 use crate::query::{SortBy, SortKey};
-use crate::reference::{self, Target};
+use crate::reference;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::Decimal;
+use fhir_model::key::is_id;
 use fhirpath::Node;
 use serde_json::Value;
 
@@ -76,20 +77,30 @@ impl Candidate<'_> {
             match parameter.kind {
                 ParameterType::Token => codes(node, &mut texts),
                 ParameterType::Reference => {
-                    reference::each(node, whole.definitions, whole.base, &mut |target| {
-                        texts.extend(match target {
-                            Target::Local(key) => Some(key.to_string()),
-                            Target::Url(url) => Some(url.into_owned()),
-                            Target::Latest(_) | Target::Identifier(_) | Target::Contained(_) => {
-                                None
-                            }
-                        });
-                    });
+                    let written = reference::written(&node).filter(|text| !text.starts_with('#'));
+                    texts.extend(written.map(|text| resource_at_end(text).to_owned()));
                 }
                 _ => texts.extend(node.value.as_str().map(str::to_owned)),
             }
         }
         texts.into_iter().map(SortValue::Text).collect()
+    }
+}
+
+/// `Type/id` at the end of a reference, without server and version; the text where there is none.
+fn resource_at_end(text: &str) -> &str {
+    let plain = text
+        .split_once("/_history/")
+        .map_or(text, |(plain, _)| plain);
+    let mut parts = plain.rsplitn(3, '/');
+    let (Some(id), Some(name)) = (parts.next(), parts.next()) else {
+        return text;
+    };
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.bytes().all(|b| b.is_ascii_alphabetic());
+    match is_name && is_id(id) {
+        true => &plain[plain.len() - id.len() - name.len() - 1..],
+        false => text,
     }
 }
 

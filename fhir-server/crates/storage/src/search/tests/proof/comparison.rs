@@ -85,6 +85,8 @@ pub async fn compare(
         Err(Error::Refused(issues)) if issues[0].kind == IssueKind::NotSupported => {
             return Ok(Compared::Refused(without_names(&issues[0].diagnostics)));
         }
+        // A machine that stands still for a while.
+        Err(Error::Unavailable(_)) => return Ok(Compared::Refused("the database".into())),
         Err(error) => return Err(difference(&format!("{error:?}"), &[], &keys)),
     };
     let engine: Vec<ResourceKey> = pages

@@ -1,7 +1,7 @@
 //! A store and the same resources in the oracle's hands.
 
 use super::comparison::{self, Compared, Difference, Manner};
-use crate::{Change, Effect, Store, Target, VersionMatch, testing};
+use crate::{Change, CommitError, Effect, Error, Store, Target, VersionMatch, testing};
 use fastrand::Rng;
 use fhir_definitions::{DataFile, Definitions};
 use fhir_model::ResourceKey;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 const NOW_MICROS: i64 = 1_717_200_000_000_000;
 /// Largest page.
 const COUNT_MAX: usize = 200;
+/// How often a commit is tried again for which the database did not have the time.
+const RETRIES_MAX: usize = 20;
 /// Most resources that change at once.
 const CHANGES: usize = 40;
 
@@ -79,7 +81,19 @@ impl Site {
     }
 
     pub async fn commit(&mut self, changes: Vec<Change>) {
-        for outcome in self.store.commit(changes).await.unwrap() {
+        let mut outcomes = self.store.commit(changes.clone()).await;
+        // A machine that stands still for a while.
+        for _ in 0..RETRIES_MAX {
+            let Err(CommitError {
+                error: Error::Unavailable(_),
+                ..
+            }) = outcomes
+            else {
+                break;
+            };
+            outcomes = self.store.commit(changes.clone()).await;
+        }
+        for outcome in outcomes.unwrap() {
             let key = outcome.key.unwrap();
             match (outcome.effect, outcome.body) {
                 (Effect::Deleted | Effect::Absent, _) => self.world.remove(&key),
