@@ -58,10 +58,20 @@ fn fhir_kit_client() {
 
 #[test]
 fn hapi() {
+    java("java/WithHapi.java", "hapi");
+}
+
+/// What the server says of itself is valid in the eyes of HL7's validator.
+#[test]
+fn validator() {
+    java("java/ValidateWithHapi.java", "validator");
+}
+
+/// The source is run as it stands: java compiles it.
+fn java(program: &str, name: &str) {
     if let Some(installed) = third_party("java.installed") {
-        // The source is run as it stands: java compiles it.
-        let mut program = Command::new("java");
-        program.arg("-cp").arg(installed.with_file_name("java/*"));
-        check(program.arg(source("java/WithHapi.java")), "hapi");
+        let mut java = Command::new("java");
+        java.arg("-cp").arg(installed.with_file_name("java/*"));
+        check(java.arg(source(program)), name);
     }
 }
