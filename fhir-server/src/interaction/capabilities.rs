@@ -11,9 +11,10 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::{Interaction, ROUTES};
 use crate::subset::Subset;
-use fhir_definitions::{Definitions, ParameterType, SearchParameter, State};
+use fhir_definitions::{Definitions, OperationDefinition, ParameterType, SearchParameter, State};
 use fhir_model::IssueKind;
 use fhir_search::is_answered;
+use fhir_search::named_query::queries;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub fn statement(definitions: &Definitions, config: &Config, base: &str) -> Valu
             "resource": resources,
             "interaction": system_interactions(),
             "searchParam": of_every_type(definitions),
-            "operation": operations(base, |operation| operation.is_offered(Level::System, "")),
+            "operation": operations(definitions, base, &[Level::System], ""),
             "compartment": COMPARTMENTS.map(|code| format!("http://hl7.org/fhir/CompartmentDefinition/{code}")),
         }],
     });
@@ -160,10 +161,7 @@ fn resource(
         "searchInclude": includes,
         "searchRevInclude": every.chain(pointing.iter().map(String::as_str)).collect::<Vec<_>>(),
         "searchParam": answered.map(|parameter| search_parameter(parameter)).collect::<Vec<_>>(),
-        "operation": operations(base, |operation| {
-            let levels = [Level::Type, Level::Instance];
-            levels.iter().any(|level| operation.is_offered(*level, resource_type))
-        }),
+        "operation": operations(definitions, base, &[Level::Type, Level::Instance], resource_type),
     });
     let profiles = profiles(definitions, resource_type);
     if !profiles.is_empty() {
@@ -172,12 +170,34 @@ fn resource(
     value
 }
 
-fn operations(base: &str, is_here: impl Fn(&Operation) -> bool) -> Vec<Value> {
-    let here = OPERATIONS.iter().filter(|operation| is_here(operation));
-    here.map(|operation| {
+/// The operations at these levels of a type, and the named queries of its searches.
+fn operations(
+    definitions: &Definitions,
+    base: &str,
+    levels: &[Level],
+    resource_type: &str,
+) -> Vec<Value> {
+    let is_here = |operation: &&Operation| {
+        levels
+            .iter()
+            .any(|level| operation.is_offered(*level, resource_type))
+    };
+    let operations = OPERATIONS.iter().filter(is_here).map(|operation| {
         json!({ "name": operation.definition.code, "definition": operation.canonical(base) })
-    })
-    .collect()
+    });
+    let queries = queries(definitions).map(OperationDefinition::read);
+    let queries = queries.filter(|query| match resource_type {
+        "" => query.system,
+        _ => {
+            query.on_type
+                && query
+                    .resource
+                    .iter()
+                    .any(|of| of == resource_type || of == "Resource")
+        }
+    });
+    let queries = queries.map(|query| json!({ "name": query.code, "definition": query.url }));
+    operations.chain(queries).collect()
 }
 
 /// Whether searches by the parameter are answered now.

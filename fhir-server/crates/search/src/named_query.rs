@@ -7,13 +7,22 @@
 //!
 //! Refuses names that are not known, whatever the handling, and a definition that says more than conditions, `_sort` and includes.
 
-use crate::parse::{Context, Refusal};
+use crate::parse::Refusal;
 use crate::parse_value::shown;
-use fhir_definitions::OperationDefinition;
+use fhir_definitions::{Definitions, OperationDefinition};
 use serde_json::Value;
 
 /// The extension of OperationDefinition that holds the search.
 pub const SEARCH: &str = "urn:fhir-humanitarian:StructureDefinition:named-query-search";
+
+/// The OperationDefinitions of the named queries that there are.
+pub fn queries(definitions: &Definitions) -> impl Iterator<Item = &Value> {
+    definitions.own_resources().filter(|own| {
+        own["resourceType"] == "OperationDefinition"
+            && own["kind"] == "query"
+            && own["status"] != "retired"
+    })
+}
 
 /// What a named query stands for.
 pub(crate) struct Named {
@@ -25,7 +34,7 @@ pub(crate) struct Named {
 
 /// The query of the name that `given` has, if it has one.
 pub(crate) fn named(
-    context: &Context<'_>,
+    definitions: &Definitions,
     types: &[&str],
     given: &[(String, String)],
 ) -> Result<Option<Named>, Refusal> {
@@ -44,16 +53,8 @@ pub(crate) fn named(
             shown(name)
         ))
     };
-    let is_it = |own: &&Value| {
-        own["resourceType"] == "OperationDefinition"
-            && own["kind"] == "query"
-            && own["code"] == name.as_str()
-            && own["status"] != "retired"
-    };
-    let own = context
-        .definitions
-        .own_resources()
-        .find(is_it)
+    let own = queries(definitions)
+        .find(|own| own["code"] == name.as_str())
         .ok_or_else(unknown)?;
     let definition = OperationDefinition::read(own);
     let fits = match types {

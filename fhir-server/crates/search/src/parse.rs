@@ -94,7 +94,7 @@ pub fn parse(
     };
     let mut errors = Vec::new();
     let names: Vec<&str> = query.types.iter().map(String::as_str).collect();
-    let query_by_name = match named_query::named(context, &names, parameters) {
+    let query_by_name = match named_query::named(context.definitions, &names, parameters) {
         Ok(found) => found,
         Err(Refusal::Unknown(issue) | Refusal::Invalid(issue)) => return Err(vec![issue]),
     };
