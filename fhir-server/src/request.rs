@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::operation::Operation;
 use crate::router::{Interaction, Route};
 use crate::subset::Subset;
+use crate::terminology::{self, Lookup};
 use crate::url::{self, Parameters};
 use crate::{binary, xml};
 use bytes::Bytes;
@@ -201,18 +202,25 @@ impl Request {
     ///
     /// # Errors
     /// A condition without any criterion would match everything, and is refused.
-    pub fn condition(&self, app: &App, parameters: &[(String, String)]) -> Result<Query, Failure> {
+    pub async fn condition(
+        &self,
+        app: &App,
+        parameters: &[(String, String)],
+    ) -> Result<Query, Failure> {
         let definitions = app.store.definitions();
+        let types = [self.resource_type.as_str()];
+        let stored =
+            terminology::of_search(Lookup::new(app, &self.base), &types, parameters).await?;
         let context = parse::Context {
             definitions: &definitions,
-            terminology: None,
+            terminology: stored.as_ref(),
             base: Some(&self.base),
             handling: Handling::Strict,
             now_micros: now_micros(),
             count_default: 2,
             count_max: 2,
         };
-        let query = parse(&context, &[&self.resource_type], parameters)?;
+        let query = parse(&context, &types, parameters)?;
         if query.contained != Contained::False {
             return Err(Failure::new(
                 IssueKind::SearchParameter,
@@ -233,14 +241,14 @@ impl Request {
     ///
     /// # Errors
     /// As [`Request::condition`]; SearchParameter (400) for parameters beside an id.
-    pub fn target(&self, app: &App, body_id: Option<&str>) -> Result<Target, Failure> {
+    pub async fn target(&self, app: &App, body_id: Option<&str>) -> Result<Target, Failure> {
         if !self.id.is_empty() {
             self.refuse_parameters()?;
             return Ok(Target::Id(self.key()));
         }
         Ok(Target::Match {
             resource_type: self.resource_type.clone(),
-            query: Box::new(self.condition(app, &self.parameters)?),
+            query: Box::new(self.condition(app, &self.parameters).await?),
             id: body_id.map(str::to_string),
         })
     }

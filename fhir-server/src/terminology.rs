@@ -9,22 +9,30 @@ use crate::operation::aside;
 use fhir_definitions::terminology::{Needed, ValueSet};
 use fhir_definitions::{Definitions, TerminologyError, TerminologyResources};
 use fhir_model::{IssueKind, Reference, ResourceKey, json};
-use fhir_search::{Handling, Named, parse};
-use fhir_storage::{Page, Version};
+use fhir_search::{Handling, Query, parse};
+use fhir_storage::{Page, SearchPage, Snapshot, Version};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most definitions that are looked up for one question.
 pub const LOOKUPS_MAX: usize = 50;
 /// Most stored versions of one canonical url that are looked at, the last changed first.
 const VERSIONS_MAX: usize = 20;
 
-/// What is stored of the value sets and code systems that are named, and of what they are made of.
+/// What is stored of the value sets and code systems that a search over `types` names, and of what they are made of; `None` where it names none.
 ///
 /// # Errors
 /// TooCostly; what the store refuses.
-pub async fn stored(app: &App, base: &str, named: Named) -> Result<TerminologyResources, Failure> {
-    let mut lookup = Lookup::new(app, base);
+pub async fn of_search(
+    mut lookup: Lookup<'_>,
+    types: &[&str],
+    parameters: &[(String, String)],
+) -> Result<Option<TerminologyResources>, Failure> {
+    let named = fhir_search::named(&lookup.definitions, types, parameters);
+    if named.is_empty() {
+        return Ok(None);
+    }
     for name in named.value_sets {
         lookup.value_set(&name).await?;
     }
@@ -32,31 +40,74 @@ pub async fn stored(app: &App, base: &str, named: Named) -> Result<TerminologyRe
     lookup
         .follow(systems.map(Needed::CodeSystem).collect())
         .await?;
-    Ok(lookup.found)
+    Ok(Some(lookup.found))
 }
 
 /// A lookup that goes on until nothing is missing that is there.
 pub struct Lookup<'a> {
-    app: &'a App,
+    source: Source<'a>,
+    definitions: Arc<Definitions>,
     base: &'a str,
     asked: BTreeSet<Needed>,
     pub found: TerminologyResources,
 }
 
+/// Where stored resources are read.
+enum Source<'a> {
+    Store(&'a App),
+    /// Within a state that is held: it takes no connection of its own.
+    State(&'a mut Snapshot),
+}
+
+impl Source<'_> {
+    async fn read(&mut self, key: &ResourceKey) -> Result<Option<Version>, Failure> {
+        Ok(match self {
+            Source::Store(app) => app.store.read(key).await?,
+            Source::State(snapshot) => snapshot.read(key).await?,
+        })
+    }
+
+    async fn search(&mut self, query: &Query) -> Result<SearchPage, Failure> {
+        Ok(match self {
+            Source::Store(app) => app.store.search(query, Page::First).await?,
+            Source::State(snapshot) => snapshot.search(query, Page::First).await?,
+        })
+    }
+}
+
 impl<'a> Lookup<'a> {
     pub fn new(app: &'a App, base: &'a str) -> Lookup<'a> {
+        Lookup::by(Source::Store(app), app.store.definitions(), base)
+    }
+
+    /// In a state that is held.
+    pub fn within(
+        snapshot: &'a mut Snapshot,
+        definitions: Arc<Definitions>,
+        base: &'a str,
+    ) -> Lookup<'a> {
+        Lookup::by(Source::State(snapshot), definitions, base)
+    }
+
+    fn by(source: Source<'a>, definitions: Arc<Definitions>, base: &'a str) -> Lookup<'a> {
         Lookup {
-            app,
+            source,
+            definitions,
             base,
             asked: BTreeSet::new(),
             found: TerminologyResources::default(),
         }
     }
 
+    /// Whether it was looked up, found or not.
+    pub fn is_asked(&self, needed: &Needed) -> bool {
+        self.asked.contains(needed)
+    }
+
     /// A value set by reference or canonical url, and what it is made of.
     ///
     /// # Errors
-    /// As [`stored`].
+    /// As [`of_search`].
     pub async fn value_set(&mut self, name: &str) -> Result<(), Failure> {
         if let Reference::Local { key, version: None } = Reference::parse(name, Some(self.base))
             && key.resource_type == "ValueSet"
@@ -65,8 +116,7 @@ impl<'a> Lookup<'a> {
                 self.found.add_value_set_of_id(&key.id, &resource);
                 return self.follow(ValueSet::read(&resource).needs()).await;
             }
-            let definitions = self.app.store.definitions();
-            if let Some(known) = definitions.terminology().value_set_of_id(&key.id) {
+            if let Some(known) = self.definitions.terminology().value_set_of_id(&key.id) {
                 return self.follow(known.needs()).await;
             }
         }
@@ -76,9 +126,9 @@ impl<'a> Lookup<'a> {
     /// A stored resource.
     ///
     /// # Errors
-    /// As [`stored`].
-    pub async fn resource(&self, key: &ResourceKey) -> Result<Option<Value>, Failure> {
-        Ok(match self.app.store.read(key).await? {
+    /// As [`of_search`].
+    pub async fn resource(&mut self, key: &ResourceKey) -> Result<Option<Value>, Failure> {
+        Ok(match self.source.read(key).await? {
             Some(Version::Present(stored)) => Some(json::parse(stored.body.as_bytes())?),
             _ => None,
         })
@@ -87,9 +137,9 @@ impl<'a> Lookup<'a> {
     /// What is needed, and what that needs.
     ///
     /// # Errors
-    /// As [`stored`].
+    /// As [`of_search`].
     pub async fn follow(&mut self, mut needed: Vec<Needed>) -> Result<(), Failure> {
-        let definitions = self.app.store.definitions();
+        let definitions = Arc::clone(&self.definitions);
         while let Some(one) = needed.pop() {
             if !self.asked.insert(one.clone()) {
                 continue;
@@ -108,7 +158,7 @@ impl<'a> Lookup<'a> {
                 needed.extend(needs);
                 continue;
             }
-            for resource in self.versions(&definitions, &one).await? {
+            for resource in self.versions(&one).await? {
                 aside(|| self.found.add(&resource));
                 if matches!(one, Needed::ValueSet(_)) {
                     needed.extend(ValueSet::read(&resource).needs());
@@ -118,11 +168,7 @@ impl<'a> Lookup<'a> {
         Ok(())
     }
 
-    async fn versions(
-        &self,
-        definitions: &Definitions,
-        needed: &Needed,
-    ) -> Result<Vec<Value>, Failure> {
+    async fn versions(&mut self, needed: &Needed) -> Result<Vec<Value>, Failure> {
         let (url, version) = match needed.canonical().split_once('|') {
             Some((url, version)) => (url, version),
             None => (needed.canonical(), ""),
@@ -132,7 +178,7 @@ impl<'a> Lookup<'a> {
             ("version".to_string(), escaped(version)),
         ];
         let context = parse::Context {
-            definitions,
+            definitions: &self.definitions,
             terminology: None,
             base: Some(self.base),
             handling: Handling::Strict,
@@ -141,7 +187,7 @@ impl<'a> Lookup<'a> {
             count_max: VERSIONS_MAX,
         };
         let query = fhir_search::parse(&context, &[needed.resource_type()], &parameters)?;
-        let page = self.app.store.search(&query, Page::First).await?;
+        let page = self.source.search(&query).await?;
         let bodies = page.matches.iter().rev();
         bodies
             .map(|stored| Ok(aside(|| json::parse(stored.body.as_bytes()))?))

@@ -31,7 +31,7 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
     for mut entry in understood {
         // A fullUrl means something to the other entries of a transaction only.
         entry.full_url = None;
-        match entry.change(app) {
+        match entry.change(app).await {
             Ok(Some(change)) => writes.push((entry, change)),
             Ok(None) => {}
             Err(failure) => replies[entry.index] = Entry::locate(entry.index, failure).reply(),

@@ -108,18 +108,18 @@ impl Entry {
     ///
     /// # Errors
     /// As the interaction itself.
-    pub fn change(&mut self, app: &App) -> Result<Option<Change>, Failure> {
+    pub async fn change(&mut self, app: &App) -> Result<Option<Change>, Failure> {
         let full_url = self.full_url.clone();
         let change = match self.turn() {
-            Turn::Delete => delete::change(app, &self.request),
-            Turn::Create => create::change(app, &mut self.request, full_url),
+            Turn::Delete => delete::change(app, &self.request).await,
+            Turn::Create => create::change(app, &mut self.request, full_url).await,
             Turn::Update if self.request.operation.is_some() => {
                 operation::change(app, &self.request)
             }
             Turn::Update if self.request.route.method == Method::PATCH => {
-                patch::change(app, &mut self.request)
+                patch::change(app, &mut self.request).await
             }
-            Turn::Update => update::change(app, &mut self.request, full_url),
+            Turn::Update => update::change(app, &mut self.request, full_url).await,
             Turn::Read => return Ok(None),
         };
         change.map(Some)

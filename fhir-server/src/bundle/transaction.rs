@@ -41,7 +41,7 @@ pub async fn transaction(
     for entry in &mut entries {
         let index = entry.index;
         let locate = |failure| Entry::locate(index, failure);
-        if let Some(change) = entry.change(app).map_err(locate)? {
+        if let Some(change) = entry.change(app).await.map_err(locate)? {
             changes.push(change);
             places.push(index);
             continue;

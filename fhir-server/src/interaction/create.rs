@@ -10,7 +10,7 @@ use fhir_model::IssueKind;
 use fhir_storage::{Change, Target};
 
 pub async fn create(app: &App, mut request: Request) -> Result<Reply, Failure> {
-    let change = change(app, &mut request, None)?;
+    let change = change(app, &mut request, None).await?;
     let outcome = write::commit_one(app, change).await?;
     Ok(Reply::written(&request, outcome))
 }
@@ -19,7 +19,7 @@ pub async fn create(app: &App, mut request: Request) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// An unreadable body, another type's body, or a condition that cannot be understood.
-pub fn change(
+pub async fn change(
     app: &App,
     request: &mut Request,
     full_url: Option<String>,
@@ -40,7 +40,7 @@ pub fn change(
         None => Target::New { resource_type },
         Some(parameters) => Target::Match {
             resource_type,
-            query: Box::new(request.condition(app, &parameters)?),
+            query: Box::new(request.condition(app, &parameters).await?),
             id: None,
         },
     };

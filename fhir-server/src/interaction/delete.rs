@@ -8,7 +8,7 @@ use crate::{policy, write};
 use fhir_storage::Change;
 
 pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
-    let change = change(app, &request)?;
+    let change = change(app, &request).await?;
     let outcome = write::commit_one(app, change).await?;
     Ok(Reply::written(&request, outcome))
 }
@@ -17,9 +17,9 @@ pub async fn delete(app: &App, request: Request) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// A condition that is empty or cannot be understood.
-pub fn change(app: &App, request: &Request) -> Result<Change, Failure> {
+pub async fn change(app: &App, request: &Request) -> Result<Change, Failure> {
     let version = request.version_match()?;
-    let target = request.target(app, None)?;
+    let target = request.target(app, None).await?;
     Ok(Change::Delete {
         target,
         version,

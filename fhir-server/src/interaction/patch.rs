@@ -9,7 +9,7 @@ use crate::write;
 use fhir_storage::Change;
 
 pub async fn patch(app: &App, mut request: Request) -> Result<Reply, Failure> {
-    let change = change(app, &mut request)?;
+    let change = change(app, &mut request).await?;
     let outcome = write::commit_one(app, change).await?;
     Ok(Reply::written(&request, outcome))
 }
@@ -18,10 +18,10 @@ pub async fn patch(app: &App, mut request: Request) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// A patch or a condition that cannot be understood.
-pub fn change(app: &App, request: &mut Request) -> Result<Change, Failure> {
+pub async fn change(app: &App, request: &mut Request) -> Result<Change, Failure> {
     let version = request.version_match()?;
     let patch = Patch::read(request)?;
-    let target = request.target(app, None)?;
+    let target = request.target(app, None).await?;
     Ok(Change::Patch {
         target,
         program: patch.program(),

@@ -10,7 +10,7 @@ use crate::operation::graph;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::subset::Subset;
-use crate::terminology;
+use crate::terminology::{self, Lookup};
 use crate::url::Parameters;
 use fhir_definitions::Definitions;
 use fhir_model::IssueKind;
@@ -152,11 +152,9 @@ async fn understand(
     handling: Handling,
 ) -> Result<Query, Failure> {
     let definitions = app.store.definitions();
-    let named = fhir_search::named(parameters);
-    let stored = match named.is_empty() {
-        true => None,
-        false => Some(terminology::stored(app, &request.base, named).await?),
-    };
+    let (types, given, mut others) = types(&definitions, request, parameters)?;
+    let names: Vec<&str> = types.iter().map(String::as_str).collect();
+    let stored = terminology::of_search(Lookup::new(app, &request.base), &names, &others).await?;
     let context = parse::Context {
         definitions: &definitions,
         terminology: stored.as_ref(),
@@ -166,8 +164,6 @@ async fn understand(
         count_default: app.config.count_default,
         count_max: app.config.count_max,
     };
-    let (types, given, mut others) = types(&definitions, request, parameters)?;
-    let names: Vec<&str> = types.iter().map(String::as_str).collect();
     // Where it is switched off it is a parameter like any other that is unknown.
     let explain = app.config.search_explain.then(|| {
         let at = others.iter().position(|(name, value)| {

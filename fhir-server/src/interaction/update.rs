@@ -10,7 +10,7 @@ use fhir_storage::Change;
 use serde_json::Value;
 
 pub async fn update(app: &App, mut request: Request) -> Result<Reply, Failure> {
-    let change = change(app, &mut request, None)?;
+    let change = change(app, &mut request, None).await?;
     let outcome = write::commit_one(app, change).await?;
     Ok(Reply::written(&request, outcome))
 }
@@ -19,7 +19,7 @@ pub async fn update(app: &App, mut request: Request) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// An unreadable body, another type's body, an id that is missing, not legal or not the URL's (400), or a condition that cannot be understood.
-pub fn change(
+pub async fn change(
     app: &App,
     request: &mut Request,
     full_url: Option<String>,
@@ -28,7 +28,7 @@ pub fn change(
     let resource = request.take_resource()?;
     subset::refuse_part(&resource)?;
     let id = body_id(&resource)?;
-    let target = request.target(app, id)?;
+    let target = request.target(app, id).await?;
     if !request.id.is_empty() && id != Some(&request.id) {
         let reason = "the body must have the id that the URL has";
         return Err(Issue::error(IssueKind::Syntax, reason)

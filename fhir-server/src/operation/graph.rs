@@ -9,6 +9,7 @@ use crate::app::{App, now_micros};
 use crate::failure::Failure;
 use crate::interaction::read::present;
 use crate::operation::{Answer, Call, aside};
+use crate::terminology::{self, Lookup};
 use crate::url;
 use fhir_definitions::Definitions;
 use fhir_model::date::instant_text;
@@ -19,6 +20,7 @@ use fhirpath::{Context, Program};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Resources of a graph, and searches for it.
 const RESOURCES_MAX: usize = 1_000;
@@ -42,7 +44,7 @@ pub async fn graph(app: &App, call: Call) -> Result<Answer, Failure> {
 /// # Errors
 /// A graph that there is not, that cannot be followed, or that leads too far.
 pub async fn reached(
-    definitions: &Definitions,
+    definitions: &Arc<Definitions>,
     call: &Call,
     snapshot: &mut Snapshot,
 ) -> Result<Vec<StoredResource>, Failure> {
@@ -83,7 +85,7 @@ pub fn entries(base: &str, resources: &[StoredResource]) -> String {
 /// # Errors
 /// SearchParameter where there is no such GraphDefinition; what it refuses itself; TooCostly.
 pub async fn led_to(
-    definitions: &Definitions,
+    definitions: &Arc<Definitions>,
     base: &str,
     snapshot: &mut Snapshot,
     name: &str,
@@ -188,7 +190,7 @@ fn is_of(key: &ResourceKey, node_type: &str) -> bool {
 /// The way through a graph.
 struct Walk<'a> {
     base: &'a str,
-    definitions: &'a Definitions,
+    definitions: &'a Arc<Definitions>,
     now: String,
     found: BTreeMap<ResourceKey, StoredResource>,
     order: Vec<ResourceKey>,
@@ -197,7 +199,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(definitions: &'a Definitions, base: &'a str) -> Walk<'a> {
+    fn new(definitions: &'a Arc<Definitions>, base: &'a str) -> Walk<'a> {
         Walk {
             base,
             definitions,
@@ -228,7 +230,9 @@ impl<'a> Walk<'a> {
                     ("url".to_string(), url.to_string()),
                     ("version".to_string(), version.to_string()),
                 ];
-                let query = self.parsed("GraphDefinition", &parameters)?;
+                let query = self
+                    .parsed("GraphDefinition", &parameters, snapshot)
+                    .await?;
                 let found = snapshot.search(&query, Page::First).await?;
                 // Of several versions the one that was changed last.
                 found.matches.into_iter().next().map(|stored| stored.body)
@@ -237,14 +241,17 @@ impl<'a> Walk<'a> {
         Ok(body.map(|body| json::parse(body.as_bytes())).transpose()?)
     }
 
-    fn parsed(
+    async fn parsed(
         &self,
         resource_type: &str,
         parameters: &[(String, String)],
+        snapshot: &mut Snapshot,
     ) -> Result<Query, Failure> {
+        let lookup = Lookup::within(snapshot, Arc::clone(self.definitions), self.base);
+        let stored = terminology::of_search(lookup, &[resource_type], parameters).await?;
         let context = parse::Context {
             definitions: self.definitions,
-            terminology: None,
+            terminology: stored.as_ref(),
             base: Some(self.base),
             handling: Handling::Strict,
             now_micros: now_micros(),
@@ -309,7 +316,8 @@ impl<'a> Walk<'a> {
             if self.searches > SEARCHES_MAX {
                 return Err(too_costly());
             }
-            let query = self.query(search, target, from).map_err(|failure| {
+            let query = self.query(search, target, from, snapshot).await;
+            let query = query.map_err(|failure| {
                 failure.within(&format!("{}.params", link.place), &link.place)
             })?;
             let found = snapshot.search(&query, Page::First).await?;
@@ -330,7 +338,7 @@ impl<'a> Walk<'a> {
         let resource = json::parse(stored.body.as_bytes()).map_err(|issue| issue.diagnostics)?;
         let program = Program::parse(path).map_err(|error| error.to_string())?;
         aside(|| {
-            let context = Context::new(&resource, self.definitions).now(&self.now);
+            let context = Context::new(&resource, &**self.definitions).now(&self.now);
             let items = program
                 .evaluate(&context)
                 .map_err(|error| error.to_string())?;
@@ -350,9 +358,15 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn query(&self, search: &str, target: &str, from: &ResourceKey) -> Result<Query, Failure> {
+    async fn query(
+        &self,
+        search: &str,
+        target: &str,
+        from: &ResourceKey,
+        snapshot: &mut Snapshot,
+    ) -> Result<Query, Failure> {
         let parameters = url::parameters(&search.replace("{ref}", &from.to_string()))?;
-        self.parsed(target, &parameters)
+        self.parsed(target, &parameters, snapshot).await
     }
 
     fn keep(&mut self, resources: Vec<StoredResource>) -> Result<(), Failure> {

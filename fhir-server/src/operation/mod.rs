@@ -13,6 +13,7 @@ mod document;
 mod everything;
 mod fhirpath;
 pub mod graph;
+mod host;
 mod meta;
 pub mod own;
 mod references;

@@ -1,13 +1,14 @@
 //! `$validate` (<https://hl7.org/fhir/R5/resource-operation-validate.html>): whether a resource is valid, and would be accepted by a create,
 //! an update or a delete. The answer is always 200 with an OperationOutcome, once it could be run.
 //!
-//! Base structure is checked, and what the modes `create`, `update` and `delete` are about is tried in a transaction that is rolled back: the
+//! Base structure and its invariants are checked, and what the modes `create`, `update` and `delete` are about is tried in a transaction that is rolled back: the
 //! site's policies and `If-Match` count. A profile that is asked for and cannot be checked is an error in the outcome, one that a resource claims a
 //! warning: never a silent pass. Refuses modes that do not fit what they are asked of (400).
 
 use crate::app::App;
 use crate::failure::Failure;
 use crate::interaction::read::present;
+use crate::operation::host::Site;
 use crate::operation::{Answer, Call, Level};
 use crate::{subset, write};
 use fhir_definitions::Definitions;
@@ -44,6 +45,7 @@ pub async fn validate(app: &App, call: Call) -> Result<Answer, Failure> {
     let mut issues = match resource {
         Some(resource) => {
             let mut issues = content(&call, &definitions, resource);
+            issues.extend(invariants(app, &call, resource).await?);
             issues.extend(profiles(&call, &definitions, resource));
             issues
         }
@@ -54,6 +56,7 @@ pub async fn validate(app: &App, call: Call) -> Result<Answer, Failure> {
     {
         issues.extend(rehearsed(app, change).await?);
     }
+    issues.sort_by_key(|issue| !issue.is_error());
     if issues.is_empty() {
         issues.push(Issue {
             severity: Severity::Information,
@@ -122,6 +125,13 @@ fn content(call: &Call, definitions: &Definitions, resource: &Value) -> Vec<Issu
         }
         _ => write::problems(definitions, resource, &target(call)),
     }
+}
+
+/// What of the invariants of its type, and of the types of what is in it, it does not keep.
+async fn invariants(app: &App, call: &Call, resource: &Value) -> Result<Vec<Issue>, Failure> {
+    let mut site = Site::new(app, &call.request.base);
+    let check = |site: &Site<'_>| site.definitions.invariants(resource, site, &site.now);
+    Ok(site.evaluate(check).await?.answer)
 }
 
 /// Where it would be written.

@@ -350,3 +350,59 @@ async fn concurrent_updates_with_one_if_match_have_one_winner() {
         "{statuses:?}"
     );
 }
+
+/// A value set that a client stored counts wherever a search does: in conditions of writes, in transactions, in graphs.
+#[tokio::test]
+async fn stored_terminology() {
+    let site = shared();
+    let set = r#"{"resourceType":"ValueSet","id":"st-set","url":"http://st/set","status":"active","compose":{"include":[{"system":"urn:st","concept":[{"code":"a"}]}]}}"#;
+    let basic = |id: &str, code: &str, more: &str| {
+        format!(
+            r#"{{"resourceType":"Basic","id":"{id}","code":{{"coding":[{{"system":"urn:st","code":"{code}"}}]}}{more}}}"#
+        )
+    };
+    let entry = |method: &str, url: &str| {
+        format!(
+            r#"{{"resourceType":"Bundle","type":"transaction","entry":[{{"request":{{"method":"{method}","url":"{url}"}}}}]}}"#
+        )
+    };
+    let graph = r#"{"resourceType":"GraphDefinition","id":"st","url":"http://st/graph","status":"active","name":"G","start":"p","node":[{"nodeId":"p","type":"Patient"},{"nodeId":"b","type":"Basic"}],
+        "link":[{"sourceId":"p","params":"subject={ref}&code:in=http://st/set","targetId":"b"}]}"#;
+    let subject = r#","subject":{"reference":"Patient/st-p"}"#;
+    site.table(&[
+        ("PUT ValueSet/st-set", set, "201"),
+        ("PUT GraphDefinition/st", graph, "201"),
+        ("PUT Patient/st-p", r#"{"resourceType":"Patient","id":"st-p"}"#, "201"),
+        ("PUT Basic/st-1", &basic("st-1", "a", subject), "201"),
+        ("PUT Basic/st-2", &basic("st-2", "b", subject), "201"),
+        (
+            "POST Basic\nIf-None-Exist: code:in=http://st/set",
+            &basic("x", "a", ""),
+            "200",
+        ),
+        (
+            "PUT Basic?code:in=ValueSet/st-set",
+            &basic("st-1", "a", &format!(r#"{subject},"created":"2026-01-01""#)),
+            "200 ; /id = st-1",
+        ),
+        (
+            "GET Patient/st-p/$graph?graph=http://st/graph",
+            "",
+            "200 ; ~/Basic/st-1\" ; /entry/2 absent",
+        ),
+        (
+            "POST $fhirpath",
+            r#"{"resourceType":"Parameters","parameter":[{"name":"expression","valueString":"'a'.memberOf('http://st/set') | code.memberOf('http://st/set')"},{"name":"resource","resource":{"resourceType":"Basic","code":{"coding":[{"system":"urn:st","code":"a"}]}}}]}"#,
+            "200 ; /parameter/0/valueBoolean = true",
+        ),
+        (
+            "POST ",
+            &entry("DELETE", "Basic?code:in=http://st/set"),
+            "200 ; /entry/0/response/status = \"204 No Content\"",
+        ),
+        ("GET Basic/st-1", "", "410"),
+        ("GET Basic/st-2", "", "200"),
+        ("DELETE Basic?code:in=http://st/unknown", "", "400 ; ~is not known here"),
+    ])
+    .await;
+}

@@ -7,9 +7,11 @@
 pub mod compartment;
 mod data_files;
 mod index_state;
+mod invariants;
 pub mod operation;
 mod own_parameters;
 pub mod parameter;
+mod place;
 mod primitive;
 mod search_parameters;
 mod shape;
@@ -28,7 +30,7 @@ pub use terminology::{Terminology, TerminologyError, TerminologyResources};
 pub use validate::ISSUES_MAX;
 
 use fhir_model::Issue;
-use fhirpath::{ElementType, TypeModel};
+use fhirpath::{ElementType, Host, TypeModel};
 use search_parameters::ByType;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -175,6 +177,18 @@ impl Definitions {
     /// one choice only (<https://hl7.org/fhir/R5/validation.html>). Every issue names its place. Empty: valid.
     pub fn validate(&self, resource: &Value) -> Vec<Issue> {
         validate::validate(resource, self.structures)
+    }
+
+    /// What of the invariants of R5's base structures the resource, or anything in it, does not keep
+    /// (<https://hl7.org/fhir/R5/conformance-rules.html#constraints>), in the severities that R5 gives them; as information those that could not be
+    /// decided. `now` is an instant. Every issue names its place.
+    pub fn invariants(&self, resource: &Value, host: &dyn Host, now: &str) -> Vec<Issue> {
+        let surroundings = invariants::Surroundings {
+            model: self,
+            host,
+            now,
+        };
+        invariants::check(resource, surroundings)
     }
 }
 

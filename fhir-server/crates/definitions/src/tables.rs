@@ -52,6 +52,7 @@ impl Row {
 }
 
 pub(crate) static STRUCTURES: Table = Table::new(include_bytes!("../r5/structures.tsv.gz"));
+pub(crate) static CONSTRAINTS: Table = Table::new(include_bytes!("../r5/constraints.tsv.gz"));
 pub(crate) static PARAMETERS: Table = Table::new(include_bytes!("../r5/parameters.tsv.gz"));
 pub(crate) static COMPARTMENTS: Table = Table::new(include_bytes!("../r5/compartments.tsv.gz"));
 pub(crate) static TERMINOLOGY: Table = Table::new(include_bytes!("../r5/terminology.jsonl.gz"));

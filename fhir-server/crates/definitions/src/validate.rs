@@ -2,9 +2,10 @@
 //!
 //! One walk, object by object. Each object is held against the [`Shape`] of its structure (a compiled JSON Schema); the walk itself
 //! checks what that cannot say: required elements (which a `_` sibling may stand for), one choice only, null padding, required
-//! bindings, resources inside resources. Invariants, slices and profiles are not looked at here.
+//! bindings, resources inside resources. Invariants are in [`crate::invariants`]; slices and profiles are not looked at.
 //! An issue names its place and what is wrong with it, never the value found there.
 
+use crate::place::{Place, Step};
 use crate::shape::{Content, Property, Shape};
 use crate::structure::{Binding, Element, Strength, Structure, Structures};
 use fhir_model::json::DEPTH_MAX;
@@ -12,7 +13,6 @@ use fhir_model::{Issue, IssueKind};
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
-use std::fmt::Write;
 
 /// Of a narrative that txt-1 or txt-2 refuses.
 const NARRATIVE: &str = "a narrative is one div with text or an image in it, of the elements and attributes that FHIR allows, without script";
@@ -24,32 +24,23 @@ pub const ISSUES_MAX: usize = 100;
 pub(crate) fn validate(resource: &Value, structures: &Structures) -> Vec<Issue> {
     let mut walk = Walk {
         structures,
-        path: Vec::new(),
+        path: Place::default(),
         issues: Vec::new(),
     };
     walk.resource(resource, false);
     walk.issues
 }
 
-/// Where the walk is. Rendered only when there is something to say.
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Name(&'a str),
-    /// A choice element and the type it has.
-    Choice(&'a str, &'a str),
-    Index(usize),
-}
-
 struct Walk<'a> {
     structures: &'a Structures,
-    path: Vec<Step<'a>>,
+    path: Place<'a>,
     issues: Vec<Issue>,
 }
 
 impl<'a> Walk<'a> {
     /// A resource: the root, contained, or carried by a Bundle or Parameters.
     fn resource(&mut self, resource: &'a Value, contained: bool) {
-        let root = self.path.is_empty();
+        let root = self.path.is_root();
         let Some(object) = resource.as_object() else {
             if root {
                 self.issue(IssueKind::Structure, "a resource is a JSON object");
@@ -86,7 +77,7 @@ impl<'a> Walk<'a> {
         let Some(object) = value.as_object() else {
             return; // its parent's schema has said so
         };
-        if self.path.len() > 2 * DEPTH_MAX {
+        if self.path.depth() > 2 * DEPTH_MAX {
             return self.issue(IssueKind::TooCostly, "nested too deep");
         }
         let shape = structure.shape(self.structures);
@@ -255,7 +246,7 @@ impl<'a> Walk<'a> {
     /// Tells what the schema found wrong with an object.
     fn report(&mut self, value: &'a Value, structure: &'a Structure, shape: &'a Shape) {
         for error in shape.schema.iter_errors(value) {
-            let depth = self.path.len();
+            let depth = self.path.depth();
             let property = self.locate(&error, structure, shape);
             let type_name = property.map_or("", |p| {
                 structure.elements[p.element as usize].types[p.type_index as usize].name
@@ -293,7 +284,7 @@ impl<'a> Walk<'a> {
         type_name: &str,
     ) {
         use ValidationErrorKind as Kind;
-        let in_array = matches!(self.path.last(), Some(Step::Index(_)));
+        let in_array = self.path.is_item();
         match error.kind() {
             Kind::AdditionalProperties { unexpected } => {
                 for name in unexpected.iter().take(ISSUES_MAX) {
@@ -342,38 +333,14 @@ impl<'a> Walk<'a> {
     fn issue(&mut self, kind: IssueKind, message: &str) {
         if self.issues.len() < ISSUES_MAX {
             self.issues
-                .push(Issue::error(kind, message).at(self.place()));
+                .push(Issue::error(kind, message).at(self.path.to_string()));
         }
     }
 
     fn issue_below(&mut self, kind: IssueKind, message: &str, name: &str) {
         if self.issues.len() < ISSUES_MAX {
-            let place = format!("{}.{name}", self.place());
+            let place = format!("{}.{name}", self.path);
             self.issues.push(Issue::error(kind, message).at(place));
-        }
-    }
-
-    /// The path as FHIRPath: `Observation.component[0].value.ofType(Quantity).unit`.
-    fn place(&self) -> String {
-        let mut text = String::new();
-        for step in &self.path {
-            if !text.is_empty() && !matches!(step, Step::Index(_)) {
-                text.push('.');
-            }
-            match step {
-                Step::Name(name) => text.push_str(name),
-                Step::Choice(name, type_name) => {
-                    // A String takes any text.
-                    let _ = write!(text, "{name}.ofType({type_name})");
-                }
-                Step::Index(index) => {
-                    let _ = write!(text, "[{index}]");
-                }
-            }
-        }
-        match text.is_empty() {
-            true => "Resource".to_owned(),
-            false => text,
         }
     }
 }

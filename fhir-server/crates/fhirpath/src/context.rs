@@ -78,6 +78,7 @@ pub struct Context<'a> {
     pub(crate) host: &'a dyn Host,
     pub(crate) resource: Option<Element<'a>>,
     pub(crate) root: Option<Element<'a>>,
+    pub(crate) bundle: Option<&'a Json>,
     pub(crate) focus: Collection<'a>,
     pub(crate) variables: Vec<(String, Collection<'a>)>,
     pub(crate) now: Option<Temporal>,
@@ -104,6 +105,7 @@ impl<'a> Context<'a> {
             host: &NoHost,
             resource: None,
             root: None,
+            bundle: None,
             focus: Vec::new(),
             variables: Vec::new(),
             now: None,
@@ -119,6 +121,13 @@ impl<'a> Context<'a> {
             self.resource = Element::resource(element.resource).or(self.resource);
         }
         self.focus = focus;
+        self
+    }
+
+    /// The Bundle around the resource: `resolve()` finds its other entries.
+    #[must_use]
+    pub fn within(mut self, bundle: &'a Json) -> Context<'a> {
+        self.bundle = Some(bundle);
         self
     }
 

@@ -27,6 +27,15 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    pub fn new(steps: u64) -> Budget {
+        Budget { steps }
+    }
+
+    /// What is left.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     pub fn spend(&mut self, steps: usize) -> Result<()> {
         match self.steps.checked_sub(steps as u64) {
             Some(left) => {
@@ -60,9 +69,7 @@ impl<'a> Evaluator<'a> {
     pub fn new(context: &'a Context<'a>) -> Evaluator<'a> {
         Evaluator {
             context,
-            budget: Budget {
-                steps: context.limits.steps,
-            },
+            budget: Budget::new(context.limits.steps),
             variables: Vec::new(),
             regexes: HashMap::new(),
             resolves: 0,

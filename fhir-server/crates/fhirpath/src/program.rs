@@ -3,8 +3,8 @@
 use crate::ast::{Expression, Kind, Literal, Operator, TypeName, TypeOperator};
 use crate::check;
 use crate::context::Context;
-use crate::error::EvaluationError;
-use crate::evaluate::{Evaluator, Frame};
+use crate::error::{EvaluationError, Reason};
+use crate::evaluate::{Budget, Evaluator, Frame};
 use crate::functions::{self, Function};
 use crate::item::{Item, System};
 use crate::number;
@@ -132,13 +132,25 @@ impl Program {
         Ok(Evaluator::new(context).eval(&self.root, Frame::on(focus))?)
     }
 
-    /// Runs an expression that is a condition, such as an invariant: empty is false, one item that is no boolean is true.
+    /// Runs an expression that is a condition, such as an invariant: empty is false, one item that is no boolean is true. It takes as many of
+    /// `steps` as it needs, and not more than the context allows one evaluation.
     ///
     /// # Errors
     /// [`EvaluationError`], also when there are several items.
-    pub fn holds<'a>(&'a self, context: &'a Context<'a>) -> Result<bool, EvaluationError> {
-        let items = Evaluator::new(context).run(&self.root)?;
-        let held = crate::evaluate::truth(&items)?;
+    pub fn holds<'a>(
+        &'a self,
+        context: &'a Context<'a>,
+        steps: &mut u64,
+    ) -> Result<bool, EvaluationError> {
+        let mut evaluator = Evaluator::new(context);
+        let given = (*steps).min(evaluator.budget.steps());
+        evaluator.budget = Budget::new(given);
+        let items = evaluator.run(&self.root);
+        *steps -= match &items {
+            Err(fault) if fault.reason == Reason::Limit => given,
+            _ => given - evaluator.budget.steps(),
+        };
+        let held = crate::evaluate::truth(&items?)?;
         Ok(held.unwrap_or(false))
     }
 }

@@ -13,10 +13,11 @@
 //! Refuses value sets and code systems that are not known, what is made of them, and more than [`CONCEPTS_MAX`] concepts.
 
 use crate::filter::{self, Filter, Operator, Step};
+use crate::named_query;
 use crate::parse::Refusal;
 use crate::parse_value::{Reading, alternatives, split, unescape};
 use crate::query::{Clause, Modifier, TokenMatch, ValueMatch};
-use fhir_definitions::{Terminology, TerminologyError};
+use fhir_definitions::{Definitions, Terminology, TerminologyError};
 use fhir_model::{Issue, IssueKind, Reference};
 use std::sync::Arc;
 
@@ -79,10 +80,12 @@ impl Named {
     }
 }
 
-/// What the parameters name, by their modifiers and in `_filter`; whether it can be searched by them is not asked.
-pub fn named(parameters: &[(String, String)]) -> Named {
+/// What the parameters of a search over `types` name, by their modifiers, in `_filter` and by a named query; whether it can be searched by them is not asked.
+pub fn named(definitions: &Definitions, types: &[&str], parameters: &[(String, String)]) -> Named {
     let mut named = Named::default();
-    for (name, text) in parameters {
+    let query_by_name = named_query::named(definitions, types, parameters);
+    let behind = query_by_name.ok().flatten().map(|query| query.search);
+    for (name, text) in parameters.iter().chain(behind.iter().flatten()) {
         if name == "_filter" {
             if let Ok(filter) = filter::parse(text) {
                 named.add(&filter);

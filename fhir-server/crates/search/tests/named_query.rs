@@ -33,6 +33,11 @@ static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| {
             json!(["Observation"]),
         ),
         query(
+            "of-kind",
+            "code:in=http://x/ValueSet/kinds&date=ge{from}",
+            json!(["Observation"]),
+        ),
+        query(
             "wrong",
             "_summary=count&date={from}",
             json!(["Observation"]),
@@ -128,5 +133,19 @@ fn refuses() {
                 "{url}"
             );
         }
+    }
+}
+
+/// What it names, a caller looks up before it parses.
+#[test]
+fn names_value_sets() {
+    let parameters = [("_query", "of-kind"), ("from", "2026")];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (resource_type, value_sets) in [
+        ("Observation", vec!["http://x/ValueSet/kinds".to_owned()]),
+        ("Patient", Vec::new()),
+    ] {
+        let named = fhir_search::named(&DEFINITIONS, &[resource_type], &parameters);
+        assert_eq!(named.value_sets, value_sets, "{resource_type}");
     }
 }

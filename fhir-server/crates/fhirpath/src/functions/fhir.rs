@@ -112,8 +112,11 @@ fn resolve<'a>(e: &mut Evaluator<'a>, item: &Item<'a>) -> Result<Option<Element<
         }
         return Ok(None);
     }
-    if let Some(found) = root.and_then(|root| in_bundle(root, reference)) {
-        return Ok(Element::resource(found));
+    for bundle in root.into_iter().chain(e.context.bundle) {
+        e.budget.spend(1 + entries(bundle).count() / 8)?;
+        if let Some(found) = in_bundle(bundle, reference) {
+            return Ok(Element::resource(found));
+        }
     }
     e.resolves += 1;
     if e.resolves > e.context.limits.resolves {
