@@ -6,6 +6,7 @@
 use crate::compile;
 use crate::types::TypeModel;
 use fhir_model::Reference;
+use fhir_model::json::{self, member};
 use serde_json::Value;
 use std::ops::ControlFlow::{self, Break, Continue};
 
@@ -248,7 +249,7 @@ fn walk<'a>(
         return visit(value);
     };
     match step {
-        Step::Child(name) => match value.get(name) {
+        Step::Child(name) => match member(value, name) {
             None | Some(Value::Null) => Continue(()),
             Some(Value::Array(items)) => items
                 .iter()
@@ -323,7 +324,7 @@ impl Condition {
             Condition::Or(a, b) => a.holds(value, root) || b.holds(value, root),
             Condition::RefersTo(type_name) => refers_to(value, root) == Some(type_name),
             Condition::ResourceType(type_name) => {
-                value.get("resourceType").and_then(Value::as_str) == Some(type_name)
+                json::text(value, "resourceType") == Some(type_name)
             }
         }
     }

@@ -236,12 +236,46 @@ fn check_below(value: &Value, path: &mut String, depth: usize) -> Result<(), Iss
 
 /// `resource.resourceType`, if it is there and a string.
 pub fn resource_type(resource: &Value) -> Option<&str> {
-    resource.get("resourceType")?.as_str()
+    text(resource, "resourceType")
+}
+
+/// A member of an object. Elements of FHIR have few, and looking at the name of each costs less than hashing one.
+pub fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let members = value.as_object()?;
+    if members.len() > LOOKED_THROUGH_MAX {
+        return members.get(name);
+    }
+    let mut members = members.iter();
+    Some(members.find(|(key, _)| *key == name)?.1)
+}
+
+/// Most members that are looked through.
+const LOOKED_THROUGH_MAX: usize = 16;
+
+/// A member that is a string.
+pub fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    member(value, name)?.as_str()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members() {
+        for count in [1, LOOKED_THROUGH_MAX, LOOKED_THROUGH_MAX + 1] {
+            let all = (0..count).map(|number| (number.to_string(), Value::from(number)));
+            let object = Value::Object(all.collect());
+            for number in 0..count {
+                let found = member(&object, &number.to_string());
+                assert_eq!(found, Some(&Value::from(number)), "of {count}");
+            }
+            assert_eq!(member(&object, "other"), None);
+        }
+        assert_eq!(member(&Value::from(1), "a"), None);
+        assert_eq!(text(&serde_json::json!({"a": 1, "b": "x"}), "b"), Some("x"));
+        assert_eq!(text(&serde_json::json!({"a": 1}), "a"), None);
+    }
 
     #[test]
     fn of_a_tree() {

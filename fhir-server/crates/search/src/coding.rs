@@ -11,6 +11,7 @@
 //! "None to ask for" is not the same as a missing system: `|code` finds the second only.
 
 use crate::query::TokenMatch;
+use fhir_model::json::{member, text};
 use fhirpath::Node;
 use serde_json::Value;
 
@@ -55,7 +56,7 @@ pub(crate) fn each<'a>(node: Node<'a>, visit: &mut dyn FnMut(Token<'a>)) {
         "Identifier" => coding(node.value, "value", visit),
         "CodeableConcept" => concept(node.value, visit),
         "CodeableReference" => {
-            if let Some(value) = node.value.get("concept") {
+            if let Some(value) = member(node.value, "concept") {
                 concept(value, visit);
             }
         }
@@ -85,7 +86,7 @@ pub(crate) fn identifier_types<'a>(
     if node.type_name != "Identifier" {
         return;
     }
-    if let (Some(value), Some(kind)) = (text(node.value, "value"), node.value.get("type")) {
+    if let (Some(value), Some(kind)) = (text(node.value, "value"), member(node.value, "type")) {
         concept(kind, &mut |token| {
             if let Token {
                 system: System::Named(system),
@@ -113,12 +114,12 @@ pub(crate) fn each_text<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'a str)) {
         "Coding" => text(node.value, "display").into_iter().for_each(visit),
         "CodeableConcept" => concept_texts(node.value, visit),
         "CodeableReference" => {
-            if let Some(value) = node.value.get("concept") {
+            if let Some(value) = member(node.value, "concept") {
                 concept_texts(value, visit);
             }
         }
         "Identifier" => {
-            let kind = node.value.get("type");
+            let kind = member(node.value, "type");
             kind.and_then(|kind| text(kind, "text"))
                 .into_iter()
                 .for_each(visit);
@@ -130,7 +131,7 @@ pub(crate) fn each_text<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'a str)) {
 fn concept_texts<'a>(value: &'a Value, visit: &mut dyn FnMut(&'a str)) {
     let written = text(value, "text");
     written.into_iter().for_each(&mut *visit);
-    if let Some(Value::Array(codings)) = value.get("coding") {
+    if let Some(Value::Array(codings)) = member(value, "coding") {
         let displays = codings.iter().filter_map(|coding| text(coding, "display"));
         // Most concepts say one text twice.
         let others = displays.filter(|display| Some(*display) != written);
@@ -139,16 +140,16 @@ fn concept_texts<'a>(value: &'a Value, visit: &mut dyn FnMut(&'a str)) {
 }
 
 fn concept<'a>(value: &'a Value, visit: &mut dyn FnMut(Token<'a>)) {
-    if let Some(Value::Array(codings)) = value.get("coding") {
+    if let Some(Value::Array(codings)) = member(value, "coding") {
         for value in codings {
             coding(value, "code", visit);
         }
     }
 }
 
-fn coding<'a>(value: &'a Value, member: &str, visit: &mut dyn FnMut(Token<'a>)) {
+fn coding<'a>(value: &'a Value, code: &str, visit: &mut dyn FnMut(Token<'a>)) {
     let system = text(value, "system").map_or(System::Missing, System::Named);
-    let code = text(value, member);
+    let code = text(value, code);
     if code.is_some() || matches!(system, System::Named(_)) {
         visit(Token { system, code });
     }
@@ -159,10 +160,6 @@ fn plain(code: &str) -> Token<'_> {
         system: System::Inapplicable,
         code: Some(code),
     }
-}
-
-fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
-    value.get(member)?.as_str()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! | co | `lo <= from && hi >= to`: the written date lies inside the resource's (of `_filter` alone) |
 
 use crate::query::{DateMatch, Prefix};
+use fhir_model::json::member;
 use fhir_model::{DateRange, PartialDate};
 use fhirpath::Node;
 use serde_json::Value;
@@ -46,8 +47,8 @@ pub(crate) fn covered(node: Node<'_>) -> Option<DateRange> {
     match node.type_name {
         "Period" => period(node.value),
         "Timing" => {
-            let events = node.value.get("event").and_then(Value::as_array);
-            let bounds = node.value.get("repeat").and_then(|r| r.get("boundsPeriod"));
+            let events = member(node.value, "event").and_then(Value::as_array);
+            let bounds = member(node.value, "repeat").and_then(|r| member(r, "boundsPeriod"));
             events
                 .into_iter()
                 .flatten()
@@ -63,8 +64,8 @@ pub(crate) fn covered(node: Node<'_>) -> Option<DateRange> {
 }
 
 fn period(value: &Value) -> Option<DateRange> {
-    let start = value.get("start").and_then(date);
-    let end = value.get("end").and_then(date);
+    let start = member(value, "start").and_then(date);
+    let end = member(value, "end").and_then(date);
     (start.is_some() || end.is_some()).then(|| DateRange {
         lo: start.map_or(DateRange::MIN, |range| range.lo),
         hi: end.map_or(DateRange::MAX, |range| range.hi),

@@ -15,6 +15,7 @@ use crate::query::{NumberMatch, Prefix, UnitMatch};
 use crate::token::Hashes;
 use crate::unit::{self, UCUM, Unit};
 use fhir_model::Decimal;
+use fhir_model::json::{member, text};
 use fhirpath::Node;
 use serde_json::Value;
 
@@ -151,8 +152,8 @@ impl Measured<'_> {
 pub(crate) fn measured(node: Node<'_>) -> Option<Measured<'_>> {
     match node.type_name {
         "Range" => {
-            let low = node.value.get("low").and_then(quantity);
-            let high = node.value.get("high").and_then(quantity);
+            let low = member(node.value, "low").and_then(quantity);
+            let high = member(node.value, "high").and_then(quantity);
             let unit = low.clone().or_else(|| high.clone())?;
             Some(Measured {
                 lo: low.and_then(|low| low.lo),
@@ -161,7 +162,7 @@ pub(crate) fn measured(node: Node<'_>) -> Option<Measured<'_>> {
             })
         }
         "Money" => {
-            let value = decimal(node.value.get("value")?)?;
+            let value = decimal(member(node.value, "value")?)?;
             let code = text(node.value, "currency");
             Some(Measured {
                 lo: Some(value.clone()),
@@ -188,7 +189,7 @@ pub(crate) fn measured(node: Node<'_>) -> Option<Measured<'_>> {
 }
 
 fn quantity(value: &Value) -> Option<Measured<'_>> {
-    let number = decimal(value.get("value")?)?;
+    let number = decimal(member(value, "value")?)?;
     let (lo, hi) = match text(value, "comparator") {
         Some("<" | "<=") => (None, Some(number)),
         Some(">" | ">=" | "ad") => (Some(number), None),
@@ -210,10 +211,6 @@ fn decimal(value: &Value) -> Option<Decimal> {
         Value::String(text) => Decimal::parse(text),
         _ => None,
     }
-}
-
-fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
-    value.get(member)?.as_str()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 use crate::query::{Clause, Query};
 use fhir_definitions::{Definitions, SearchParameter};
+use fhir_model::json::{self, member};
 use fhir_model::{Reference, ResourceKey};
 use fhirpath::Node;
 use serde_json::Value;
@@ -107,7 +108,7 @@ pub(crate) fn each<'a>(
     visit: &mut dyn FnMut(Target<'a>),
 ) {
     let reference = match node.type_name {
-        "CodeableReference" => node.value.get("reference"),
+        "CodeableReference" => member(node.value, "reference"),
         _ => Some(node.value),
     };
     match reference {
@@ -120,18 +121,18 @@ pub(crate) fn each<'a>(
                 visit,
             );
         }
-        Some(value @ Value::Object(members)) => {
-            if let Some(Value::String(text)) = members.get("reference") {
+        Some(value @ Value::Object(_)) => {
+            if let Some(text) = json::text(value, "reference") {
                 url(text, false, definitions, base, visit);
-            } else if let (Some(Value::String(resource_type)), Some(Value::String(id))) =
-                (members.get("resourceType"), members.get("id"))
+            } else if let (Some(resource_type), Some(id)) =
+                (json::text(value, "resourceType"), json::text(value, "id"))
                 && fhir_model::key::is_id(id)
                 && definitions.type_number(resource_type).is_some()
             {
                 // A resource inside a Bundle: the composition of a document, the header of a message.
                 visit(Target::Local(ResourceKey::new(resource_type, id)));
             }
-            if let Some(identifier) = value.get("identifier").filter(|i| i.is_object()) {
+            if let Some(identifier) = member(value, "identifier").filter(|i| i.is_object()) {
                 visit(Target::Identifier(identifier));
             }
         }
@@ -142,10 +143,10 @@ pub(crate) fn each<'a>(
 /// `Reference.display` (`:text`).
 pub(crate) fn display(node: Node<'_>) -> Option<&str> {
     let reference = match node.type_name {
-        "CodeableReference" => node.value.get("reference")?,
+        "CodeableReference" => member(node.value, "reference")?,
         _ => node.value,
     };
-    reference.get("display")?.as_str()
+    json::text(reference, "display")
 }
 
 fn url<'a>(
