@@ -45,7 +45,9 @@ pub(crate) fn integer_range(type_name: &str) -> Option<(i64, i64)> {
 /// (<https://hl7.org/fhir/R5/datatypes.html#string>).
 fn string(text: &str) -> bool {
     let control = |b: u8| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r');
-    text.len() <= STRING_MAX && !text.trim_ascii().is_empty() && !text.bytes().any(control)
+    // To the end, whatever comes: many bytes at a time.
+    let has_control = |text: &str| text.bytes().fold(false, |has, byte| has | control(byte));
+    text.len() <= STRING_MAX && !text.trim_ascii().is_empty() && !has_control(text)
 }
 
 /// The invariants txt-1 and txt-2: a `div` without script, with something to read in it.
@@ -62,7 +64,15 @@ fn code(text: &str) -> bool {
 }
 
 fn uri(text: &str) -> bool {
-    !text.is_empty() && text.len() <= STRING_MAX && !text.contains(char::is_whitespace)
+    !text.is_empty() && text.len() <= STRING_MAX && !has_whitespace(text)
+}
+
+fn has_whitespace(text: &str) -> bool {
+    let is_space = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' ');
+    match text.is_ascii() {
+        true => text.bytes().fold(false, |has, byte| has | is_space(byte)),
+        false => text.contains(char::is_whitespace),
+    }
 }
 
 fn oid(text: &str) -> bool {

@@ -5,6 +5,7 @@
 //! accents, and stay. Text of punctuation alone keeps it, so that a query is never empty.
 
 use crate::document::STRING_MAX;
+use fhir_model::json;
 use fhirpath::Node;
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
@@ -21,7 +22,7 @@ pub(crate) fn normalise_whole(text: &str) -> String {
 
 fn within(text: &str, most: usize) -> String {
     let normal = match text.is_ascii() {
-        true => fold(text.chars(), most),
+        true => fold_ascii(text, most),
         false => fold(text.nfkd(), most),
     };
     match normal.is_empty() {
@@ -33,7 +34,7 @@ fn within(text: &str, most: usize) -> String {
 /// Appends the words of the whole text in the normal form, with single spaces between them; nothing where it has none.
 pub(crate) fn words_into(text: &str, out: &mut String) {
     out.push_str(&match text.is_ascii() {
-        true => fold(text.chars(), usize::MAX),
+        true => fold_ascii(text, usize::MAX),
         false => fold(text.nfkd(), usize::MAX),
     });
 }
@@ -77,6 +78,51 @@ fn fold(characters: impl Iterator<Item = char>, most: usize) -> String {
     }
     cut(&mut out, most);
     out
+}
+
+/// The same of ASCII, as most texts are: each byte stands for itself.
+fn fold_ascii(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    let mut space = false;
+    for byte in text.bytes() {
+        match ASCII[usize::from(byte & 0x7f)] {
+            DROPPED => {}
+            b' ' => space = !out.is_empty(),
+            letter => {
+                if std::mem::take(&mut space) {
+                    out.push(' ');
+                }
+                out.push(char::from(letter));
+                if out.len() >= most {
+                    break;
+                }
+            }
+        }
+    }
+    out.truncate(most);
+    out
+}
+
+/// What becomes of each character of ASCII.
+static ASCII: [u8; 128] = {
+    let mut all = [DROPPED; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        all[byte as usize] = folded(byte);
+        byte += 1;
+    }
+    all
+};
+
+const DROPPED: u8 = 0;
+
+const fn folded(byte: u8) -> u8 {
+    match byte {
+        b'\'' | b'.' | b'`' => DROPPED,
+        b'+' | b'<' | b'=' | b'>' | b'$' | b'|' | b'~' | b'^' => byte,
+        _ if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b' ',
+    }
 }
 
 /// Cuts at `most` characters.
@@ -125,7 +171,7 @@ pub(crate) fn each<'a>(node: Node<'a>, visit: &mut dyn FnMut(&'static str, &'a s
         }
     };
     for member in members {
-        match node.value.get(member) {
+        match json::member(node.value, member) {
             Some(Value::String(text)) => visit(member, text),
             Some(Value::Array(items)) => items
                 .iter()
@@ -208,6 +254,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ascii_is_folded_as_all_else(text in "[\\x00-\\x7f]{0,300}", most in 0..300_usize) {
+            prop_assert_eq!(fold_ascii(&text, most), fold(text.chars(), most));
+        }
+
         /// A query that is the start of a text finds it.
         #[test]
         fn a_start_stays_a_start(start in "[a-zA-Z0-9]{1,20}", rest in "\\PC{0,40}") {
