@@ -115,15 +115,19 @@ impl Plan {
                     references::strip_versions(resource, base);
                 }
                 let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
-                *late = rewriting.known(definitions, resource);
-                *versioned =
-                    references::ask_for_versions(resource) || rewriting.names_versions(resource);
+                let left = rewriting.known(definitions, resource);
+                *late = left.late;
+                *versioned = left.names_versions || references::ask_for_versions(resource);
                 if policies.targets_exist {
                     let targets = integrity::targets(resource, base, index).into_iter();
                     let elsewhere = targets.filter(|target| !rewriting.leads_here(&target.key));
                     plan.must_exist.extend(elsewhere);
                 }
-                for (text, resource_type, query) in rewriting.conditional(resource) {
+                let conditional = match left.late {
+                    true => rewriting.conditional(resource),
+                    false => Vec::new(),
+                };
+                for (text, resource_type, query) in conditional {
                     let query = condition(definitions, base, &resource_type, &query);
                     let query = query.map_err(at(index))?;
                     plan.locks.extend(query.atoms());

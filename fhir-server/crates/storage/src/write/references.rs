@@ -7,6 +7,7 @@ use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_model::reference::{Reference, rewrite_references};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Where a fullUrl leads.
@@ -28,9 +29,17 @@ pub(super) fn full_urls(changes: &[Planned]) -> HashMap<String, Place> {
             Identity::New(id) | Identity::Id(id) => Place::Known(change.key(id)),
             Identity::Match { .. } => Place::Change(index),
         };
-        urls.insert(normal(url), place);
+        urls.insert(normal(url).into_owned(), place);
     }
     urls
+}
+
+/// What of the references of a resource only the transaction knows.
+pub(super) struct Left {
+    /// The ids that conditions lead to.
+    pub late: bool,
+    /// Some reference names a version of another change's resource, which is another one here.
+    pub names_versions: bool,
 }
 
 /// How the references of one resource are read: its own fullUrl is the base of relative ones, or, where it has none, this server is.
@@ -53,13 +62,13 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    /// Rewrites what is known already; tells whether something is left that only the database knows.
+    /// Rewrites what is known already.
     pub(super) fn known(
         &self,
         definitions: &Definitions,
         resource: &mut Map<String, Value>,
-    ) -> bool {
-        let mut late = false;
+    ) -> Left {
+        let (mut late, mut names_versions) = (false, false);
         self.links(definitions, resource, &mut |place| match place {
             Place::Known(key) => Some(key.clone()),
             Place::Change(_) => {
@@ -67,21 +76,25 @@ impl<'a> Rewriting<'a> {
                 None
             }
         });
-        visit(resource, &mut |text| match self.place(text) {
-            Some((Place::Known(key), fragment)) => Some(format!("{key}{fragment}")),
-            Some((Place::Change(_), _)) => {
-                late = true;
-                None
+        visit(resource, &mut |text| {
+            match self.place(text) {
+                Some((Place::Known(key), fragment)) => return Some(format!("{key}{fragment}")),
+                Some((Place::Change(_), _)) => late = true,
+                None => late |= self.is_conditional(text),
             }
-            None => {
-                late |= matches!(
-                    Reference::parse(text, self.base),
-                    Reference::Conditional { .. }
-                );
-                None
-            }
+            names_versions |= self.version_of(text).is_some();
+            None
         });
-        late
+        Left {
+            late,
+            names_versions,
+        }
+    }
+
+    /// A condition follows a question mark.
+    fn is_conditional(&self, text: &str) -> bool {
+        let parsed = || Reference::parse(text, self.base);
+        text.contains('?') && matches!(parsed(), Reference::Conditional { .. })
     }
 
     /// Rewrites the rest: `changes` are the keys of all changes, `conditional` where the conditional references lead.
@@ -123,15 +136,6 @@ impl<'a> Rewriting<'a> {
         found
     }
 
-    /// Whether some reference names a version of another change's resource, which is another one here.
-    pub(super) fn names_versions(&self, resource: &Map<String, Value>) -> bool {
-        let mut found = false;
-        walk(resource.iter(), &mut |text| {
-            found |= self.version_of(text).is_some();
-        });
-        found
-    }
-
     /// Rewrites these: a reference that names a version goes on naming one, that of the same content. Of a target whose version is not
     /// known yet, as the two name each other, it names the resource.
     pub(super) fn rename_versions(
@@ -154,6 +158,9 @@ impl<'a> Rewriting<'a> {
 
     /// The change of which the reference names a version. An update of the resource that it names makes another version of it, and is none.
     fn version_of(&self, text: &str) -> Option<&'a Place> {
+        if self.urls.is_empty() {
+            return None;
+        }
         let (url, _) = text.rsplit_once("/_history/")?;
         let (place, _) = self.place(url)?;
         match (place, Reference::parse(url, self.base)) {
@@ -178,7 +185,7 @@ impl<'a> Rewriting<'a> {
             return;
         }
         rewrite_links(definitions, resource, &mut |text| {
-            let key = key(self.urls.get(&normal(text))?)?;
+            let key = key(self.urls.get(&*normal(text))?)?;
             Some(key.to_string())
         });
     }
@@ -189,7 +196,7 @@ impl<'a> Rewriting<'a> {
             return None;
         }
         let (url, fragment) = text.split_at(text.find('#').unwrap_or(text.len()));
-        let direct = self.urls.get(&normal(url));
+        let direct = self.urls.get(&*normal(url));
         let relative = || {
             let base = self.entry_base.or(self.base);
             let base = base.filter(|_| !url.contains(':'))?;
@@ -208,10 +215,13 @@ fn restful_base(url: &str) -> Option<&str> {
 }
 
 /// The scheme and the digits of a `urn:uuid:` may be written in either case.
-fn normal(url: &str) -> String {
-    match url.get(..4) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("urn:") => url.to_ascii_lowercase(),
-        _ => url.to_owned(),
+fn normal(url: &str) -> Cow<'_, str> {
+    let is_urn = url
+        .get(..4)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("urn:"));
+    match is_urn && url.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(url.to_ascii_lowercase()),
+        false => Cow::Borrowed(url),
     }
 }
 
