@@ -7,7 +7,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use sqlx::PgConnection;
 
 /// The number of the type.
 pub(crate) const TYPE: i16 = 11;
@@ -44,32 +43,9 @@ pub(crate) fn apart(resource: &Map<String, Value>) -> Option<(Map<String, Value>
     if resource.contains_key("_data") || STANDARD.encode(&data) != text {
         return None;
     }
-    let mut rest = resource.clone();
-    rest.shift_remove("data");
-    Some((rest, data))
-}
-
-/// The bytes of versions that are written by the same transaction.
-pub(crate) async fn store(
-    connection: &mut PgConnection,
-    versions: Vec<(i64, i32, Vec<u8>)>,
-) -> Result<(), sqlx::Error> {
-    if versions.is_empty() {
-        return Ok(());
-    }
-    let (mut pks, mut numbers, mut contents) = (Vec::new(), Vec::new(), Vec::new());
-    for (pk, version, data) in versions {
-        pks.push(pk);
-        numbers.push(version);
-        contents.push(data);
-    }
-    sqlx::query("INSERT INTO binary_data (pk, version, data) SELECT * FROM unnest($1::bigint[], $2::int[], $3::bytea[])")
-        .bind(pks)
-        .bind(numbers)
-        .bind(contents)
-        .execute(connection)
-        .await
-        .map(drop)
+    let rest = resource.iter().filter(|(name, _)| *name != "data");
+    let rest = rest.map(|(name, value)| (name.clone(), value.clone()));
+    Some((rest.collect(), data))
 }
 
 #[cfg(test)]

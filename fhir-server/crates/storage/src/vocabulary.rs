@@ -7,6 +7,7 @@
 use fhir_search::vocabulary::Entry;
 use sqlx::PgConnection;
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Values remembered in each of two generations; the elder is forgotten when the younger is full.
@@ -20,8 +21,30 @@ pub(crate) struct Vocabulary {
 
 #[derive(Debug, Default)]
 struct Known {
-    young: HashSet<i64>,
-    old: HashSet<i64>,
+    young: Hashes,
+    old: Hashes,
+}
+
+type Hashes = HashSet<i64, BuildHasherDefault<AsItIs>>;
+
+/// The hash of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |all, byte| all << 8 | u64::from(*byte));
+    }
+
+    fn write_i64(&mut self, hash: i64) {
+        self.0 = hash.cast_unsigned();
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Values that were inserted by a commit whose write is still to come: their hashes, sorted.

@@ -36,7 +36,6 @@ use crate::policy::Rules;
 use crate::read;
 use crate::store::Store;
 use crate::vocabulary::Learned;
-use apply::Write;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
 use plan::{Plan, refuse};
@@ -231,10 +230,9 @@ impl Store {
         keys.give_back(prepared.unused_keys);
         if end == End::Committed {
             // References that were resolved here, and patches of what had changed meanwhile, may have brought others.
-            let written = prepared.writes.iter().filter_map(Write::vocabulary);
-            let entries = written.flatten();
+            let entries = apply::vocabulary(&prepared.writes);
             vocabulary
-                .complete(&mut transaction, entries, &learned)
+                .complete(&mut transaction, entries.into_iter(), &learned)
                 .await?;
         }
         if !prepared.writes.is_empty() {

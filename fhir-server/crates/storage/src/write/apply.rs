@@ -1,15 +1,16 @@
 //! The statements that write: one per commit, set-based, whatever the number of resources. Updates touch only index rows that differ.
 
 use super::EPOCH_LOCK;
-use crate::binary;
+use fhir_model::Decimal;
 use fhir_search::SearchDocument;
 use fhir_search::vocabulary::Entry;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row};
+use std::borrow::Cow;
 
 /// A new version of a resource.
-pub(super) struct Write {
+pub(super) struct Write<'d> {
     pub pk: i64,
     pub type_number: i16,
     pub id: String,
@@ -26,14 +27,7 @@ pub(super) struct Write {
     /// Whether `resource` has a row with this key already, and whether that row is a version (not only referenced).
     pub before: Before,
     /// What it is found by; `None` for a deletion.
-    pub index: Option<Index>,
-}
-
-impl Write {
-    /// Values that must be in the vocabulary before it is committed.
-    pub(super) fn vocabulary(&self) -> Option<&Vec<Entry>> {
-        self.index.as_ref().map(|index| &index.document.vocabulary)
-    }
+    pub index: Option<Index<'d>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,32 +38,45 @@ pub(super) enum Before {
 }
 
 /// Index rows of one resource.
-pub(super) struct Index {
-    pub document: SearchDocument,
+pub(super) struct Index<'d> {
+    pub document: Cow<'d, SearchDocument>,
     /// parameter << 40 | target pk, sorted.
     pub references: Vec<i64>,
+}
+
+/// Values that must be in the vocabulary before these are committed.
+pub(super) fn vocabulary<'w>(writes: &'w [Write<'_>]) -> Vec<&'w Entry> {
+    let documents = writes.iter().filter_map(|write| write.index.as_ref());
+    let entries = documents.flat_map(|index| &index.document.vocabulary);
+    entries.collect()
 }
 
 /// Writes all of it: `resource`, history, index rows, outbox.
 pub(super) async fn apply(
     connection: &mut PgConnection,
-    mut writes: Vec<Write>,
+    mut writes: Vec<Write<'_>>,
 ) -> Result<(), sqlx::Error> {
-    let data = writes.iter_mut().filter_map(|write| {
-        let data = write.data.take()?;
-        Some((write.pk, write.version, data))
-    });
-    binary::store(connection, data.collect()).await?;
+    let contents = Contents::of(&mut writes);
     let creates_only = writes.iter().all(|write| write.before == Before::Nothing);
     let mut rows = Rows::of(writes);
-    let query = match creates_only {
-        true => rows.bind(CREATE),
-        false => rows
-            .bind(CHANGE)
+    let statement = match (contents.pk.is_empty(), creates_only) {
+        (false, _) => CHANGE_WITH_CONTENTS,
+        (true, true) => CREATE,
+        (true, false) => CHANGE,
+    };
+    let mut query = rows.bind(statement);
+    if statement != CREATE {
+        query = query
             .bind(rows.fresh)
             .bind(rows.replaced)
-            .bind(rows.deleted),
-    };
+            .bind(rows.deleted);
+    }
+    if statement == CHANGE_WITH_CONTENTS {
+        query = query
+            .bind(contents.pk)
+            .bind(contents.version)
+            .bind(contents.data);
+    }
     query.execute(connection).await.map(drop)
 }
 
@@ -81,7 +88,7 @@ pub(super) async fn commit_new(
     locks: &[i64],
     epoch: i64,
     instant_at: usize,
-    writes: Vec<Write>,
+    writes: Vec<Write<'_>>,
 ) -> Result<i64, sqlx::Error> {
     let query = Rows::of(writes)
         .bind(COMMIT_NEW)
@@ -97,15 +104,37 @@ pub(super) async fn commit_new(
 /// Writes index rows only, of resources that are there.
 pub(super) async fn index(
     connection: &mut PgConnection,
-    resources: Vec<(i64, i16, i64, Index)>,
+    resources: Vec<(i64, i16, i64, Index<'_>)>,
 ) -> Result<(), sqlx::Error> {
     let replaced: Vec<i64> = resources.iter().map(|resource| resource.0).collect();
     let mut entries = Entries::default();
     for (pk, type_number, last_updated_ms, index) in resources {
-        entries.add(pk, type_number, last_updated_ms, index);
+        entries.add(pk, type_number, last_updated_ms, &index);
     }
     let query = entries.bind(sqlx::query(INDEX));
     query.bind(replaced).execute(connection).await.map(drop)
+}
+
+/// What of Binaries stands beside their texts, as columns.
+#[derive(Default)]
+struct Contents {
+    pk: Vec<i64>,
+    version: Vec<i32>,
+    data: Vec<Vec<u8>>,
+}
+
+impl Contents {
+    fn of(writes: &mut [Write<'_>]) -> Contents {
+        let mut contents = Contents::default();
+        for write in writes {
+            if let Some(data) = write.data.take() {
+                contents.pk.push(write.pk);
+                contents.version.push(write.version);
+                contents.data.push(data);
+            }
+        }
+        contents
+    }
 }
 
 /// $22 to $32: the versions as columns.
@@ -128,7 +157,7 @@ struct Rows {
 
 impl Rows {
     /// In the order in which rows are locked.
-    fn of(mut writes: Vec<Write>) -> Rows {
+    fn of(mut writes: Vec<Write<'_>>) -> Rows {
         writes.sort_by(|a, b| (a.type_number, &a.id).cmp(&(b.type_number, &b.id)));
         let mut rows = Rows::default();
         writes.into_iter().for_each(|write| rows.add(write));
@@ -150,7 +179,7 @@ impl Rows {
             .bind(take(&mut self.method))
     }
 
-    fn add(&mut self, write: Write) {
+    fn add(&mut self, write: Write<'_>) {
         self.pk.push(write.pk);
         self.type_number.push(write.type_number);
         self.id.push(write.id);
@@ -166,7 +195,7 @@ impl Rows {
         match write.index {
             Some(index) => {
                 let (number, ms) = (write.type_number, write.last_updated_ms);
-                self.entries.add(write.pk, number, ms, index);
+                self.entries.add(write.pk, number, ms, &index);
             }
             None => self.deleted.push(write.pk),
         }
@@ -201,34 +230,36 @@ struct Entries {
 }
 
 impl Entries {
-    fn add(&mut self, pk: i64, type_number: i16, last_updated_ms: i64, index: Index) {
-        let document = index.document;
+    fn add(&mut self, pk: i64, type_number: i16, last_updated_ms: i64, index: &Index<'_>) {
+        let document = &index.document;
         self.pk.push(pk);
         self.type_number.push(type_number);
         self.last_updated_ms.push(last_updated_ms);
-        self.tokens.extend(document.tokens);
+        self.tokens.extend(&document.tokens);
         self.tokens_end.push(self.tokens.len() as i32);
-        self.references.extend(index.references);
+        self.references.extend(&index.references);
         self.references_end.push(self.references.len() as i32);
-        for date in document.dates {
+        for date in &document.dates {
             self.date_pk.push(pk);
             self.date_key.push(date.key.0);
             self.date_marker.push(date.marker);
             self.date_lo.push(date.lo);
             self.date_hi.push(date.hi);
         }
-        for quantity in document.quantities {
+        for quantity in &document.quantities {
             self.quantity_pk.push(pk);
             self.quantity_key.push(quantity.key.0);
             self.quantity_marker.push(quantity.marker);
             self.quantity_units.push(array_literal(&quantity.units));
-            self.quantity_lo.push(quantity.lo.map(|lo| lo.to_plain()));
-            self.quantity_hi.push(quantity.hi.map(|hi| hi.to_plain()));
+            self.quantity_lo
+                .push(quantity.lo.as_ref().map(Decimal::to_plain));
+            self.quantity_hi
+                .push(quantity.hi.as_ref().map(Decimal::to_plain));
         }
-        for string in document.strings {
+        for string in &document.strings {
             self.string_pk.push(pk);
             self.string_key.push(string.key.0);
-            self.string_value.push(string.value);
+            self.string_value.push(string.value.clone());
         }
     }
 
@@ -379,19 +410,31 @@ const COMMIT_NEW: &str = concat!(
 );
 
 /// Any mixture. $31: pks that had a version before; $32: pks of deletions.
-const CHANGE: &str = concat!(
-    "WITH ",
-    new_rows!(),
-    new_versions!(", $30::bool[]", ", fresh"),
-    "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source, method) ",
-    "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($31::bigint[])), ",
-    "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source, method = n.method ",
-    "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($22::bigint[]) AND NOT n.fresh), ",
-    "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source, method) ",
-    "SELECT pk, type, id, version, last_updated, content, source, method FROM n WHERE fresh), ",
-    "d_entry AS (DELETE FROM entry WHERE pk = ANY ($32::bigint[])), ",
-    replace_rows!("$31"),
-    "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+macro_rules! change {
+    ($more_writes:literal) => {
+        concat!(
+            "WITH ",
+            new_rows!(),
+            new_versions!(", $30::bool[]", ", fresh"),
+            "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source, method) ",
+            "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($31::bigint[])), ",
+            "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source, method = n.method ",
+            "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($22::bigint[]) AND NOT n.fresh), ",
+            "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source, method) ",
+            "SELECT pk, type, id, version, last_updated, content, source, method FROM n WHERE fresh), ",
+            "d_entry AS (DELETE FROM entry WHERE pk = ANY ($32::bigint[])), ",
+            $more_writes,
+            replace_rows!("$31"),
+            "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+        )
+    };
+}
+
+const CHANGE: &str = change!("");
+
+/// With Binaries among them. $33 to $35: their contents.
+const CHANGE_WITH_CONTENTS: &str = change!(
+    "b AS (INSERT INTO binary_data (pk, version, data) SELECT * FROM unnest($33::bigint[], $34::int[], $35::bytea[])), "
 );
 
 /// Index rows of resources that stay as they are. $22: their pks.

@@ -13,23 +13,24 @@ pub(super) struct Stamp<'a> {
 
 /// The JSON text without resourceType; and whether JSONB would rewrite a number literal in it, so that the text must be kept as well.
 pub(super) fn text(resource: &Map<String, Value>, stamp: Stamp<'_>) -> (String, bool) {
-    let mut text = String::with_capacity(1024);
-    text.push_str(&head(stamp.id, stamp.version));
-    text.push_str(&instant_text(stamp.last_updated_ms));
-    text.push('"');
+    let mut text = Vec::with_capacity(1024);
+    text.extend_from_slice(head(stamp.id, stamp.version).as_bytes());
+    text.extend_from_slice(instant_text(stamp.last_updated_ms).as_bytes());
+    text.push(b'"');
     let meta = resource.get("meta").and_then(Value::as_object);
     for (name, value) in meta.into_iter().flatten() {
         if name != "versionId" && name != "lastUpdated" {
             push_member(&mut text, name, value);
         }
     }
-    text.push('}');
+    text.push(b'}');
     for (name, value) in resource {
         if !matches!(name.as_str(), "resourceType" | "id" | "meta") {
             push_member(&mut text, name, value);
         }
     }
-    text.push('}');
+    text.push(b'}');
+    let text = String::from_utf8(text).expect("JSON is written in UTF-8");
     let rewritten = resource.values().any(jsonb_rewrites);
     (text, rewritten)
 }
@@ -113,17 +114,14 @@ fn jsonb_rewrites(value: &Value) -> bool {
     }
 }
 
-fn push_member(text: &mut String, name: &str, value: &Value) {
-    text.push(',');
-    push(text, &Value::from(name));
-    text.push(':');
-    push(text, value);
+fn push_member(text: &mut Vec<u8>, name: &str, value: &Value) {
+    text.push(b',');
+    serde_json::to_writer(&mut *text, name).expect(WRITTEN);
+    text.push(b':');
+    serde_json::to_writer(text, value).expect(WRITTEN);
 }
 
-fn push(text: &mut String, value: &Value) {
-    use std::fmt::Write;
-    write!(text, "{value}").expect("writing to a String does not fail");
-}
+const WRITTEN: &str = "a JSON value is written to memory";
 
 #[cfg(test)]
 mod tests {

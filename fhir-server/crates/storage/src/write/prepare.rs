@@ -17,26 +17,27 @@ use fhir_model::{IssueKind, ResourceKey, json};
 use fhir_search::{SearchDocument, search_document};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
-pub(super) struct Prepared {
+pub(super) struct Prepared<'p> {
     pub outcomes: Vec<Outcome>,
-    pub writes: Vec<Write>,
+    pub writes: Vec<Write<'p>>,
     pub unused_keys: Vec<i64>,
     /// What is deleted: by which change, and its row's key.
     pub deleted: Vec<(usize, ResourceKey, i64)>,
 }
 
 /// `targets`: the keys of reference targets outside of the commit. `fresh`: keys for new rows, one per change, the least last.
-pub(super) fn prepare(
+pub(super) fn prepare<'p>(
     definitions: &Definitions,
     rules: Rules<'_>,
-    plan: &Plan,
+    plan: &'p Plan,
     resolved: Resolved,
     ground: Ground,
     mut targets: HashMap<ResourceKey, i64>,
     mut fresh: Vec<i64>,
-) -> Result<Prepared, Stop> {
+) -> Result<Prepared<'p>, Stop> {
     // A matched resource that changed before it was locked may not match any more: look again.
     let also = resolved.also.iter().map(|(_, matched)| matched);
     for matched in resolved.matched.values().chain(also) {
@@ -86,7 +87,8 @@ pub(super) fn prepare(
     let mut preparing = Preparing {
         definitions,
         rules,
-        urls: references::full_urls(&plan.changes),
+        plan,
+        urls: OnceCell::new(),
         resolved: &resolved,
         ground: &ground,
         targets: &targets,
@@ -141,7 +143,9 @@ pub(super) fn prepare(
 struct Preparing<'a> {
     definitions: &'a Definitions,
     rules: Rules<'a>,
-    urls: HashMap<String, references::Place>,
+    plan: &'a Plan,
+    /// Its fullUrls, where some reference is not rewritten yet.
+    urls: OnceCell<HashMap<String, references::Place>>,
     resolved: &'a Resolved,
     ground: &'a Ground,
     targets: &'a HashMap<ResourceKey, i64>,
@@ -150,7 +154,11 @@ struct Preparing<'a> {
 }
 
 impl Preparing<'_> {
-    fn change(&self, index: usize, change: &Planned) -> Result<(Outcome, Option<Write>), Error> {
+    fn change<'p>(
+        &self,
+        index: usize,
+        change: &'p Planned,
+    ) -> Result<(Outcome, Option<Write<'p>>), Error> {
         let Some(key) = &self.resolved.keys[index] else {
             return Ok((outcome(None, 0, 0, Effect::Absent, None), None));
         };
@@ -190,7 +198,7 @@ impl Preparing<'_> {
         };
         let (resource, document) = match *late || *versioned || key.id != change.identity.id() {
             true => self.rewritten(change, key, resource),
-            false => (Cow::Borrowed(resource), document.clone()),
+            false => (Cow::Borrowed(resource), Cow::Borrowed(document)),
         };
         let (resource, document) = match current {
             Some((_, text)) if self.merges_meta(change) => self.merged(text, resource, document),
@@ -259,8 +267,8 @@ impl Preparing<'_> {
         &self,
         current: &str,
         resource: Cow<'m, Map<String, Value>>,
-        document: SearchDocument,
-    ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
+        document: Cow<'m, SearchDocument>,
+    ) -> (Cow<'m, Map<String, Value>>, Cow<'m, SearchDocument>) {
         let old = serde_json::from_str(current).ok();
         match old.and_then(|old| meta::merged(&resource, &old)) {
             None => (resource, document),
@@ -270,7 +278,7 @@ impl Preparing<'_> {
                 let Value::Object(merged) = whole else {
                     unreachable!("it was made an object above");
                 };
-                (Cow::Owned(merged), document)
+                (Cow::Owned(merged), Cow::Owned(document))
             }
         }
     }
@@ -280,7 +288,7 @@ impl Preparing<'_> {
         change: &Planned,
         key: &ResourceKey,
         row: Option<&Locked>,
-    ) -> (Outcome, Option<Write>) {
+    ) -> (Outcome, Option<Write<'static>>) {
         let Some(row) = row.filter(|row| row.text.is_some()) else {
             let (version, ms) = row.map_or((0, 0), |row| (row.version, row.last_updated_ms));
             return (outcome(Some(key), version, ms, Effect::Absent, None), None);
@@ -320,10 +328,13 @@ impl Preparing<'_> {
         change: &Planned,
         key: &ResourceKey,
         resource: &Map<String, Value>,
-    ) -> (Cow<'m, Map<String, Value>>, SearchDocument) {
+    ) -> (Cow<'m, Map<String, Value>>, Cow<'m, SearchDocument>) {
         let mut resource = resource.clone();
         resource.insert("id".into(), key.id.as_str().into());
-        let rewriting = Rewriting::new(&self.urls, change.full_url.as_deref(), self.rules.base);
+        let urls = self
+            .urls
+            .get_or_init(|| references::full_urls(&self.plan.changes));
+        let rewriting = Rewriting::new(urls, change.full_url.as_deref(), self.rules.base);
         rewriting.rest(
             self.definitions,
             &mut resource,
@@ -337,7 +348,7 @@ impl Preparing<'_> {
         let Value::Object(resource) = whole else {
             unreachable!("it was made an object above");
         };
-        (Cow::Owned(resource), document)
+        (Cow::Owned(resource), Cow::Owned(document))
     }
 }
 
@@ -378,7 +389,11 @@ pub(super) fn version_required() -> Error {
 }
 
 /// The deletions among the writes.
-fn deleted(plan: &Plan, resolved: &Resolved, writes: &[Write]) -> Vec<(usize, ResourceKey, i64)> {
+fn deleted(
+    plan: &Plan,
+    resolved: &Resolved,
+    writes: &[Write<'_>],
+) -> Vec<(usize, ResourceKey, i64)> {
     let of_changes = plan.changes.iter().zip(&resolved.keys).enumerate();
     let of_changes = of_changes.filter_map(|(index, (change, key))| match change.action {
         Action::Delete { .. } => Some((index, key.clone()?)),
@@ -433,8 +448,11 @@ fn before(row: Option<&Locked>) -> Before {
 }
 
 /// References in the form they are stored in. A target without a key is none of this server.
-pub(super) fn index_of(mut document: SearchDocument, targets: &HashMap<ResourceKey, i64>) -> Index {
-    let encoded = document.references.drain(..).filter_map(|reference| {
+pub(super) fn index_of<'d>(
+    document: Cow<'d, SearchDocument>,
+    targets: &HashMap<ResourceKey, i64>,
+) -> Index<'d> {
+    let encoded = document.references.iter().filter_map(|reference| {
         let pk = targets.get(&reference.target)?;
         Some(i64::from(reference.key.0) << 40 | pk)
     });

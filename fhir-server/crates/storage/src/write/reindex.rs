@@ -16,6 +16,7 @@ use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_search::{SearchDocument, search_document};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -323,11 +324,11 @@ impl Store {
             .fetch_all(&mut *transaction)
             .await?;
             let versions: HashSet<(i64, i32)> = versions.into_iter().collect();
-            let unchanged: Vec<(i64, i16, i64, Index)> = documents
+            let unchanged: Vec<(i64, i16, i64, Index<'_>)> = documents
                 .into_iter()
                 .filter(|(resource, _)| versions.contains(&(resource.0, resource.2)))
                 .map(|(resource, document)| {
-                    let index = index_of(document, &targets);
+                    let index = index_of(Cow::Owned(document), &targets);
                     (resource.0, resource.1, resource.3, index)
                 })
                 .collect();
