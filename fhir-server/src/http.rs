@@ -25,6 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use metrics::counter;
 use serde_json::Value;
 use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -40,7 +41,7 @@ use tracing::Instrument;
 /// The whole server as one service.
 pub fn service(app: Arc<App>) -> Router {
     Router::new()
-        .fallback(answer)
+        .fallback(boxed)
         .with_state(app)
         .layer(CatchPanicLayer::custom(panicked))
         // A body that is unpacked counts by what it becomes, chunk by chunk.
@@ -71,6 +72,14 @@ pub struct InProcess(pub Value);
 const BASE_PATH: &str = "/fhir";
 const X_PROGRESS: HeaderName = HeaderName::from_static("x-progress");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What an answer keeps on its way is large: in a place of its own, the layers need not carry it along.
+fn boxed(
+    state: State<Arc<App>>,
+    request: axum::extract::Request,
+) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+    Box::pin(answer(state, request))
+}
 
 async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
     let request_id = telemetry::request_id(request.headers().get(&X_REQUEST_ID));

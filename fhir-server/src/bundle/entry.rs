@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::request::{Body, IF_NONE_EXIST, Request};
 use crate::router::{self, Interaction};
 use crate::url;
-use fhir_model::{Issue, IssueKind};
+use fhir_model::{Issue, IssueKind, json};
 use fhir_storage::{Change, Outcome};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
@@ -49,7 +49,7 @@ impl Entry {
         mut entry: Value,
     ) -> Result<Entry, Failure> {
         let at = |place: &str| format!("Bundle.entry[{index}]{place}");
-        let text = |place: &str| match entry.pointer(place) {
+        let text = |place: &str| match element(&entry, place) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(_) => Err(Failure::from(
@@ -159,6 +159,12 @@ impl Entry {
     }
 }
 
+/// What stands at a place like `/request/url`.
+fn element<'e>(entry: &'e Value, place: &str) -> Option<&'e Value> {
+    let mut names = place.split('/').skip(1);
+    names.try_fold(entry, json::member)
+}
+
 /// The elements of `Bundle.entry.request` that are headers elsewhere.
 const CONDITIONS: [(&str, HeaderName); 4] = [
     ("/request/ifNoneMatch", header::IF_NONE_MATCH),
@@ -181,7 +187,10 @@ fn request(
     let method: Method = method
         .parse()
         .map_err(|_| Failure::new(IssueKind::Syntax, "request.method is no HTTP method"))?;
-    let relative = relative_url(url, &[&outer.base, &app.config.own_base()])?;
+    let relative = match url.contains("://") {
+        true => relative_url(url, &[&outer.base, &app.config.own_base()])?,
+        false => url,
+    };
     let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
     let found = router::find(&app.store.definitions(), &app.config, &method, path)?;
     let is_apart = matches!(
