@@ -11,7 +11,8 @@ use crate::{data, dhis2, embed, http, retention, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fhir_storage::{Copied, PrivatePostgres, Upgraded};
 use hl7_mllp_listener::client::{read_messages, send_files};
-use hl7_mllp_listener::replay::ReplayError;
+use hl7_mllp_listener::process::Processor;
+use hl7_mllp_listener::replay::command::{self, CommandError};
 use hl7_mllp_listener::server::raise_open_file_limit;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,10 +63,13 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Hl7v2 {
-    /// Run a message again that was refused or had no map, by the id of its Task in the journal.
-    Replay { task_id: String },
+    Replay(command::Replay),
+    /// Run the messages again whose codes have got a mapping since; `serve` does so when it starts.
+    Requeue,
     /// Print how the message of a file is read and which rule writes which element. It prints patient data.
-    Explain { file: PathBuf },
+    Explain {
+        file: PathBuf,
+    },
     /// Take out of the journal what is older than its settings say, as the server does once an hour.
     Prune,
     /// Send the messages of files over MLLP and print the answers; fails if one is not accepted.
@@ -92,7 +96,7 @@ pub enum Failed {
     #[error(transparent)]
     Dhis2(#[from] Dhis2Error),
     #[error(transparent)]
-    Replay(#[from] ReplayError),
+    Replay(#[from] CommandError),
     #[error("the journal was not pruned: {0}")]
     Prune(String),
     #[error("{0}")]
@@ -139,8 +143,21 @@ fn try_run() -> Result<ExitCode, Failed> {
             Command::Dhis2(command) => {
                 beside(config, async |app, data| report(app, data, &command).await).await
             }
-            Command::Hl7v2(Hl7v2::Replay { task_id }) => {
-                beside(config, async |app, data| replay(app, data, &task_id).await).await
+            Command::Hl7v2(Hl7v2::Replay(replay)) => {
+                beside(config, async |app, data| {
+                    let processor = processor(app, data)?;
+                    let accepted = replay.run(&processor, &mut std::io::stdout()).await?;
+                    Ok(exit_code(accepted))
+                })
+                .await
+            }
+            Command::Hl7v2(Hl7v2::Requeue) => {
+                beside(config, async |app, data| {
+                    let processor = processor(app, data)?;
+                    let accepted = command::requeue(&processor, &mut std::io::stdout()).await?;
+                    Ok(exit_code(accepted))
+                })
+                .await
             }
             Command::Hl7v2(Hl7v2::Explain { file }) => {
                 let data = data::load(&config).map_err(StartError::Data)?;
@@ -234,20 +251,16 @@ fn explain(data: &Data, file: &Path) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn replay(app: &Arc<App>, data: &Data, task_id: &str) -> Result<ExitCode, Failed> {
+fn processor(app: &Arc<App>, data: &Data) -> Result<Processor, Failed> {
     let router = http::service(app.clone());
-    let processor = embed::processor(app, router, data.hl7v2.clone())?;
-    let answer = processor.replay(task_id).await?;
-    say(&format!("{}\n", answer.code.code()))?;
-    for error in &answer.errors {
-        let (code, name) = error.code.code();
-        let severity = error.severity.code();
-        say(&format!("{severity}\t{code} {name}\t{}\n", error.text))?;
-    }
-    Ok(match answer.code.is_accept() {
+    Ok(embed::processor(app, router, data.hl7v2.clone())?)
+}
+
+fn exit_code(is_success: bool) -> ExitCode {
+    match is_success {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    })
+    }
 }
 
 async fn report(app: &App, data: &Data, command: &dhis2::run::Command) -> Result<ExitCode, Failed> {

@@ -174,6 +174,7 @@ fn is_written(
         None => types.contains(&renamed(name)),
     };
     match written {
+        Written::Nothing => true,
         Written::Text(_) => types.iter().any(is_text),
         Written::Argument => types.contains(&"Reference") || types.iter().any(is_text),
         Written::Types(names) if is_choice => names.iter().all(takes),
@@ -183,6 +184,7 @@ fn is_written(
 
 fn described(written: &Written<'_>) -> String {
     match written {
+        Written::Nothing => "nothing".to_owned(),
         Written::Text(_) => "a text".to_owned(),
         Written::Argument => "what it is given".to_owned(),
         Written::Types(names) => names.join(" or "),

@@ -164,6 +164,9 @@ impl Server {
         let mut tasks = Vec::new();
         if !entrances.is_empty() || app.config.hl7v2_http {
             let processor = embed::processor(&app, service.clone(), data.hl7v2)?;
+            tasks.push(tokio::spawn(
+                processor.clone().requeue_at_start(stop.clone()),
+            ));
             let (settings, spool) = (app.config.mllp(), app.config.mllp_spool());
             let max_in_work = settings.max_messages_in_work;
             let intake = Intake::start(processor, max_in_work, spool.as_ref(), stop.clone());

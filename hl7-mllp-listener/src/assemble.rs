@@ -4,11 +4,11 @@
 use crate::ack::{AnswerError, ErrorCode};
 use crate::mapping::program::{Map, Write};
 use crate::mapping::{Draft, Mappings, draft_index};
-use crate::merge::{Merged, create, is_same_choice, merge};
+use crate::merge::{Merged, create, fill, is_same_choice, merge};
 use crate::state::{Resolved, State};
 use fhir_model::ResourceKey;
 use serde_json::{Map as Object, Value as Json, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a message writes.
 #[derive(Debug, Default)]
@@ -25,19 +25,36 @@ pub struct Assembled {
     pub notices: Vec<AnswerError>,
 }
 
+/// What a message says, and what is known of it.
+pub struct Told<'a> {
+    /// MSH-9.1.
+    pub message_type: &'a str,
+    pub drafts: &'a [Draft],
+    /// `meta.source` of what it writes.
+    pub source: &'a str,
+    /// If it was applied before: what others have changed since, which only gains what it lacks.
+    pub before: Option<&'a Earlier>,
+}
+
+/// What a message that was applied wrote then, of what is another by now; nothing where it wrote nothing.
+pub type Earlier = HashMap<ResourceKey, Option<Object<String, Json>>>;
+
 /// Builds the entries.
 ///
 /// # Errors
 /// What in the message contradicts the state of the server.
 pub fn assemble(
     mappings: &Mappings,
-    message_type: &str,
-    drafts: &[Draft],
+    told: &Told<'_>,
     state: &State,
-    source: &str,
 ) -> Result<Assembled, AnswerError> {
+    let drafts = told.drafts;
     let mut out = Assembled::default();
-    let references = References { drafts, state };
+    let references = References {
+        mappings,
+        drafts,
+        state,
+    };
     let mut again: HashMap<usize, Vec<usize>> = HashMap::new();
     for (index, resolved) in state.resolved.iter().enumerate() {
         if let Some(Resolved::Same(owner)) = resolved {
@@ -57,11 +74,11 @@ pub fn assemble(
                     _ => {}
                 }
                 if state.ambiguous.contains(&index) {
-                    out.ambiguous(map, message_type)?;
+                    out.ambiguous(map, told.message_type)?;
                 }
                 let draft = references.finished(united(drafts, index, again.get(&index)));
                 out.mapped.extend(&draft.lines);
-                out.resource(map, message_type, draft, state, &key, source);
+                out.resource(map, told, draft, state, &key);
             }
             Some(Resolved::Same(_)) => out.mapped.extend(&draft.lines),
             // Counted as mapped below, when something refers to it.
@@ -96,33 +113,99 @@ impl Assembled {
         Ok(())
     }
 
+    /// What the message wrote in the steps before.
+    pub fn add_written(&mut self, before: &[ResourceKey]) {
+        let known: HashSet<ResourceKey> = self.written.iter().cloned().collect();
+        let new = before.iter().filter(|key| !known.contains(key));
+        self.written.extend(new.cloned());
+    }
+
+    /// Changes the entry of a resource, if it has one.
+    pub fn edit(
+        &mut self,
+        key: &ResourceKey,
+        source: &str,
+        change: impl FnOnce(&mut Object<String, Json>),
+    ) {
+        let url = key.to_string();
+        let entry = self
+            .entries
+            .iter_mut()
+            .find(|own| own["request"]["url"] == *url);
+        let Some(body) = entry.and_then(|entry| entry["resource"].as_object_mut()) else {
+            return;
+        };
+        let before = body.clone();
+        change(body);
+        if *body == before {
+            return;
+        }
+        body.entry("meta").or_insert_with(|| json!({}))["source"] = source.into();
+        if !self.written.contains(key) {
+            self.written.push(key.clone());
+        }
+    }
+
+    /// Changes a resource that the message itself does not speak of, as it was read; in its entry, if it has one after all.
+    /// `change` says whether there was anything to change.
+    pub fn change(&mut self, mut resource: Json, change: impl FnOnce(&mut Json) -> bool) {
+        let text = |name: &str| resource[name].as_str().unwrap_or_default();
+        let key = ResourceKey::new(text("resourceType"), text("id"));
+        let url = key.to_string();
+        let own = |entry: &&mut Json| entry["request"]["url"] == *url;
+        if let Some(entry) = self.entries.iter_mut().find(own) {
+            change(&mut entry["resource"]);
+            return;
+        }
+        let version = resource["meta"]["versionId"].as_str().unwrap_or_default();
+        let condition = format!("W/\"{version}\"");
+        if !change(&mut resource) {
+            return;
+        }
+        let mut entry = json!({"request": {"method": "PUT", "url": url, "ifMatch": condition}});
+        entry["resource"] = resource;
+        self.entries.push(entry);
+        // Entries of the journal are no content.
+        if key.resource_type != "Task" {
+            self.written.push(key);
+        }
+    }
+
     fn resource(
         &mut self,
         map: &Map,
-        message_type: &str,
+        told: &Told<'_>,
         draft: Draft,
         state: &State,
         key: &ResourceKey,
-        source: &str,
     ) {
         let current = state.current(&key.resource_type, &key.id);
         let (mut body, condition, is_written) = match current {
-            None => (create(draft), ("ifNoneMatch", "*".to_owned()), true),
+            None => (create(map, draft), ("ifNoneMatch", "*".to_owned()), true),
             // Who is only named, and known, decides nothing here.
-            Some(_) if map.of_value && map.write(message_type) == Write::Create => return,
+            Some(_) if map.of_value && map.write(told.message_type) == Write::Create => return,
             Some(current) => {
                 let condition = ("ifMatch", format!("W/\"{}\"", current.version));
-                match merge(map, message_type, &draft, &current.body) {
+                let merged = match told.before.and_then(|before| before.get(key)) {
+                    None => merge(map, told.message_type, &draft, &current.body),
+                    Some(None) => Merged::Kept,
+                    Some(Some(earlier)) => {
+                        fill(map, told.message_type, &draft, &current.body, earlier)
+                    }
+                };
+                match merged {
                     Merged::Changed(body) if body != current.body => (body, condition, true),
                     Merged::Changed(_) | Merged::Kept => (current.body.clone(), condition, false),
-                    Merged::Stale => {
+                    left => {
+                        let why = match left {
+                            Merged::NotSo => "what is taken back is not so",
+                            _ => "older than what is known",
+                        };
+                        let kind = &key.resource_type;
                         self.notices.push(AnswerError::warning(
                             ErrorCode::SegmentSequence,
                             None,
-                            format!(
-                                "older than what is known: the {} was not changed",
-                                key.resource_type
-                            ),
+                            format!("{why}: the {kind} was not changed"),
                         ));
                         (current.body.clone(), condition, false)
                     }
@@ -134,7 +217,7 @@ impl Assembled {
             let meta = body
                 .entry("meta")
                 .or_insert_with(|| Json::Object(Object::new()));
-            meta["source"] = source.into();
+            meta["source"] = told.source.into();
             self.written.push(key.clone());
         }
         let mut request = json!({"method": "PUT", "url": key.to_string()});
@@ -181,6 +264,7 @@ fn contained_id(index: usize) -> String {
 }
 
 struct References<'a> {
+    mappings: &'a Mappings,
     drafts: &'a [Draft],
     state: &'a State,
 }
@@ -196,7 +280,9 @@ impl References<'_> {
         let mut next = 0;
         while let Some(index) = inside.get(next).copied() {
             next += 1;
-            let mut resource = Json::Object(create(self.drafts[index].clone()));
+            let inner = self.drafts[index].clone();
+            let map = &self.mappings.program.maps[inner.map];
+            let mut resource = Json::Object(create(map, inner));
             self.rewrite(&mut resource, &mut inside);
             resource["id"] = contained_id(index).into();
             contained.push(resource);

@@ -23,6 +23,8 @@ pub struct FakeServer {
     /// Called before each transaction: what another client does meanwhile.
     pub meanwhile: Arc<Mutex<Vec<Interference>>>,
     pub is_down: Arc<Mutex<bool>>,
+    /// Every version, as `Type/id/_history/version`.
+    history: Arc<Mutex<BTreeMap<String, Json>>>,
     /// A type it cannot search now.
     pub cannot_search: Arc<Mutex<Option<&'static str>>>,
 }
@@ -64,8 +66,10 @@ impl FakeServer {
 
     fn handle(&self, request: &Request<Json>) -> Response<Bytes> {
         if request.method() == Method::GET {
-            return match self.rows.lock().unwrap().get(&request.uri().path()[1..]) {
-                Some((_, body)) => reply(200, body),
+            let path = &request.uri().path()[1..];
+            let (rows, history) = (self.rows.lock().unwrap(), self.history.lock().unwrap());
+            return match rows.get(path).map(|(_, body)| body).or(history.get(path)) {
+                Some(body) => reply(200, body),
                 None => reply(404, &json!({})),
             };
         }
@@ -99,9 +103,34 @@ impl FakeServer {
             }
             put(&mut next, &url, entry["resource"].clone());
         }
-        *rows = next;
+        *rows = resolved(next);
+        let mut history = self.history.lock().unwrap();
+        for (url, (version, body)) in rows.iter() {
+            let url = format!("{url}/_history/{version}");
+            history.entry(url).or_insert_with(|| body.clone());
+        }
         reply(200, &json!({"resourceType": "Bundle"}))
     }
+}
+
+/// Targets of a Provenance get the version they have now (resolve-as-version-specific).
+fn resolved(mut rows: Rows) -> Rows {
+    let versions: BTreeMap<String, u64> = rows
+        .iter()
+        .map(|(url, (version, _))| (url.clone(), *version))
+        .collect();
+    for (url, (_, body)) in &mut rows {
+        let targets = body["target"]
+            .as_array_mut()
+            .filter(|_| url.starts_with("Provenance/"));
+        for target in targets.into_iter().flatten() {
+            let reference = target["reference"].as_str().unwrap().to_owned();
+            if let Some(version) = versions.get(&reference) {
+                *target = json!({"reference": format!("{reference}/_history/{version}")});
+            }
+        }
+    }
+    rows
 }
 
 /// Stores a resource; what does not change it keeps its version.
@@ -127,18 +156,55 @@ pub fn put(rows: &mut Rows, url: &str, mut body: Json) {
 
 fn search(rows: &Rows, url: &str) -> Json {
     let (kind, query) = url.split_once('?').unwrap();
-    let (name, value) = query.split('&').next().unwrap().split_once('=').unwrap();
-    let wanted: Vec<String> = value
-        .split(',')
-        .map(|value| {
-            percent_encoding::percent_decode_str(value)
-                .decode_utf8()
-                .unwrap()
-                .into_owned()
+    let compartment = kind.strip_suffix("/*");
+    let parameters: Vec<(&str, Vec<String>)> = query
+        .split('&')
+        .map(|parameter| parameter.split_once('=').unwrap())
+        .map(|(name, value)| (name, value.split(',').map(decoded).collect()))
+        .collect();
+    let mut found: Vec<&Json> = rows
+        .values()
+        .map(|(_, body)| body)
+        .filter(|body| {
+            compartment.is_some_and(|own| refers(body, own)) || body["resourceType"] == kind
+        })
+        .filter(|body| {
+            parameters
+                .iter()
+                .all(|(name, wanted)| is_match(body, name, wanted))
         })
         .collect();
-    let matches = |body: &Json| match name {
+    if query.contains("_sort=authored-on") {
+        found.sort_by_key(|body| body["authoredOn"].to_string());
+    }
+    let found: Vec<Json> = found
+        .into_iter()
+        .map(|body| json!({"resource": body, "search": {"mode": "match"}}))
+        .collect();
+    json!({"response": {"status": "200"}, "resource": {"resourceType": "Bundle", "entry": found}})
+}
+
+fn decoded(text: &str) -> String {
+    let text = percent_encoding::percent_decode_str(text);
+    text.decode_utf8().unwrap().into_owned()
+}
+
+/// Of reference parameters any reference matches.
+fn is_match(body: &Json, name: &str, wanted: &[String]) -> bool {
+    match name {
+        "_count" | "_sort" | "_total" => true,
+        "_type" => wanted
+            .iter()
+            .any(|kind| body["resourceType"] == kind.as_str()),
         "_id" => wanted.iter().any(|id| body["id"] == id.as_str()),
+        "code" | "business-status" | "status" | "group-identifier:not" => {
+            is_token(body, name, wanted)
+        }
+        "identifier" if wanted[0].ends_with('|') => {
+            let system = wanted[0].trim_end_matches('|');
+            let own = body["identifier"].as_array().into_iter().flatten();
+            own.into_iter().any(|own| own["system"] == system)
+        }
         "identifier" => body["identifier"].as_array().is_some_and(|list| {
             list.iter().any(|own| {
                 let token = format!(
@@ -149,15 +215,27 @@ fn search(rows: &Rows, url: &str) -> Json {
                 wanted.contains(&token)
             })
         }),
+        "encounter" | "context" | "account" | "patient" | "output" | "entity" => {
+            wanted.iter().any(|own| refers(body, own))
+        }
         other => panic!("{other}"),
+    }
+}
+
+fn is_token(body: &Json, name: &str, wanted: &[String]) -> bool {
+    let (value, negated) = match name {
+        "code" => (&body["code"]["coding"][0]["code"], false),
+        "business-status" => (&body["businessStatus"]["coding"][0]["code"], false),
+        "status" => (&body["status"], false),
+        _ => (&body["groupIdentifier"]["value"], true),
     };
-    let found: Vec<Json> = rows
-        .values()
-        .map(|(_, body)| body)
-        .filter(|body| body["resourceType"] == kind && matches(body))
-        .map(|body| json!({"resource": body, "search": {"mode": "match"}}))
-        .collect();
-    json!({"response": {"status": "200"}, "resource": {"resourceType": "Bundle", "entry": found}})
+    let mut codes = wanted.iter().map(|own| own.rsplit('|').next().unwrap());
+    codes.any(|own| *value == own) != negated
+}
+
+fn refers(body: &Json, key: &str) -> bool {
+    body.to_string()
+        .contains(&format!("\"reference\":\"{key}\""))
 }
 
 fn reply(status: u16, body: &Json) -> Response<Bytes> {

@@ -5,27 +5,52 @@
 //! Which segments went where is told in two outputs of the Task: `lines-mapped` has the numbers (from 1, without empty lines) of the
 //! lines whose values are in a resource, `lines-kept` number and name of all others, which are kept in the Binary only. Together they
 //! are all lines.
+//!
+//! A Task is found by what it is about: `code` (the event), `business-status` (how it ended), `requester:identifier` (the sender), `authored-on`,
+//! `patient`, `encounter`, `output` (a resource it wrote, or a code of the work list), `group-identifier` (the mappings it went through).
 
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Location, Severity};
+mod answer;
+
+pub use answer::stored_answer;
+
+use crate::ack::Answer;
 use crate::header::Header;
 use crate::identity::{SiteSecret, content_hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fhir_model::ResourceKey;
 use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
 
 /// Task.identifier of a message: `<MSH-3>:<MSH-4>#<MSH-10>`.
 pub const MESSAGE_SYSTEM: &str = "urn:hl7v2:message";
 /// Task.identifier: SHA-256 of the content without MSH-7.
 const CONTENT_SYSTEM: &str = "urn:hl7v2:content";
 /// Codes of Task.businessStatus, Task.input.type and Task.output.type.
-const JOURNAL_SYSTEM: &str = "urn:hl7v2:journal";
+pub const JOURNAL_SYSTEM: &str = "urn:hl7v2:journal";
+/// Task.requester.identifier: `<MSH-3>:<MSH-4>`.
+pub const SENDER_SYSTEM: &str = "urn:hl7v2:sender";
+/// Task.groupIdentifier: the version of the mappings.
+pub const MAPPINGS_SYSTEM: &str = "urn:hl7v2:mappings";
+/// Task.statusReason: table 0357.
+const ERROR_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v2-0357";
 const CONTENT_TYPE: &str = "x-application/hl7-v2+er7";
 
 /// Most characters kept of MSH-3, MSH-4, MSH-9 and MSH-10.
 const HEADER_VALUE_MAX: usize = 200;
 
 /// What identifies a message, read from its bytes; also of one that cannot be parsed.
+/// What is known of a message that is run again.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// The version of its Task.
+    pub version: String,
+    /// When it was received first.
+    pub received: String,
+    /// If it was applied before: versions that it wrote, as `Type/id/_history/version`.
+    pub written: Option<BTreeSet<String>>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageKey {
     pub application: String,
@@ -65,6 +90,10 @@ pub struct Record<'a> {
     pub answer: &'a Answer,
     /// An instant.
     pub received: &'a str,
+    /// The version of the mappings.
+    pub mappings: &'a str,
+    /// Items of the work list.
+    pub unmapped: &'a [String],
     pub mapped: &'a [usize],
     /// Numbers (from 0) and names of the lines that are not mapped.
     pub kept: &'a [(usize, String)],
@@ -143,21 +172,26 @@ impl MessageKey {
         })
     }
 
-    /// The entries of the journal. `again` is the version of the Task when the message is run again; else there must be none yet.
-    pub fn entries(&self, raw: &[u8], record: &Record<'_>, again: Option<&str>) -> Vec<Json> {
-        if let Some(version) = again {
-            let mut task = first_time(self.task(record));
-            task["request"] = json!({
-                "method": "PUT",
-                "url": format!("Task/{}", self.task_id),
-                "ifMatch": format!("W/\"{version}\""),
-            });
-            let provenance = first_time(self.provenance(record));
-            return match record.written.is_empty() {
-                true => vec![task],
-                false => vec![task, provenance],
-            };
+    /// The entries of the journal. There must be none yet, unless the message is run again.
+    pub fn entries(&self, raw: &[u8], record: &Record<'_>, again: Option<&Before>) -> Vec<Json> {
+        let mut task = self.task(record);
+        let mut entries = Vec::new();
+        match again {
+            Some(before) => {
+                task["authoredOn"] = before.received.as_str().into();
+                entries.push(put_version(task, &before.version));
+            }
+            None => {
+                entries.extend([put_new(self.binary(raw)), put_new(task)]);
+            }
         }
+        if !record.written.is_empty() {
+            entries.push(put_new(self.provenance(record)));
+        }
+        entries
+    }
+
+    fn binary(&self, raw: &[u8]) -> Json {
         let mut binary = json!({
             "resourceType": "Binary",
             "id": self.binary_id,
@@ -167,17 +201,13 @@ impl MessageKey {
         if !raw.is_empty() {
             binary["data"] = STANDARD.encode(raw).into();
         }
-        let mut entries = vec![first_time(binary), first_time(self.task(record))];
-        if !record.written.is_empty() {
-            entries.push(first_time(self.provenance(record)));
-        }
-        entries
+        binary
     }
 
     /// The Task of the record.
     pub fn task(&self, record: &Record<'_>) -> Json {
         let is_refused = record.ending == Ending::Refused;
-        let mut output = answer_outputs(record.answer);
+        let mut output = answer::answer_outputs(record.answer);
         let mapped: Vec<String> = record
             .mapped
             .iter()
@@ -204,6 +234,13 @@ impl MessageKey {
                 .iter()
                 .map(|key| typed("written", "valueReference", reference(key))),
         );
+        let item = |id: &String| json!({"reference": format!("Task/{id}")});
+        output.extend(
+            record
+                .unmapped
+                .iter()
+                .map(|id| typed("unmapped-code", "valueReference", item(id))),
+        );
         let mut task = json!({
             "resourceType": "Task",
             "id": self.task_id,
@@ -216,7 +253,11 @@ impl MessageKey {
             "intent": "order",
             "authoredOn": record.received,
             "lastModified": record.received,
-            "requester": {"display": self.sender()},
+            "requester": {
+                "identifier": {"system": SENDER_SYSTEM, "value": sender_name(&self.application, &self.facility)},
+                "display": self.sender(),
+            },
+            "groupIdentifier": {"system": MAPPINGS_SYSTEM, "value": record.mappings},
             "input": [typed("message", "valueReference", json!({"reference": format!("Binary/{}", self.binary_id)}))],
         });
         task["output"] = Json::Array(output);
@@ -227,7 +268,11 @@ impl MessageKey {
             }
         }
         if is_refused && let Some(error) = record.answer.errors.first() {
-            task["statusReason"] = json!({"concept": {"text": error.text}});
+            let (code, name) = error.code.code();
+            task["statusReason"] = json!({"concept": {
+                "coding": [{"system": ERROR_SYSTEM, "code": code, "display": name}],
+                "text": error.text,
+            }});
         }
         if let Some(patient) = record.patient {
             task["for"] = reference(patient);
@@ -282,18 +327,31 @@ fn printable(text: &str) -> String {
         .to_owned()
 }
 
-fn first_time(resource: Json) -> Json {
-    let url = format!(
-        "{}/{}",
-        resource["resourceType"].as_str().unwrap_or_default(),
-        resource["id"].as_str().unwrap_or_default()
-    );
-    let mut entry = json!({"request": {"method": "PUT", "url": url, "ifNoneMatch": "*"}});
+/// `<MSH-3>:<MSH-4>`.
+pub fn sender_name(application: &str, facility: &str) -> String {
+    format!("{application}:{facility}")
+}
+
+/// An entry for a resource that is not there yet.
+pub(crate) fn put_new(resource: Json) -> Json {
+    put(resource, "ifNoneMatch", "*".to_owned())
+}
+
+/// An entry for a resource that is there in this version.
+pub(crate) fn put_version(resource: Json, version: &str) -> Json {
+    put(resource, "ifMatch", format!("W/\"{version}\""))
+}
+
+fn put(resource: Json, condition: &str, value: String) -> Json {
+    let text = |name: &str| resource[name].as_str().unwrap_or_default();
+    let url = format!("{}/{}", text("resourceType"), text("id"));
+    let mut entry = json!({"request": {"method": "PUT", "url": url}});
+    entry["request"][condition] = value.into();
     entry["resource"] = resource;
     entry
 }
 
-fn typed(code: &str, name: &str, value: Json) -> Json {
+pub(crate) fn typed(code: &str, name: &str, value: Json) -> Json {
     let mut item = json!({"type": {"coding": [{"system": JOURNAL_SYSTEM, "code": code}]}});
     item[name] = value;
     item
@@ -304,130 +362,9 @@ pub fn ending(task: &Json) -> Option<&str> {
     task["businessStatus"]["coding"][0]["code"].as_str()
 }
 
-fn answer_outputs(answer: &Answer) -> Vec<Json> {
-    let mut output = vec![typed(
-        "acknowledgment",
-        "valueCode",
-        answer.code.code().into(),
-    )];
-    for error in &answer.errors {
-        output.push(typed("error", "valueString", error_text(error).into()));
-    }
-    output
-}
-
-/// `W 103 OBX 2 8 1 0 0 the code is not …`: severity, code, location, text; `-` without a location.
-fn error_text(error: &AnswerError) -> String {
-    let location = match &error.location {
-        None => "-".to_owned(),
-        Some(at) => format!(
-            "{} {} {} {} {} {}",
-            at.segment, at.occurrence, at.field, at.repetition, at.component, at.subcomponent
-        ),
-    };
-    format!(
-        "{} {} {location} {}",
-        error.severity.code(),
-        error.code.code().0,
-        error.text
-    )
-}
-
-/// The answer that a Task stores, for a message that comes again.
-pub fn stored_answer(task: &Json) -> Option<Answer> {
-    let outputs = task["output"].as_array()?;
-    let of = |code: &'static str| {
-        outputs
-            .iter()
-            .filter(move |output| output["type"]["coding"][0]["code"] == code)
-    };
-    let code = match of("acknowledgment").next()?["valueCode"].as_str()? {
-        "AA" => AckCode::AA,
-        "AE" => AckCode::AE,
-        "AR" => AckCode::AR,
-        "CA" => AckCode::CA,
-        "CE" => AckCode::CE,
-        "CR" => AckCode::CR,
-        _ => return None,
-    };
-    let errors = of("error").filter_map(|output| read_error(output["valueString"].as_str()?));
-    Some(Answer {
-        code,
-        errors: errors.collect(),
-    })
-}
-
-fn read_error(text: &str) -> Option<AnswerError> {
-    let (severity, rest) = text.split_once(' ')?;
-    let severity = match severity {
-        "E" => Severity::Error,
-        "W" => Severity::Warning,
-        _ => Severity::Information,
-    };
-    let (code, rest) = rest.split_once(' ')?;
-    let code = ALL_CODES.into_iter().find(|own| own.code().0 == code)?;
-    let (location, text) = match rest.strip_prefix("- ") {
-        Some(text) => (None, text),
-        None => {
-            let mut parts = rest.splitn(7, ' ');
-            let segment = parts.next()?.to_owned();
-            let mut number = || parts.next()?.parse().ok();
-            let location = Location {
-                segment,
-                occurrence: number()?,
-                field: number()?,
-                repetition: number()?,
-                component: number()?,
-                subcomponent: number()?,
-            };
-            (Some(location), parts.next()?)
-        }
-    };
-    Some(AnswerError {
-        severity,
-        ..AnswerError::error(code, location, text)
-    })
-}
-
-const ALL_CODES: [ErrorCode; 13] = [
-    ErrorCode::SegmentSequence,
-    ErrorCode::RequiredField,
-    ErrorCode::DataType,
-    ErrorCode::TableValue,
-    ErrorCode::ValueTooLong,
-    ErrorCode::UnsupportedMessageType,
-    ErrorCode::UnsupportedEvent,
-    ErrorCode::UnsupportedProcessingId,
-    ErrorCode::UnsupportedVersion,
-    ErrorCode::UnknownKey,
-    ErrorCode::DuplicateKey,
-    ErrorCode::RecordLocked,
-    ErrorCode::Internal,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_are_read_back() {
-        let location = Location {
-            segment: "OBX".into(),
-            occurrence: 2,
-            field: 5,
-            ..Location::default()
-        };
-        let answer = Answer {
-            code: AckCode::AE,
-            errors: vec![
-                AnswerError::error(ErrorCode::DataType, Some(location), "no number here"),
-                AnswerError::warning(ErrorCode::TableValue, None, "odd - code"),
-            ],
-        };
-        let task = json!({"output": answer_outputs(&answer)});
-        assert_eq!(stored_answer(&task), Some(answer));
-        assert_eq!(stored_answer(&json!({"output": []})), None);
-    }
 
     #[test]
     fn keys_are_read_from_any_bytes() {

@@ -8,6 +8,7 @@ use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::intake::Intake;
 use hl7_mllp_listener::mapping::Mappings;
 use hl7_mllp_listener::process::Processor;
+use hl7_mllp_listener::replay::command;
 use hl7_mllp_listener::server;
 use hl7_mllp_listener::settings::Settings;
 use hl7_mllp_listener::submit::{HttpSettings, Submit};
@@ -41,10 +42,13 @@ struct CommandLine {
 enum Command {
     /// Listen (the default).
     Serve,
-    /// Run a message again that was refused or had no map, by the id of its Task in the journal.
-    Replay { task_id: String },
+    Replay(command::Replay),
+    /// Run the messages again whose codes have got a mapping since; `serve` does so when it starts.
+    Requeue,
     /// Print how the messages of a file are read, every value under its address, and which rule writes which element.
-    Explain { file: PathBuf },
+    Explain {
+        file: PathBuf,
+    },
     /// Print what messages would become, without a FHIR server: a line of JSON for each file.
     Convert {
         #[arg(required = true)]
@@ -86,9 +90,17 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
             let file = line.config.as_deref().map(Settings::read).transpose()?;
             serve(line.settings.or(file.unwrap_or_default())).await
         }
-        Command::Replay { task_id } => {
+        Command::Replay(command) => {
             let file = line.config.as_deref().map(Settings::read).transpose()?;
-            replay(&line.settings.or(file.unwrap_or_default()), &task_id).await
+            let processor = processor(&line.settings.or(file.unwrap_or_default()))?;
+            let accepted = command.run(&processor, &mut std::io::stdout()).await?;
+            Ok(exit_code(accepted))
+        }
+        Command::Requeue => {
+            let file = line.config.as_deref().map(Settings::read).transpose()?;
+            let processor = processor(&line.settings.or(file.unwrap_or_default()))?;
+            let accepted = command::requeue(&processor, &mut std::io::stdout()).await?;
+            Ok(exit_code(accepted))
         }
         Command::Explain { file } => {
             let config = line.config.as_deref().map(Settings::read).transpose()?;
@@ -117,6 +129,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     }
     let shutdown = CancellationToken::new();
     let (max_in_work, spool) = (connections.max_messages_in_work, settings.spool());
+    tokio::spawn(processor.clone().requeue_at_start(shutdown.clone()));
     let intake = Intake::start(processor, max_in_work, spool.as_ref(), shutdown.clone())?;
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let mut work = JoinSet::new();
@@ -198,23 +211,11 @@ fn site_secret(settings: &Settings) -> Result<SiteSecret, Failure> {
     })
 }
 
-/// Fails if the message is refused again.
-async fn replay(settings: &Settings, task_id: &str) -> Result<ExitCode, Failure> {
-    let answer = processor(settings)?.replay(task_id).await?;
-    writeln!(std::io::stdout(), "{}", answer.code.code())?;
-    for error in &answer.errors {
-        let (code, name) = error.code.code();
-        let severity = error.severity.code();
-        writeln!(
-            std::io::stdout(),
-            "{severity}\t{code} {name}\t{}",
-            error.text
-        )?;
-    }
-    Ok(match answer.code.is_accept() {
+fn exit_code(is_success: bool) -> ExitCode {
+    match is_success {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    })
+    }
 }
 
 /// SIGTERM and SIGINT end the listener in order.

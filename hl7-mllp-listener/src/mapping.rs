@@ -20,24 +20,30 @@ mod vocabulary;
 pub mod yaml;
 
 pub use load::{File, LoadError, Sender};
-pub use run::{Draft, KeyPart, draft_index, draft_reference};
+pub use run::{Draft, KeyPart, Relation, draft_index, draft_reference};
 pub use targets::{TargetUse, Written};
 pub use trace::{Step, Trace};
 
 use crate::ack::AnswerError;
 use crate::header::Header;
 use crate::message::Message;
+pub use datatypes::UnmappedCode;
+
 use datatypes::Scope;
 use load::Read;
 use program::{Event, Program};
 use run::Runner;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use systems::Systems;
+use vocabulary::Lookup;
 
 /// All maps, compiled. Immutable; swapped whole.
 pub struct Mappings {
     pub program: Program,
+    /// Tells these mappings from others: a hash of the files.
+    pub version: String,
     events: HashMap<String, Event>,
     systems: Systems,
     senders: HashMap<String, Sender>,
@@ -78,12 +84,31 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<File>> {
     Ok(files)
 }
 
+/// The first half of the SHA-256 of all files: texts (README.md) count, too; a version too many only says that something changed.
+fn version(files: &[File]) -> String {
+    let mut hash = Sha256::new();
+    for file in files {
+        for part in [file.path.as_bytes(), &file.bytes] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    let hash = hash.finalize();
+    hash[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 /// What a message says.
 #[derive(Debug)]
 pub struct Converted {
     pub drafts: Vec<Draft>,
+    pub relations: Vec<Relation>,
     /// Warnings for the sender.
     pub notices: Vec<AnswerError>,
+    /// Codes that a vocabulary does not know.
+    pub unmapped: Vec<UnmappedCode>,
     /// Segments the structure has no place for, from 0.
     pub unplaced: Vec<usize>,
 }
@@ -130,6 +155,7 @@ impl Mappings {
         let compiled = compile::compile(&mut read)?;
         Ok(Mappings {
             program: compiled.program,
+            version: version(files),
             events: compiled.events,
             systems: read.systems,
             default_sender: read.senders.remove("default").unwrap_or_default(),
@@ -153,6 +179,13 @@ impl Mappings {
     pub fn senders(&self) -> impl Iterator<Item = (&str, &Sender)> {
         let senders = self.senders.iter();
         senders.map(|(name, sender)| (name.as_str(), sender))
+    }
+
+    /// Whether a code has got a mapping, or the information that it has none.
+    pub fn is_mapped(&self, code: &UnmappedCode) -> bool {
+        let mut vocabularies = self.program.vocabularies.iter();
+        let own = vocabularies.find(|own| own.name == code.vocabulary);
+        own.is_some_and(|own| own.look_up(&code.code) != Lookup::Unknown)
     }
 
     /// The triggers that have a map, sorted.
@@ -208,6 +241,7 @@ impl Mappings {
                 facility: facility.to_owned(),
                 at: (0, 0, 0),
                 notices: Vec::new(),
+                unmapped: Vec::new(),
             },
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
@@ -221,10 +255,12 @@ impl Mappings {
             ),
             made: run::Made::default(),
         };
-        let (drafts, notices) = runner.run(&tree).map_err(ConvertError::Refused)?;
+        let made = runner.run(&tree).map_err(ConvertError::Refused)?;
         Ok(Converted {
-            drafts,
-            notices,
+            drafts: made.drafts,
+            relations: made.relations,
+            notices: made.notices,
+            unmapped: made.unmapped,
             unplaced: tree.unplaced,
         })
     }

@@ -1,8 +1,11 @@
-//! What a draft may change of a resource that exists: authority (`write`), the order of a status (`order`), and the rule that absent
-//! keeps (or deletes, where a message always tells everything) and `""` deletes. Pure: two JSON objects in, one out.
+//! What a draft may change of a resource that exists: authority (`write`), the order of a status (`order`), what it takes back, what
+//! follows what (`succession`), and the rule that absent keeps (or deletes, where a message always tells everything) and `""` deletes.
+//! Pure: two JSON objects in, one out.
+
+mod succession;
 
 use crate::mapping::Draft;
-use crate::mapping::program::{Map, Order, Write};
+use crate::mapping::program::{Map, Order, Succession, Write};
 use fhir_model::PartialDate;
 use serde_json::{Map as Object, Value as Json};
 
@@ -15,15 +18,36 @@ pub enum Merged {
     Kept,
     /// Left alone because the message is older than what is known.
     Stale,
+    /// Left alone because what the message takes back is not so.
+    NotSo,
 }
 
 /// A resource that does not exist yet.
-pub fn create(draft: Draft) -> Object<String, Json> {
+pub fn create(map: &Map, draft: Draft) -> Object<String, Json> {
     let mut body = draft.body;
     for (name, value) in draft.new {
         body.entry(name).or_insert(value);
     }
+    if let Some(own) = &map.succession
+        && let Some(told) = body.remove(&own.element)
+    {
+        follow(own, told, draft.back.as_deref(), &mut body);
+    }
     body
+}
+
+/// What the message tells of a succession, into the body whose status is decided.
+fn follow(own: &Succession, told: Json, back: Option<&str>, body: &mut Object<String, Json>) {
+    let status = body.get("status").and_then(Json::as_str);
+    let is_open = own.open.is_empty() || own.open.iter().any(|open| status == Some(open));
+    let before = match body.remove(&own.element) {
+        Some(Json::Array(before)) => before,
+        _ => Vec::new(),
+    };
+    let items = succession::followed(before, told, back, is_open);
+    if !items.is_empty() {
+        body.insert(own.element.clone(), Json::Array(items));
+    }
 }
 
 /// Applies a draft to the current resource. `message_type` is MSH-9.1.
@@ -38,7 +62,8 @@ pub fn merge(
     }
     let mut keep_status = false;
     if let Some(order) = &map.order {
-        match compare(order, &draft.body, current) {
+        match compare(order, draft, current) {
+            Standing::NotSo => return Merged::NotSo,
             Standing::Lower if order.skip_lower => return Merged::Stale,
             Standing::Older => return Merged::Stale,
             Standing::Lower => keep_status = true,
@@ -55,6 +80,7 @@ pub fn merge(
             delete(&mut next, name);
         }
     }
+    let mut told = None;
     for (name, value) in &draft.body {
         let is_kept = keep_status
             && map
@@ -64,9 +90,43 @@ pub fn merge(
         if is_kept || name == "resourceType" {
             continue;
         }
+        if map
+            .succession
+            .as_ref()
+            .is_some_and(|own| own.element == *name)
+        {
+            told = Some(value);
+            continue;
+        }
         match map.union.contains(name) {
             true => unite(&mut next, name, value),
             false => replace(&mut next, name, value, &draft.body),
+        }
+    }
+    if let (Some(own), Some(told)) = (&map.succession, told) {
+        follow(own, told.clone(), draft.back.as_deref(), &mut next);
+    }
+    Merged::Changed(next)
+}
+
+/// Adds to a resource what it lacks: for a message that is run again after others have changed the resource. `earlier` is what the message made
+/// of it then: what was there and is not any more was deleted since, and stays so.
+pub fn fill(
+    map: &Map,
+    message_type: &str,
+    draft: &Draft,
+    current: &Object<String, Json>,
+    earlier: &Object<String, Json>,
+) -> Merged {
+    if map.write(message_type) == Write::Create {
+        return Merged::Kept;
+    }
+    let mut next = current.clone();
+    for (name, value) in &draft.body {
+        let is_there =
+            |body: &Object<String, Json>| body.keys().any(|own| is_same_choice(own, name));
+        if !is_there(current) && !is_there(earlier) {
+            next.insert(name.clone(), value.clone());
         }
     }
     Merged::Changed(next)
@@ -78,13 +138,21 @@ enum Standing {
     Lower,
     /// The same status, from an earlier time.
     Older,
+    /// What is taken back is not so.
+    NotSo,
 }
 
-fn compare(
-    order: &Order,
-    draft: &Object<String, Json>,
-    current: &Object<String, Json>,
-) -> Standing {
+fn compare(order: &Order, draft: &Draft, current: &Object<String, Json>) -> Standing {
+    let (from, draft) = (&draft.from, &draft.body);
+    if !from.is_empty() {
+        let old = current.get(&order.element);
+        let is_so = old == draft.get(&order.element)
+            || old.is_some_and(|old| from.iter().any(|own| *old == **own));
+        return match is_so {
+            true => Standing::Fine,
+            false => Standing::NotSo,
+        };
+    }
     let rank = |body: &Object<String, Json>| {
         let code = body.get(&order.element)?.as_str()?;
         order
@@ -164,6 +232,8 @@ fn unite(next: &mut Object<String, Json>, name: &str, value: &Json) {
         (Some(Json::Array(old)), Json::Array(new)) => {
             for item in new {
                 match old.iter_mut().find(|own| is_same(own, item)) {
+                    // An identifier that was given up does not come back by being told again.
+                    Some(own) if own["use"] == "old" && item.get("use").is_none() => {}
                     Some(own) => *own = item.clone(),
                     None => old.push(item.clone()),
                 }

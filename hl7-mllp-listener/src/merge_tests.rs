@@ -30,6 +30,9 @@ fn map() -> Map {
             skip_lower: false,
             newer: Some("issued".into()),
         }),
+        from: Vec::new(),
+        succession: None,
+        back: Vec::new(),
         snapshot: vec!["flag".into(), "value".into()],
         best_match: false,
         contained: false,
@@ -49,6 +52,8 @@ fn draft(body: Json, deletes: &[&str]) -> Draft {
         identifiers: Vec::new(),
         keys: Vec::new(),
         lines: Vec::new(),
+        from: Vec::new(),
+        back: None,
     }
 }
 
@@ -168,7 +173,21 @@ fn leaves_alone() {
         assert_eq!(merge(map, kind, &draft(new, &[]), &object(current)), expect);
     }
     assert_eq!(
-        create(draft(json!({"a": 1}), &[])),
+        create(&map(), draft(json!({"a": 1}), &[])),
         object(json!({"a": 1, "status": "low"}))
     );
+}
+
+#[test]
+fn fills_what_is_lacking() {
+    let current = object(json!({"a": 1, "valueString": "x"}));
+    let earlier = object(json!({"a": 0, "deleted": 1}));
+    let said = draft(
+        json!({"a": 2, "b": 3, "deleted": 1, "valueQuantity": {}}),
+        &["a"],
+    );
+    let expect = object(json!({"a": 1, "b": 3, "valueString": "x"}));
+    let filled = |kind| fill(&map(), kind, &said, &current, &earlier);
+    assert_eq!(filled("ADT"), Merged::Changed(expect));
+    assert_eq!(filled("ORU"), Merged::Kept);
 }

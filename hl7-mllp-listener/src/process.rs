@@ -5,17 +5,19 @@
 //! the FHIR server cannot be reached nothing is claimed, and the sender is told to send again.
 
 use crate::ack::{AckCode, Answer, AnswerError, ErrorCode, Location};
-use crate::assemble::{Assembled, assemble};
+use crate::assemble::{Assembled, Earlier, Told, assemble};
 use crate::identity::SiteSecret;
 use crate::intake::{Apply, Outcome};
-use crate::journal::{Ending, MESSAGE_SYSTEM, MessageKey, Record, stored_answer};
+use crate::journal::{Before, Ending, MESSAGE_SYSTEM, MessageKey, Record, ending, stored_answer};
 use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
 use crate::policy::Policy;
+use crate::relate;
 use crate::seldom::Seldom;
 use crate::server_api::{Api, ApiError};
 use crate::state::{self, State, search_text};
 use crate::submit::Submit;
+use crate::worklist::{self, Item};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 /// How often a message is decided anew because something it read was changed by another.
 const ATTEMPTS_MAX: u32 = 20;
+/// Most transactions of one message before its last: what refers to a merged patient moves in steps.
+const STEPS_MAX: u32 = 40;
 /// The pause before the next attempt grows by this much each time, so that those who meet do not meet again.
 const PAUSE_MS: u64 = 5;
 
@@ -30,13 +34,13 @@ const PAUSE_MS: u64 = 5;
 #[derive(Clone, Debug)]
 pub struct Processor {
     pub(crate) api: Api,
-    mappings: Arc<Mappings>,
-    secret: SiteSecret,
+    pub(crate) mappings: Arc<Mappings>,
+    pub(crate) secret: SiteSecret,
     options: TextOptions,
 }
 
 /// Why a message has no effect.
-enum Refusal {
+pub(crate) enum Refusal {
     /// For a reason in the message: kept in the journal.
     Content(Answer),
     /// For a reason outside: nothing is kept, sending again may help.
@@ -51,6 +55,9 @@ struct Decided {
     ending: Ending,
     answer: Answer,
     kept: Vec<(usize, String)>,
+    /// Items of the work list, and entries for those that are not on it.
+    items: Vec<String>,
+    unmapped: Vec<Json>,
 }
 
 impl Processor {
@@ -60,28 +67,6 @@ impl Processor {
             mappings,
             secret,
             options: TextOptions::default(),
-        }
-    }
-
-    /// Runs a message again under the journal entry it has, whose version is given. The entry may have been made under another secret.
-    pub(crate) async fn apply_again(
-        &self,
-        raw: &[u8],
-        task_id: &str,
-        binary_id: &str,
-        version: &str,
-    ) -> Answer {
-        let key = MessageKey {
-            task_id: task_id.to_owned(),
-            binary_id: binary_id.to_owned(),
-            ..MessageKey::read(&self.secret, raw)
-        };
-        let sender = self.mappings.sender(raw);
-        match self.apply(raw, &key, sender, Some(version)).await {
-            Ok(answer)
-            | Err(Refusal::Repeat(answer) | Refusal::Outside(answer) | Refusal::Content(answer)) => {
-                answer
-            }
         }
     }
 
@@ -112,13 +97,13 @@ impl Processor {
         }
     }
 
-    /// `again` is the version of the Task of a message that is run again.
-    async fn apply(
+    /// `again` is what is known of a message that is run again.
+    pub(crate) async fn apply(
         &self,
         raw: &[u8],
         key: &MessageKey,
         sender: &Sender,
-        again: Option<&str>,
+        again: Option<&Before>,
     ) -> Result<Answer, Refusal> {
         let message = self.parse(raw, sender)?;
         let converted = match self.mappings.convert(&message, sender) {
@@ -130,13 +115,24 @@ impl Processor {
                 return Err(Refusal::Content(Answer { code, errors }));
             }
         };
-        for attempt in 1..=ATTEMPTS_MAX {
-            let journal = match again {
+        let unmapped = converted.as_ref().map_or(&[][..], |own| &own.unmapped);
+        let items: Vec<Item> = unmapped
+            .iter()
+            .map(|code| Item::new(&self.secret, code))
+            .collect();
+        let (mut attempt, mut steps, mut before) = (0, 0, Vec::new());
+        while attempt < ATTEMPTS_MAX && steps < STEPS_MAX {
+            let mut journal = match again {
                 None => journal_urls(key).to_vec(),
                 Some(_) => Vec::new(),
             };
-            let drafts = converted.as_ref().map_or(&[][..], |c| &c.drafts);
-            let read = state::read(&self.api, &self.mappings, &self.secret, drafts, &journal);
+            journal.extend(worklist::search(&items));
+            let (drafts, relations) = match &converted {
+                Some(own) => (&own.drafts[..], &own.relations[..]),
+                None => (&[][..], &[][..]),
+            };
+            let said = (drafts, relations);
+            let read = state::read(&self.api, &self.mappings, &self.secret, said, &journal);
             let (state, tasks) = match read.await {
                 Ok(read) => read,
                 Err(error) => {
@@ -146,10 +142,41 @@ impl Processor {
                 }
             };
             let warning = recognised(key, &tasks)?;
-            let mut decided = self.decide(&message, converted.as_ref(), &state, key, warning)?;
-            match self.commit(raw, key, &mut decided, again).await {
-                Ok(()) => return Ok(decided.answer),
+            let effects = relate::effects(&self.mappings, drafts, relations, &state)
+                .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
+            let referring = match relate::referring(&self.api, &effects).await {
+                Ok(referring) => referring,
+                Err(error) => return Err(refusal(error, sender)),
+            };
+            let earlier = match again {
+                Some(before) => self.earlier(before, &state).await,
+                None => Ok(None),
+            };
+            let earlier = earlier.map_err(|error| refusal(error, sender))?;
+            let told = (key, earlier.as_ref());
+            let mut decided = self.decide(&message, converted.as_ref(), &state, told, warning)?;
+            decided.unmapped = worklist::entries(&items, &tasks, &now());
+            let assembled = &mut decided.assembled;
+            let is_last = relate::apply(&effects, referring, &state, assembled, &key.source());
+            let committed = match is_last {
+                true => {
+                    assembled.add_written(&before);
+                    decided.items = items.iter().map(|item| item.id.clone()).collect();
+                    self.commit(raw, key, &mut decided, again).await
+                }
+                false => {
+                    let entries = std::mem::take(&mut assembled.entries);
+                    self.api.transaction(entries).await
+                }
+            };
+            match committed {
+                Ok(()) if is_last => return Ok(decided.answer),
+                Ok(()) => {
+                    steps += 1;
+                    before.append(&mut decided.assembled.written);
+                }
                 Err(ApiError::Conflict) => {
+                    attempt += 1;
                     let spread = u64::from(key.task_id.as_bytes()[attempt as usize % 8] % 7);
                     let pause = PAUSE_MS * u64::from(attempt) + spread;
                     tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -157,11 +184,11 @@ impl Processor {
                 Err(error) => return Err(refusal(error, sender)),
             }
         }
-        let error = AnswerError::error(
-            ErrorCode::RecordLocked,
-            None,
-            "others kept changing the same resources; send again",
-        );
+        let reason = match steps < STEPS_MAX {
+            true => "others kept changing the same resources; send again",
+            false => "not everything has moved yet; send again to go on",
+        };
+        let error = AnswerError::error(ErrorCode::RecordLocked, None, reason);
         Err(Refusal::Outside(Answer::refuse(
             outside_code(sender),
             error,
@@ -217,7 +244,7 @@ impl Processor {
         message: &Message,
         converted: Option<&Converted>,
         state: &State,
-        key: &MessageKey,
+        (key, before): (&MessageKey, Option<&Earlier>),
         warning: Option<AnswerError>,
     ) -> Result<Decided, Refusal> {
         let mut answer = Answer::accept();
@@ -232,8 +259,13 @@ impl Processor {
             }
             Some(converted) => {
                 let kind = message.trigger().message_type;
-                let (drafts, source) = (&converted.drafts, key.source());
-                let mut assembled = assemble(&self.mappings, kind, drafts, state, &source)
+                let told = Told {
+                    message_type: kind,
+                    drafts: &converted.drafts,
+                    source: &key.source(),
+                    before,
+                };
+                let mut assembled = assemble(&self.mappings, &told, state)
                     .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
                 answer.errors.extend(converted.notices.iter().cloned());
                 answer.errors.append(&mut assembled.notices);
@@ -245,6 +277,8 @@ impl Processor {
             ending,
             answer,
             kept: Vec::new(),
+            items: Vec::new(),
+            unmapped: Vec::new(),
         };
         decided.account_for_lines(message);
         Ok(decided)
@@ -255,13 +289,16 @@ impl Processor {
         raw: &[u8],
         key: &MessageKey,
         decided: &mut Decided,
-        again: Option<&str>,
+        again: Option<&Before>,
     ) -> Result<(), ApiError> {
         let mut entries = std::mem::take(&mut decided.assembled.entries);
+        entries.append(&mut decided.unmapped);
         let record = Record {
             ending: decided.ending,
             answer: &decided.answer,
             received: &now(),
+            mappings: &self.mappings.version,
+            unmapped: &decided.items,
             mapped: &decided.assembled.mapped,
             kept: &decided.kept,
             written: &decided.assembled.written,
@@ -286,6 +323,8 @@ impl Processor {
             ending: Ending::Refused,
             answer: &answer,
             received: &now(),
+            mappings: &self.mappings.version,
+            unmapped: &[],
             mapped: &[],
             kept: &[],
             written: &[],
@@ -362,7 +401,7 @@ fn recognised(key: &MessageKey, tasks: &[Json]) -> Result<Option<AnswerError>, R
     if let Some(answer) = own.and_then(stored_answer) {
         return Err(Refusal::Repeat(answer));
     }
-    let other = tasks.iter().any(|task| task["resourceType"] == "Task");
+    let other = tasks.iter().any(|task| ending(task).is_some());
     Ok(other.then(|| {
         AnswerError::warning(
             ErrorCode::DuplicateKey,
@@ -424,7 +463,7 @@ fn refusal(error: ApiError, sender: &Sender) -> Refusal {
 }
 
 /// An instant, to the millisecond.
-fn now() -> String {
+pub(crate) fn now() -> String {
     fhir_model::date::instant_text(jiff::Timestamp::now().as_millisecond())
 }
 

@@ -1,14 +1,29 @@
-//! Replay: a message that was refused, or had no map, is run again from its journal entry, for instance after a map was added.
+//! Replay: messages are run again from their journal entries: those that were refused or had no map, for instance after a map was added;
+//! and, where it is asked for, those that were applied, by mappings that have changed since.
 //!
-//! The Task keeps its id and becomes `completed`; the bytes in the Binary stay as they were received. A message that was applied is
-//! not run again: its effects may since have been changed by later ones.
+//! The Task keeps its id and becomes `completed`; the bytes in the Binary stay as they were received. What an applied message wrote and
+//! others have changed since only gains what it lacks: a later message is never undone.
+
+pub mod command;
 
 use crate::ack::Answer;
-use crate::journal::ending;
-use crate::process::Processor;
+use crate::assemble::Earlier;
+use crate::journal::{
+    Before, JOURNAL_SYSTEM, MAPPINGS_SYSTEM, MESSAGE_SYSTEM, MessageKey, SENDER_SYSTEM, ending,
+};
+use crate::process::{Processor, Refusal, now};
 use crate::server_api::ApiError;
+use crate::state::{State, search_text};
+use crate::worklist;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fhir_model::ResourceKey;
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
+use tokio_util::sync::CancellationToken;
+
+/// Journal entries read at a time.
+const PAGE: usize = 100;
 
 /// Why a message was not run again.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +40,79 @@ pub enum ReplayError {
     Api(#[from] ApiError),
 }
 
+/// Which messages of the journal. What is not said is not asked.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// `refused`, `unmapped`, `applied`; empty: the first two.
+    pub endings: Vec<String>,
+    /// When they were received: dates or instants, both included.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    /// `<MSH-3>:<MSH-4>`.
+    pub sender: Option<String>,
+    /// MSH-9.2.
+    pub event: Option<String>,
+    /// They went through mappings of this version.
+    pub mappings: Option<String>,
+    /// They went through other mappings than those of now.
+    pub outdated: bool,
+    /// The id of an item of the work list that they name.
+    pub item: Option<String>,
+}
+
+/// How messages ended that were run again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    pub accepted: usize,
+    pub refused: usize,
+    /// Not run: their bytes are gone.
+    pub pruned: usize,
+}
+
+impl Selection {
+    /// The search for those received at or after an instant, the oldest first.
+    fn url(&self, current: &str, since: Option<&str>) -> String {
+        let token =
+            |system: &str, value: &str| format!("{}%7C{}", search_text(system), search_text(value));
+        let mut url = format!(
+            "Task?identifier={}%7C&_sort=authored-on&_count={PAGE}",
+            search_text(MESSAGE_SYSTEM)
+        );
+        let mut add = |name: &str, value: String| url.push_str(&format!("&{name}={value}"));
+        let endings: Vec<String> = match self.endings.is_empty() {
+            true => ["refused", "unmapped"].map(str::to_owned).to_vec(),
+            false => self.endings.clone(),
+        };
+        let endings: Vec<String> = endings
+            .iter()
+            .map(|own| token(JOURNAL_SYSTEM, own))
+            .collect();
+        add("business-status", endings.join(","));
+        if let Some(from) = since.or(self.from.as_deref()) {
+            add("authored-on", format!("ge{}", search_text(from)));
+        }
+        if let Some(to) = &self.to {
+            add("authored-on", format!("le{}", search_text(to)));
+        }
+        if let Some(sender) = &self.sender {
+            add("requester:identifier", token(SENDER_SYSTEM, sender));
+        }
+        if let Some(event) = &self.event {
+            add("code", search_text(event));
+        }
+        if let Some(version) = &self.mappings {
+            add("group-identifier", token(MAPPINGS_SYSTEM, version));
+        }
+        if self.outdated {
+            add("group-identifier:not", token(MAPPINGS_SYSTEM, current));
+        }
+        if let Some(item) = &self.item {
+            add("output", format!("Task/{}", search_text(item)));
+        }
+        url
+    }
+}
+
 impl Processor {
     /// Runs the message of a Task again and says what became of it; the Task is changed only when it is accepted.
     ///
@@ -34,29 +122,210 @@ impl Processor {
         if !fhir_model::key::is_id(task_id) {
             return Err(ReplayError::NotFound(task_id.to_owned()));
         }
-        let not_a_message = || ReplayError::NotAMessage(task_id.to_owned());
         let task = self.api.read("Task", task_id).await?;
         let task = task.ok_or_else(|| ReplayError::NotFound(task_id.to_owned()))?;
-        match ending(&task) {
-            Some("refused" | "unmapped") => {}
-            Some(_) => return Err(ReplayError::Applied(task_id.to_owned())),
-            None => return Err(not_a_message()),
+        if ending(&task) == Some("applied") {
+            return Err(ReplayError::Applied(task_id.to_owned()));
         }
-        let version = task["meta"]["versionId"]
-            .as_str()
-            .ok_or_else(not_a_message)?;
+        self.again(&task).await
+    }
+
+    /// Runs all messages of a selection again, one after the other in the order they were received in, and reports each by the id of its Task.
+    ///
+    /// # Errors
+    /// When the server does not answer. What was run until then stays.
+    pub async fn replay_all(
+        &self,
+        selection: &Selection,
+        mut report: impl FnMut(&str, &Result<Answer, ReplayError>),
+    ) -> Result<Replayed, ReplayError> {
+        let mut replayed = Replayed::default();
+        // Those of the last instant: the next page begins with it.
+        let (mut since, mut seen) = (None::<String>, BTreeSet::new());
+        loop {
+            let url = selection.url(&self.mappings.version, since.as_deref());
+            let (tasks, _) = self.api.searches(&[url], &[]).await?;
+            let count = tasks.len();
+            let new: Vec<Json> = tasks
+                .into_iter()
+                .filter(|task| task["id"].as_str().is_some_and(|id| !seen.contains(id)))
+                .collect();
+            if new.is_empty() {
+                return Ok(replayed);
+            }
+            for task in &new {
+                let id = task["id"].as_str().unwrap_or_default();
+                seen.insert(id.to_owned());
+                let result = self.again(task).await;
+                report(id, &result);
+                match result {
+                    Ok(answer) if answer.code.is_accept() => replayed.accepted += 1,
+                    Ok(_) => replayed.refused += 1,
+                    Err(ReplayError::Pruned) => replayed.pruned += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            if count < PAGE {
+                return Ok(replayed);
+            }
+            since = new
+                .last()
+                .and_then(|task| task["authoredOn"].as_str())
+                .map(str::to_owned);
+        }
+    }
+
+    /// Goes through the work list: messages whose code has a mapping by now are run again, and the item is done.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn requeue(&self) -> Result<Replayed, ReplayError> {
+        let mut all = Replayed::default();
+        let (items, _) = self.api.searches(&[worklist::open_items()], &[]).await?;
+        for item in items {
+            let is_mapped =
+                worklist::unmapped_code(&item).is_some_and(|code| self.mappings.is_mapped(&code));
+            let (Some(id), true) = (item["id"].as_str(), is_mapped) else {
+                continue;
+            };
+            let selection = Selection {
+                endings: ["applied", "refused", "unmapped"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                item: Some(id.to_owned()),
+                outdated: true,
+                ..Selection::default()
+            };
+            let replayed = self.replay_all(&selection, |_, _| {}).await?;
+            all.accepted += replayed.accepted;
+            all.refused += replayed.refused;
+            all.pruned += replayed.pruned;
+            match self
+                .api
+                .transaction(worklist::done(&item, &now()).into_iter().collect())
+                .await
+            {
+                // Another listener was there before.
+                Ok(()) | Err(ApiError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(all)
+    }
+
+    /// [`Processor::requeue`] as a listener does it when it starts: its vocabularies may be other ones than before.
+    pub async fn requeue_at_start(self, stop: CancellationToken) {
+        let Some(result) = stop.run_until_cancelled(self.requeue()).await else {
+            return;
+        };
+        match result {
+            Ok(replayed) if replayed == Replayed::default() => {}
+            Ok(replayed) => {
+                let Replayed {
+                    accepted,
+                    refused,
+                    pruned,
+                } = replayed;
+                tracing::info!(
+                    accepted,
+                    refused,
+                    pruned,
+                    "messages whose codes have got a mapping were run again"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the work list could not be gone through; `requeue` does it")
+            }
+        }
+    }
+
+    async fn again(&self, task: &Json) -> Result<Answer, ReplayError> {
+        let text = |value: &Json| value.as_str().map(str::to_owned);
+        let id = task["id"].as_str().unwrap_or_default();
+        let not_a_message = || ReplayError::NotAMessage(id.to_owned());
+        let is_applied = ending(task).ok_or_else(not_a_message)? == "applied";
+        let version = text(&task["meta"]["versionId"]).ok_or_else(not_a_message)?;
         let binary_id = task["input"][0]["valueReference"]["reference"]
             .as_str()
             .and_then(|reference| reference.strip_prefix("Binary/"))
             .ok_or_else(not_a_message)?;
-        let binary = self
-            .api
-            .read("Binary", binary_id)
-            .await?
-            .ok_or(ReplayError::Pruned)?;
+        let binary = self.api.read("Binary", binary_id).await?;
+        let binary = binary.ok_or(ReplayError::Pruned)?;
         let data = binary["data"].as_str().ok_or(ReplayError::Pruned)?;
         let raw = STANDARD.decode(data).map_err(|_| not_a_message())?;
-        let answer = self.apply_again(&raw, task_id, binary_id, version);
-        Ok(answer.await)
+        let before = Before {
+            received: text(&task["authoredOn"]).ok_or_else(not_a_message)?,
+            written: match is_applied {
+                true => Some(self.versions_written(binary_id).await?),
+                false => None,
+            },
+            version,
+        };
+        // The entry may have been made under another secret. Each time has its own Provenance.
+        let provenance = ["again", id, &before.version];
+        let key = MessageKey {
+            task_id: id.to_owned(),
+            binary_id: binary_id.to_owned(),
+            provenance_id: self.secret.derived_id("Provenance", &provenance),
+            ..MessageKey::read(&self.secret, &raw)
+        };
+        let sender = self.mappings.sender(&raw);
+        Ok(match self.apply(&raw, &key, sender, Some(&before)).await {
+            Ok(answer)
+            | Err(Refusal::Repeat(answer) | Refusal::Outside(answer) | Refusal::Content(answer)) => {
+                answer
+            }
+        })
+    }
+
+    /// What a message that was applied made of the resources that are others by now.
+    pub(crate) async fn earlier(
+        &self,
+        before: &Before,
+        state: &State,
+    ) -> Result<Option<Earlier>, ApiError> {
+        let Some(written) = &before.written else {
+            return Ok(None);
+        };
+        let mut earlier = Earlier::new();
+        for ((kind, id), current) in &state.current {
+            let key = ResourceKey::new(kind.as_str(), id.as_str());
+            if written.contains(&format!("{key}/_history/{}", current.version)) {
+                continue;
+            }
+            let own = format!("{key}/_history/");
+            let versions = written
+                .iter()
+                .filter_map(|version| version.strip_prefix(&own));
+            let last = versions
+                .filter_map(|version| version.parse::<u64>().ok())
+                .max();
+            let body = match last {
+                Some(version) => {
+                    self.api
+                        .read(kind, &format!("{id}/_history/{version}"))
+                        .await?
+                }
+                None => None,
+            };
+            let body = body.and_then(|body| body.as_object().cloned());
+            earlier.insert(key, body);
+        }
+        Ok(Some(earlier))
+    }
+
+    /// What a message wrote, by version.
+    async fn versions_written(&self, binary_id: &str) -> Result<BTreeSet<String>, ReplayError> {
+        let url = format!(
+            "Provenance?entity=Binary/{}&_count={PAGE}",
+            search_text(binary_id)
+        );
+        let (found, _) = self.api.searches(&[url], &[]).await?;
+        let targets = found
+            .iter()
+            .filter_map(|own| own["target"].as_array())
+            .flatten();
+        let versions = targets.filter_map(|target| target["reference"].as_str());
+        Ok(versions.map(str::to_owned).collect())
     }
 }

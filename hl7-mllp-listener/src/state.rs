@@ -1,12 +1,16 @@
 //! Which resources the drafts of a message are, and what the server knows of them: searches by identifier and reads by derived id,
 //! in batches, until every draft has an id, is contained in another, or is left out.
 //!
-//! A patient who was merged into another (inactive, with a link replaced-by) is followed to the survivor.
+//! A patient who was merged into another (inactive, with a link replaced-by) is followed to the survivor. An identifier that is old
+//! (`use`) still finds what had it, unless another has it now.
+
+mod roles;
 
 use crate::identity::SiteSecret;
-use crate::mapping::{Draft, KeyPart, Mappings};
+use crate::mapping::{Draft, KeyPart, Mappings, Relation};
 use crate::server_api::{Api, ApiError};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use roles::Roles;
 use serde_json::{Map as Object, Value as Json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -41,10 +45,16 @@ pub enum Resolved {
 pub struct State {
     pub resolved: Vec<Option<Resolved>>,
     pub current: HashMap<(String, String), Current>,
+    /// What the draft's identifiers were found on, before links were followed; the derived id when they were found on nothing.
+    pub origins: Vec<Option<String>>,
     /// Ids by type, system and value of an identifier that is not old.
     holders: HashMap<(String, String, String), BTreeSet<String>>,
+    /// The same of old identifiers.
+    former: HashMap<(String, String, String), BTreeSet<String>>,
     /// Drafts whose identifiers belong to more than one resource.
     pub ambiguous: Vec<usize>,
+    /// Drafts that take an identifier which belongs to another resource.
+    pub taken: Vec<usize>,
 }
 
 /// What has to be asked next: search values by resource type.
@@ -62,17 +72,19 @@ pub async fn read(
     api: &Api,
     mappings: &Mappings,
     secret: &SiteSecret,
-    drafts: &[Draft],
+    (drafts, relations): (&[Draft], &[Relation]),
     mut along: &[String],
 ) -> Result<(State, Vec<Json>), ApiError> {
     let mut state = State {
         resolved: vec![None; drafts.len()],
+        origins: vec![None; drafts.len()],
         ..State::default()
     };
     let resolver = Resolver {
         mappings,
         secret,
         drafts,
+        roles: Roles::new(mappings, drafts, relations),
     };
     let mut asked = Questions::default();
     let mut found_along = Vec::new();
@@ -104,6 +116,7 @@ struct Resolver<'a> {
     mappings: &'a Mappings,
     secret: &'a SiteSecret,
     drafts: &'a [Draft],
+    roles: Roles,
 }
 
 impl Resolver<'_> {
@@ -115,8 +128,12 @@ impl Resolver<'_> {
         for (index, draft) in self.drafts.iter().enumerate() {
             let map = &self.mappings.program.maps[draft.map];
             let kind = map.resource_type.as_str();
+            if let Some(new) = self.roles.renamed(index) {
+                state.resolved[index] = Some(Resolved::Same(new));
+                continue;
+            }
             let mut key = None;
-            if draft.identifiers.is_empty() {
+            if self.roles.identifiers(index).is_empty() {
                 match self.key(draft, state) {
                     Key::Wait => continue,
                     Key::None => {
@@ -182,8 +199,8 @@ impl Resolver<'_> {
         asked: &Questions,
         open: &mut Questions,
     ) -> Option<String> {
-        let draft = &self.drafts[index];
-        let derived = match (draft.identifiers.first(), key) {
+        let (own, former) = (self.roles.identifiers(index), self.roles.former(index));
+        let derived = match (own.first(), key) {
             (Some((system, value)), _) => {
                 self.secret.derived_id(kind, &["identifier", system, value])
             }
@@ -196,7 +213,7 @@ impl Resolver<'_> {
                 .or_default()
                 .insert(derived.clone());
         }
-        for identifier in &draft.identifiers {
+        for identifier in own.iter().chain(former) {
             if !asked.has_identifier(kind, identifier) {
                 is_open = true;
                 let values = open.identifiers.entry(kind.to_owned()).or_default();
@@ -206,22 +223,53 @@ impl Resolver<'_> {
         if is_open {
             return None;
         }
-        let mut matches: Vec<String> = Vec::new();
-        for identifier in &draft.identifiers {
-            for id in state.holders(kind, identifier) {
-                let survivor = self.survivor(kind, id, state, asked, open)?;
-                if !matches.contains(&survivor) {
-                    matches.push(survivor);
+        let mut found = self.found(index, kind, own, state, asked, open)?;
+        if !former.is_empty() {
+            let before = self.found(index, kind, former, state, asked, open)?;
+            match (found.first(), before.first()) {
+                (None, _) => found = before,
+                (Some(own), Some(before)) if own != before => state.taken.push(index),
+                _ => {}
+            }
+        }
+        if found.len() > 1 && !state.ambiguous.contains(&index) {
+            state.ambiguous.push(index);
+        }
+        if let Some((origin, survivor)) = found.into_iter().next() {
+            state.origins[index] = Some(origin);
+            return Some(survivor);
+        }
+        state.origins[index] = Some(derived.clone());
+        match self.roles.is_replaced(index) {
+            true => Some(derived),
+            false => self.survivor(kind, derived, state, asked, open),
+        }
+    }
+
+    /// What has one of the identifiers, best first, each with what it lives on as; `None` while something must be read first.
+    fn found(
+        &self,
+        index: usize,
+        kind: &str,
+        identifiers: &[(String, String)],
+        state: &State,
+        asked: &Questions,
+        open: &mut Questions,
+    ) -> Option<Vec<(String, String)>> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for identifier in identifiers {
+            let is_replaced = self.roles.is_replaced(index);
+            for id in state.holders(kind, identifier, is_replaced) {
+                let survivor = match is_replaced {
+                    true => id.clone(),
+                    false => self.survivor(kind, id.clone(), state, asked, open)?,
+                };
+                if !found.iter().any(|(_, known)| *known == survivor) {
+                    found.push((id, survivor));
                 }
             }
         }
-        if matches.len() > 1 && !state.ambiguous.contains(&index) {
-            state.ambiguous.push(index);
-        }
-        match matches.into_iter().next() {
-            Some(id) => Some(id),
-            None => self.survivor(kind, derived, state, asked, open),
-        }
+        Some(found)
     }
 
     /// Follows replaced-by links; `None` while the next one must be read first.
@@ -291,28 +339,52 @@ impl State {
     fn add(&mut self, kind: &str, id: &str, current: Current) {
         let identifiers = current.body.get("identifier").and_then(Json::as_array);
         for own in identifiers.into_iter().flatten() {
-            if let (Some(system), Some(value)) = (own["system"].as_str(), own["value"].as_str())
-                && own["use"] != "old"
-            {
+            if let (Some(system), Some(value)) = (own["system"].as_str(), own["value"].as_str()) {
                 let key = (kind.to_owned(), system.to_owned(), value.to_owned());
-                self.holders.entry(key).or_default().insert(id.to_owned());
+                let of = match own["use"] == "old" {
+                    true => &mut self.former,
+                    false => &mut self.holders,
+                };
+                of.entry(key).or_default().insert(id.to_owned());
             }
         }
         self.current
             .insert((kind.to_owned(), id.to_owned()), current);
     }
 
-    fn holders(&self, kind: &str, (system, value): &(String, String)) -> Vec<String> {
+    /// Who has an identifier; if nobody has, who had it; and only then what is in error. `is_replaced`: what is merged away is in error.
+    fn holders(
+        &self,
+        kind: &str,
+        (system, value): &(String, String),
+        is_replaced: bool,
+    ) -> Vec<String> {
         let key = (kind.to_owned(), system.clone(), value.clone());
-        self.holders
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        let ids = |of: &HashMap<_, BTreeSet<String>>| -> Vec<String> {
+            of.get(&key).into_iter().flatten().cloned().collect()
+        };
+        let (holders, former) = (ids(&self.holders), ids(&self.former));
+        let in_error = |id: &String| {
+            let current = self.current(kind, id);
+            current.is_some_and(|own| {
+                own.body
+                    .get("status")
+                    .is_some_and(|s| s == "entered-in-error")
+            })
+        };
+        let valid = |ids: &[String]| -> Vec<String> {
+            ids.iter().filter(|id| !in_error(id)).cloned().collect()
+        };
+        let mut ways = match is_replaced {
+            true => vec![holders, former],
+            false => vec![valid(&holders), valid(&former), holders],
+        };
+        let found = ways.iter().position(|way| !way.is_empty());
+        found.map(|at| ways.swap_remove(at)).unwrap_or_default()
     }
 
-    fn replaced_by(&self, kind: &str, id: &str) -> Option<String> {
+    /// What it was merged into.
+    pub fn replaced_by(&self, kind: &str, id: &str) -> Option<String> {
         let body = &self.current(kind, id)?.body;
         if kind != "Patient" || body.get("active") != Some(&Json::Bool(false)) {
             return None;

@@ -35,13 +35,13 @@ fn messages(n: u32) -> Vec<String> {
 }
 
 /// A listener as a program of its own.
-struct Listener {
-    child: Child,
-    address: String,
+pub struct Listener {
+    pub child: Child,
+    pub address: String,
 }
 
 impl Listener {
-    fn start(base: &str, secret: &Path) -> Listener {
+    pub fn start(base: &str, secret: &Path) -> Listener {
         // Cargo builds the program of the other package into the same folder, for the integration tests that package has;
         // so it is there, and as new, in every `cargo test --workspace` (make test).
         let program =
@@ -79,7 +79,7 @@ impl Drop for Listener {
     }
 }
 
-fn stop(child: &mut Child) {
+pub fn stop(child: &mut Child) {
     terminate(child);
     assert!(child.wait().unwrap().success());
 }
@@ -124,7 +124,7 @@ async fn state(site: &Site) -> BTreeMap<String, Value> {
     all
 }
 
-fn secret_file() -> (tempfile::TempDir, PathBuf) {
+pub fn secret_file() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("site-secret");
     std::fs::write(&path, "one secret for all listeners of a site").unwrap();

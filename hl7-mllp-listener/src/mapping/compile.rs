@@ -186,6 +186,18 @@ impl Compiler {
                 Err(reason) => self.fail(&source.file, *line, reason),
             }
         }
+        let mut given = |read: Option<&(usize, Vec<Atom>)>| match read {
+            None => Vec::new(),
+            Some((line, value)) => match self.sources(value, &mut names) {
+                Ok(sources) => sources,
+                Err(reason) => {
+                    self.fail(&source.file, *line, reason);
+                    Vec::new()
+                }
+            },
+        };
+        let from = given(source.order.as_ref().and_then(|order| order.from.as_ref()));
+        let back = given(source.succession.as_ref().and_then(|own| own.back.as_ref()));
         frame.labels = names.labels.len();
         self.program.maps.push(Map {
             name: source.name.clone(),
@@ -198,7 +210,10 @@ impl Compiler {
             keys,
             write: source.write.clone(),
             union: source.union.clone(),
-            order: source.order.clone(),
+            order: source.order.as_ref().map(|own| own.order.clone()),
+            from,
+            succession: source.succession.as_ref().map(|own| own.succession.clone()),
+            back,
             snapshot: if source.snapshot {
                 own_elements(&ops, source)
             } else {
@@ -445,7 +460,7 @@ fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
             source
                 .order
                 .as_ref()
-                .is_some_and(|order| order.element == name)
+                .is_some_and(|own| own.order.element == name)
         };
         if let Some(first) = op.target.first()
             && !is_given

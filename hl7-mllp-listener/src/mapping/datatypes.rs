@@ -37,12 +37,37 @@ pub struct Scope<'m> {
     /// Where the value at hand stands: segment (from 0), field, component.
     pub at: (usize, usize, usize),
     pub notices: Vec<AnswerError>,
+    /// Codes that a vocabulary does not know.
+    pub unmapped: Vec<UnmappedCode>,
 }
+
+/// A code that the ConceptMap of a vocabulary does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmappedCode {
+    pub vocabulary: String,
+    pub system: Option<String>,
+    pub code: String,
+    pub display: Option<String>,
+}
+
+/// Most unmapped codes kept of one message.
+const UNMAPPED_MAX: usize = 20;
 
 /// Most warnings kept for one message; the rest are only counted by their absence.
 const NOTICES_MAX: usize = 50;
 
 impl Scope<'_> {
+    /// Tells the sender of a code that a vocabulary does not know, and keeps it for the work list.
+    pub fn unmapped(&mut self, code: UnmappedCode) {
+        let reason = format!("the code is not in {}", code.vocabulary);
+        self.warn(ErrorCode::TableValue, reason);
+        // What is no code (FHIR has none with other blanks) cannot be in a ConceptMap.
+        let is_code = code.code.split_whitespace().eq(code.code.split(' '));
+        if is_code && self.unmapped.len() < UNMAPPED_MAX && !self.unmapped.contains(&code) {
+            self.unmapped.push(code);
+        }
+    }
+
     /// Tells the sender about the value at hand.
     pub fn warn(&mut self, code: ErrorCode, text: impl Into<String>) {
         if self.notices.len() >= NOTICES_MAX {

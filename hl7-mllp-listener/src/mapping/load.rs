@@ -2,9 +2,14 @@
 //!
 //! The folder decides the kind of a file, its name without extension is the name others call it by.
 
+mod order;
+
+pub use order::{Order, Succession};
+pub(super) use order::{OrderSource, SuccessionSource};
+
 use super::overlay::Overlay;
 use super::program::Required;
-use super::rule::{self, Atom, Call, Rule, Statement};
+use super::rule::{self, Atom, Call, Line, Rule};
 use super::systems::{Systems, uri};
 use super::vocabulary::ConceptMap;
 use super::yaml::{self, Entry, Fault, Node, Yaml};
@@ -67,7 +72,7 @@ pub(super) struct BlockSource {
 }
 
 pub(super) enum StepSource {
-    Statement(usize, Statement),
+    Line(usize, Line),
     For(usize, String, BlockSource),
 }
 
@@ -85,7 +90,8 @@ pub(super) struct MapSource {
     pub keys: Vec<(usize, Vec<Atom>)>,
     pub write: Vec<(String, Write)>,
     pub union: Vec<String>,
-    pub order: Option<Order>,
+    pub order: Option<OrderSource>,
+    pub succession: Option<SuccessionSource>,
     pub snapshot: bool,
     pub best_match: bool,
     pub contained: bool,
@@ -101,18 +107,6 @@ pub enum Write {
     Upsert,
     /// Nothing: it may only create.
     Create,
-}
-
-/// The order of a status: a resource never goes back.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Order {
-    pub element: String,
-    /// Codes of equal rank stand together, lowest first.
-    pub ranks: Vec<Vec<String>>,
-    /// A message with a lower status changes nothing at all (results); else it only leaves the status alone (visits).
-    pub skip_lower: bool,
-    /// At equal rank, an older value of this instant changes nothing.
-    pub newer: Option<String>,
 }
 
 /// What is different about one sender: `senders/<MSH-3.1>.<MSH-4.1>.yaml`, or `senders/default.yaml` for all.
@@ -247,6 +241,7 @@ impl Read {
             write: Vec::new(),
             union: Vec::new(),
             order: None,
+            succession: None,
             snapshot: false,
             best_match: false,
             contained: false,
@@ -286,7 +281,8 @@ impl Read {
                     }
                 }
                 ("union", true) => map.union = texts(node)?,
-                ("order", true) => map.order = Some(order(node)?),
+                ("order", true) => map.order = Some(order::read(node)?),
+                ("succession", true) => map.succession = Some(order::succession(node)?),
                 ("otherwise", true) => {
                     map.contained = match node.text()? {
                         "contained" => true,
@@ -386,8 +382,8 @@ fn steps(node: &Node) -> Result<Vec<StepSource>, Fault> {
     let mut steps = Vec::new();
     for item in node.list()? {
         if let Yaml::Text(_) = item.value {
-            let statement = parsed(item, rule::statement)?;
-            steps.push(StepSource::Statement(item.line, statement));
+            let line = parsed(item, rule::statement)?;
+            steps.push(StepSource::Line(item.line, line));
             continue;
         }
         let (mut over, mut block) = (None, BlockSource::default());
@@ -403,38 +399,6 @@ fn steps(node: &Node) -> Result<Vec<StepSource>, Fault> {
         steps.push(StepSource::For(item.line, over, block));
     }
     Ok(steps)
-}
-
-fn order(node: &Node) -> Result<Order, Fault> {
-    let mut order = Order {
-        element: "status".into(),
-        ranks: Vec::new(),
-        skip_lower: false,
-        newer: None,
-    };
-    for entry in node.map()? {
-        match entry.key.as_str() {
-            "element" => order.element = entry.node.text()?.to_owned(),
-            "ranks" => {
-                for rank in entry.node.list()? {
-                    order.ranks.push(texts(rank)?);
-                }
-            }
-            "lower" => {
-                order.skip_lower = match entry.node.text()? {
-                    "changes nothing" => true,
-                    "keeps status" => false,
-                    _ => {
-                        let why = "lower: changes nothing, or keeps status";
-                        return Err(Fault::new(entry.line, why));
-                    }
-                }
-            }
-            "newer" => order.newer = Some(entry.node.text()?.to_owned()),
-            _ => return unknown(entry),
-        }
-    }
-    Ok(order)
 }
 
 /// What trigger events do, in `events/` and in the file of a sender.

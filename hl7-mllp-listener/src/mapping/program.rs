@@ -1,7 +1,8 @@
 //! What the mapping files become: numbers instead of names, ready to run over a message.
 
 use super::datatypes::Builtin;
-pub use super::load::{Order, Write};
+pub use super::load::{Order, Succession, Write};
+pub use super::rule::Verb;
 use super::vocabulary::ConceptMap;
 use crate::structure::Structure;
 
@@ -21,6 +22,11 @@ pub struct Map {
     pub write: Vec<(String, Write)>,
     pub union: Vec<String>,
     pub order: Option<Order>,
+    /// The statuses that a message takes back: only from these its own holds, and then also downwards.
+    pub from: Vec<Source>,
+    pub succession: Option<Succession>,
+    /// The status of the item of the succession that a message takes back.
+    pub back: Vec<Source>,
     /// Elements that a message which does not say them deletes: the rules' own, when the map says `absent: delete`.
     pub snapshot: Vec<String>,
     /// When its identifiers belong to different resources, the best one decides and the sender is warned; else an upsert is refused.
@@ -127,6 +133,13 @@ pub enum Source {
     Message(MessageName),
 }
 
+impl Source {
+    /// `""` in a rule.
+    pub fn is_empty_text(&self) -> bool {
+        matches!(self, Source::Template(pieces) if matches!(&pieces[..], [Piece::Text(text)] if text.is_empty()))
+    }
+}
+
 #[derive(Clone)]
 pub enum Piece {
     Text(String),
@@ -188,6 +201,7 @@ pub struct Required {
 
 pub enum Step {
     Call(Box<CallStep>),
+    Relate(Box<RelateStep>),
     /// For each repetition of a group below the current one.
     Group {
         route: Vec<usize>,
@@ -209,6 +223,16 @@ pub struct CallStep {
     pub store: Option<Store>,
     pub when: Option<Test>,
     /// The segments that `arguments` and `when` use.
+    pub own: Vec<Bind>,
+}
+
+pub struct RelateStep {
+    pub verb: Verb,
+    pub what: Option<Source>,
+    pub from: Source,
+    pub to: Source,
+    pub when: Option<Test>,
+    /// The segments that `when` uses.
     pub own: Vec<Bind>,
 }
 

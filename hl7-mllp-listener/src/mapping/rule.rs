@@ -9,6 +9,10 @@
 //! condition  value [ = "x" | != "x" | in ("x", "y") | like "x*" ]  not … , … and …, … or …, ( … )
 //! ```
 
+mod relation;
+
+pub use relation::{Line, Relation, Verb};
+
 use crate::structure::is_segment_name;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +91,7 @@ pub enum Condition {
     Any(Vec<Condition>),
 }
 
-/// A line of a message map: `let name = Map(argument=value) when …`, `let name* = …`, or the call alone.
+/// `let name = Map(argument=value) when …`, `let name* = …`, or the call alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     pub name: Option<String>,
@@ -127,8 +131,11 @@ pub fn rule(text: &str) -> Result<Rule, String> {
 ///
 /// # Errors
 /// What is wrong, in a sentence.
-pub fn statement(text: &str) -> Result<Statement, String> {
+pub fn statement(text: &str) -> Result<Line, String> {
     let mut p = Tokens::new(text)?;
+    if let Some(relation) = relation::relation(&mut p)? {
+        return Ok(Line::Relate(relation));
+    }
     let (mut name, mut list) = (None, false);
     if p.take("let") {
         name = Some(p.name()?);
@@ -138,12 +145,12 @@ pub fn statement(text: &str) -> Result<Statement, String> {
     let call = p.call()?;
     let when = p.when()?;
     p.end()?;
-    Ok(Statement {
+    Ok(Line::Make(Statement {
         name,
         list,
         call,
         when,
-    })
+    }))
 }
 
 /// Reads `value | converter`, as in `identifier:` of a map.

@@ -78,13 +78,51 @@ fn whole_rules() {
     );
 }
 
+fn made(text: &str) -> Statement {
+    match statement(text) {
+        Ok(Line::Make(made)) => made,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
 #[test]
 fn statements() {
-    let read = statement("let o* = OBX.Observation(subject=$p, specimen=$s*) when OBX-3").unwrap();
+    let read = made("let o* = OBX.Observation(subject=$p, specimen=$s*) when OBX-3");
     assert_eq!((read.name.as_deref(), read.list), (Some("o"), true));
     assert_eq!(read.call.arguments.len(), 2);
     assert!(read.when.is_some());
-    assert!(statement("PV1.Encounter").unwrap().name.is_none());
+    assert!(made("PV1.Encounter").name.is_none());
+}
+
+#[test]
+fn relations() {
+    let name = |text: &str| Atom::Variable(text.to_owned());
+    for (text, verb, what, from, to) in [
+        ("merge $a into $b", Verb::Merge, None, "a", "b"),
+        ("move $x from $a to $b", Verb::Move, Some("x"), "a", "b"),
+        ("move $a to $b", Verb::Move, None, "a", "b"),
+        ("change $a to $b", Verb::Change, None, "a", "b"),
+        ("link $a with $b", Verb::Link, None, "a", "b"),
+        ("unlink $a from $b when PV1", Verb::Unlink, None, "a", "b"),
+    ] {
+        let Ok(Line::Relate(read)) = statement(text) else {
+            panic!("{text}")
+        };
+        let found = (read.verb, read.what, read.from, read.to);
+        assert_eq!(
+            found,
+            (verb, what.map(name), name(from), name(to)),
+            "{text}"
+        );
+        assert_eq!(read.when.is_some(), text.contains("when"));
+    }
+    for (text, reason) in [
+        ("merge $a", "`into` is expected at the end"),
+        ("merge PID into $b", "`$` is expected before `PID`"),
+        ("link $a with $b $c", "nothing more"),
+    ] {
+        assert!(statement(text).unwrap_err().contains(reason), "{text}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod rule;
 
-use super::datatypes::Scope;
+use super::datatypes::{Scope, UnmappedCode};
 use super::program::*;
 use super::target::exists;
 use super::trace::Trace;
@@ -39,6 +39,19 @@ pub struct Draft {
     pub keys: Vec<Vec<KeyPart>>,
     /// The segments that gave it values, from 0.
     pub lines: Vec<usize>,
+    /// Statuses the message takes back ([`Map::from`]).
+    pub from: Vec<String>,
+    /// Status of the item of a succession that the message takes back ([`Map::back`]).
+    pub back: Option<String>,
+}
+
+/// What becomes of two drafts, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Relation {
+    pub verb: Verb,
+    pub what: Option<usize>,
+    pub from: usize,
+    pub to: usize,
 }
 
 /// A piece of what identifies a thing without identifiers of its own.
@@ -114,23 +127,35 @@ struct State<'m> {
     ones: Vec<Option<usize>>,
     lists: Vec<Vec<usize>>,
     loops: Vec<usize>,
+    relations: Vec<Relation>,
+}
+
+/// What a run tells.
+pub(super) struct Told {
+    pub drafts: Vec<Draft>,
+    pub relations: Vec<Relation>,
+    pub notices: Vec<AnswerError>,
+    pub unmapped: Vec<UnmappedCode>,
 }
 
 impl<'m> Runner<'m> {
     /// # Errors
     /// The segments that the map requires and the message lacks.
-    pub fn run(
-        mut self,
-        tree: &'m Tree,
-    ) -> Result<(Vec<Draft>, Vec<AnswerError>), Vec<AnswerError>> {
+    pub fn run(mut self, tree: &'m Tree) -> Result<Told, Vec<AnswerError>> {
         let mut state = State {
             tree,
             ones: vec![None; self.map.ones],
             lists: vec![Vec::new(); self.map.lists],
             loops: Vec::new(),
+            relations: Vec::new(),
         };
         self.block(&self.map.block, 0, &mut state)?;
-        Ok((self.made.drafts, self.scope.notices))
+        Ok(Told {
+            drafts: self.made.drafts,
+            relations: state.relations,
+            notices: self.scope.notices,
+            unmapped: self.scope.unmapped,
+        })
     }
 
     fn block(
@@ -161,6 +186,7 @@ impl<'m> Runner<'m> {
         for step in &block.steps {
             match step {
                 Step::Call(call) => self.call(call, group, state)?,
+                Step::Relate(relate) => self.relate(relate, group, state),
                 Step::Group { route, block } => {
                     for group in state.groups(group, route) {
                         self.block(block, group, state)?;
@@ -277,6 +303,37 @@ impl<'m> Runner<'m> {
         index
     }
 
+    /// Nothing where one of the names has no resource.
+    fn relate(&self, step: &'m RelateStep, group: usize, state: &mut State<'m>) {
+        let own: Vec<Vec<usize>> = step.own.iter().map(|b| state.find(b, group)).collect();
+        let env = Env {
+            slots: &own,
+            arguments: &[],
+            part: None,
+            index: self.made.drafts.len(),
+        };
+        if let Some(when) = &step.when
+            && !self.test(when, &env, Some(state))
+        {
+            return;
+        }
+        let draft = |source: &'m Source| match self.each(source, &env, Some(state)).pop() {
+            Some(Got::Draft(index)) => Some(index),
+            _ => None,
+        };
+        let what = step.what.as_ref().map(&draft);
+        if let (Some(from), Some(to)) = (draft(&step.from), draft(&step.to))
+            && what != Some(None)
+        {
+            state.relations.push(Relation {
+                verb: step.verb,
+                what: what.flatten(),
+                from,
+                to,
+            });
+        }
+    }
+
     fn draft(&mut self, index: usize, env: &Env<'_, 'm>) -> Draft {
         let program = self.program;
         let map = &program.maps[index];
@@ -288,6 +345,8 @@ impl<'m> Runner<'m> {
             identifiers: Vec::new(),
             keys: Vec::new(),
             lines: Vec::new(),
+            from: Vec::new(),
+            back: None,
         };
         draft
             .body
@@ -317,12 +376,12 @@ impl<'m> Runner<'m> {
                 });
             }
         }
-        let present = |path: &String| {
-            draft
-                .body
-                .contains_key(path.split('.').next().unwrap_or(path))
-        };
+        let present = |path: &String| is_present(&draft.body, path);
         draft.deletes.retain(|path| !present(path));
+        let text = |sources| self.first(sources, env, None).and_then(Got::into_text);
+        let from = text(&map.from).unwrap_or_default();
+        draft.from = from.split_whitespace().map(str::to_owned).collect();
+        draft.back = text(&map.back).map(Cow::into_owned);
         draft.identifiers = self.identifiers(map, env);
         draft.keys = map
             .keys
@@ -348,6 +407,17 @@ impl<'m> Runner<'m> {
         if let (Some(trace), Some(before)) = (self.trace, before) {
             trace.note((env.index, draft.map, op.line), &before, &draft.body);
         }
+    }
+}
+
+/// Whether an object has a value at a path of elements.
+fn is_present(body: &Object<String, Json>, path: &str) -> bool {
+    match path.split_once('.') {
+        None => body.contains_key(path),
+        Some((first, rest)) => match body.get(first) {
+            Some(Json::Object(inner)) => is_present(inner, rest),
+            other => other.is_some(),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every place the maps write to and what they write there. This crate does not know the R5 definitions; the server checks the list
 //! against them when it starts.
 
-use super::program::{Convert, Index, Op, Program, Source, Target};
+use super::program::{Convert, Index, Op, Piece, Program, Source, Target};
 
 /// One rule's target.
 #[derive(Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Written<'p> {
     Types(Vec<&'p str>),
     /// What the caller gives: a text, or a reference to a resource of one of the maps.
     Argument,
+    /// The rule deletes.
+    Nothing,
 }
 
 impl std::fmt::Debug for Target {
@@ -65,8 +67,9 @@ fn target<'p>(program: &'p Program, file: &'p str, root: &'p str, op: &'p Op) ->
         Convert::Resource(index, _) => Written::Types(vec![&program.maps[*index].reference_type]),
         Convert::Plain => match op.sources.first() {
             Some(Source::Argument(_)) => Written::Argument,
+            Some(source) if source.is_empty_text() => Written::Nothing,
             Some(Source::Template(pieces)) => Written::Text(match pieces.as_slice() {
-                [super::program::Piece::Text(text)] => Some(text),
+                [Piece::Text(text)] => Some(text),
                 _ => None,
             }),
             _ => Written::Text(None),

@@ -3,7 +3,7 @@
 use super::{Compiler, Names};
 use crate::mapping::load::{BlockSource, MessageSource, StepSource};
 use crate::mapping::program::*;
-use crate::mapping::rule::Statement;
+use crate::mapping::rule::{Atom, Line, Relation, Statement};
 use crate::structure::{ItemKind, Structure, is_segment_name};
 
 impl Compiler {
@@ -58,19 +58,27 @@ impl Compiler {
         let mut lists = Vec::new();
         for step in &source.steps {
             match step {
-                StepSource::Statement(line, statement) => match self.call(statement, scope) {
-                    Ok(call) => {
-                        match call.store {
-                            Some(Store::List(list)) if !outer.contains(&Store::List(list)) => {
-                                outer.push(Store::List(list));
-                            }
-                            Some(store @ Store::One(_)) => block.resets.push(store),
-                            _ => {}
-                        }
-                        block.steps.push(Step::Call(Box::new(call)));
+                StepSource::Line(line, Line::Relate(relation)) => {
+                    match self.relate(relation, scope) {
+                        Ok(step) => block.steps.push(Step::Relate(Box::new(step))),
+                        Err(reason) => self.fail(scope.file, *line, reason),
                     }
-                    Err(reason) => self.fail(scope.file, *line, reason),
-                },
+                }
+                StepSource::Line(line, Line::Make(statement)) => {
+                    match self.call(statement, scope) {
+                        Ok(call) => {
+                            match call.store {
+                                Some(Store::List(list)) if !outer.contains(&Store::List(list)) => {
+                                    outer.push(Store::List(list));
+                                }
+                                Some(store @ Store::One(_)) => block.resets.push(store),
+                                _ => {}
+                            }
+                            block.steps.push(Step::Call(Box::new(call)));
+                        }
+                        Err(reason) => self.fail(scope.file, *line, reason),
+                    }
+                }
                 StepSource::For(line, name, inner) => {
                     match self.over(name, inner, scope, &mut lists) {
                         Ok(step) => block.steps.push(step),
@@ -159,6 +167,38 @@ impl Compiler {
             binds,
             arguments,
             store,
+            when,
+            own,
+        })
+    }
+
+    fn relate(&self, relation: &Relation, scope: &MessageScope<'_>) -> Result<RelateStep, String> {
+        let mut frame = Frame::default();
+        let mut names = Names {
+            frame: &mut frame,
+            labels: Vec::new(),
+            element: None,
+        };
+        let mut handle = |atom: &Atom| {
+            let source = self.source(atom, &mut names)?;
+            let handle = self.handles(vec![source], &names, scope)?.pop();
+            handle.ok_or_else(|| "a name is expected".to_owned())
+        };
+        let (from, to) = (handle(&relation.from)?, handle(&relation.to)?);
+        let what = relation.what.as_ref().map(&mut handle).transpose()?;
+        let when = match &relation.when {
+            Some(when) => {
+                let test = self.test(when, &mut names)?;
+                Some(self.test_handles(test, &names, scope)?)
+            }
+            None => None,
+        };
+        let own = frame.segments.iter().map(|s| self.bind(scope, s)).collect();
+        Ok(RelateStep {
+            verb: relation.verb,
+            what,
+            from,
+            to,
             when,
             own,
         })

@@ -1,7 +1,6 @@
 //! CWE, CE, CNE, CF (v2.9 section 2.A.14): up to three codings and the sender's own words.
 
-use super::{Given, Scope};
-use crate::ack::ErrorCode;
+use super::{Given, Scope, UnmappedCode};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::{Lookup, Target};
@@ -164,12 +163,15 @@ fn map_code(
         Lookup::NoMap => return None,
         Lookup::Unknown => {
             // A code of another system is none of the table, and no mistake.
-            let system = own.get("system").and_then(Json::as_str);
-            if tell && (system.is_none() || system == map.source.as_deref()) {
-                scope.warn(
-                    ErrorCode::TableValue,
-                    format!("the code is not in {}", map.name),
-                );
+            let text = |name: &str| own.get(name).and_then(Json::as_str).map(str::to_owned);
+            let system = text("system");
+            if tell && (system.is_none() || system == map.source) {
+                scope.unmapped(UnmappedCode {
+                    vocabulary: map.name.clone(),
+                    system,
+                    code: text("code")?,
+                    display: text("display"),
+                });
             }
             return None;
         }

@@ -27,6 +27,7 @@ fn convert(name: &str, value: &str, kind: &str, units: &str) -> (Json, usize) {
         facility: "FAC".into(),
         at: (1, 5, 0),
         notices: Vec::new(),
+        unmapped: Vec::new(),
     };
     let segment = message.segment(1).unwrap();
     let field = |n| Value::Repetition(segment.field(n).repetition(1));

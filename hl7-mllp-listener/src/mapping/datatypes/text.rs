@@ -1,6 +1,6 @@
 //! ST, TX, FT, ID, NM: texts, codes and numbers.
 
-use super::{Given, Scope};
+use super::{Given, Scope, UnmappedCode};
 use crate::ack::ErrorCode;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::Lookup;
@@ -40,10 +40,12 @@ pub fn code(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> O
         Lookup::Target(target) => Some(target.code.into()),
         Lookup::NoMap => None,
         Lookup::Unknown => {
-            scope.warn(
-                ErrorCode::TableValue,
-                format!("the code is not in {}", map.name),
-            );
+            scope.unmapped(UnmappedCode {
+                vocabulary: map.name.clone(),
+                system: map.source.clone(),
+                code: code.into_owned(),
+                display: None,
+            });
             None
         }
     }

@@ -28,6 +28,13 @@ impl<'m> Runner<'m> {
         }
         let appends = op.target.iter().any(|step| step.index == Index::Each);
         for source in &op.sources {
+            // The rule's own `""` deletes like one that was sent.
+            if source.is_empty_text() {
+                if let Some(deletes) = &mut sink.deletes {
+                    deletes.push(delete_path(&op.target));
+                }
+                break;
+            }
             let mut written = false;
             for got in self.each(source, env, None) {
                 if let Got::Value(value, at) = &got
@@ -256,7 +263,7 @@ impl<'m> Runner<'m> {
     }
 
     /// The first source that has a value.
-    fn first(
+    pub(super) fn first(
         &self,
         sources: &'m [Source],
         env: &Env<'_, 'm>,
@@ -282,7 +289,7 @@ impl<'m> Runner<'m> {
     }
 
     /// All values of one source; `""` is among them, nothing is not.
-    fn each(
+    pub(super) fn each(
         &self,
         source: &'m Source,
         env: &Env<'_, 'm>,
@@ -459,7 +466,7 @@ impl<'m> Got<'m> {
         }
     }
 
-    fn into_text(self) -> Option<Cow<'m, str>> {
+    pub(super) fn into_text(self) -> Option<Cow<'m, str>> {
         match self {
             Got::Value(value, _) => value.text(),
             Got::Text(text) => Some(text),

@@ -1,0 +1,133 @@
+//! Messages that are run again, and the work list, against a server in memory. Which journal entries a selection finds is tested on a real one.
+
+use super::*;
+use crate::mapping::{File, read_folder};
+use crate::replay::{Replayed, Selection};
+
+fn files() -> Vec<File> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");
+    read_folder(&folder).unwrap()
+}
+
+fn with_files(server: &FakeServer, files: &[File]) -> Processor {
+    let mappings = Arc::new(Mappings::load(files).unwrap());
+    Processor::new(server.submit(), mappings, SiteSecret::new([3; 32]).unwrap())
+}
+
+/// The same maps and a vocabulary that knows one code more.
+fn completed() -> Vec<File> {
+    let mut files = files();
+    let vocabulary = files
+        .iter_mut()
+        .find(|file| file.path == "vocabulary/AdministrativeSex.ConceptMap.json");
+    let vocabulary = vocabulary.unwrap();
+    let mut map: Json = serde_json::from_slice(&vocabulary.bytes).unwrap();
+    let element = json!({"code": "Q", "target": [{"code": "other", "relationship": "equivalent"}]});
+    map["group"][0]["element"]
+        .as_array_mut()
+        .unwrap()
+        .push(element);
+    vocabulary.bytes = map.to_string().into_bytes();
+    files
+}
+
+fn items(server: &FakeServer) -> Vec<Json> {
+    let tasks = server.all("Task").into_iter();
+    tasks
+        .filter(|task| crate::worklist::unmapped_code(task).is_some())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_completed_vocabulary_runs_its_messages_again() {
+    let server = FakeServer::default();
+    let first = with_files(&server, &files());
+    let unknown = |event: &str, control: &str| adt(event, control, "").replace("|F\r", "|Q\r");
+    send(
+        &first,
+        &[
+            unknown("A01", "1"),
+            unknown("A08", "2"),
+            adt("A01", "3", "")
+                .replace("100001", "2")
+                .replace("V9", "V8"),
+        ],
+    )
+    .await;
+    let before = items(&server);
+    assert_eq!(
+        (before.len(), &before[0]["status"]),
+        (1, &json!("requested"))
+    );
+    assert_eq!(first.requeue().await.unwrap(), Replayed::default());
+    assert_eq!(items(&server), before);
+
+    // Another message has given the patient another name since.
+    send(
+        &first,
+        &[adt("A08", "4", "")
+            .replace("|F\r", "\r")
+            .replace("ALICE", "ALICIA")],
+    )
+    .await;
+    let second = with_files(&server, &completed());
+    let replayed = second.requeue().await.unwrap();
+    assert_eq!(
+        replayed,
+        Replayed {
+            accepted: 2,
+            ..Replayed::default()
+        }
+    );
+    assert_eq!(items(&server)[0]["status"], "completed");
+    let patients = server.all("Patient");
+    let patient = patients
+        .iter()
+        .find(|own| own["identifier"][0]["value"] == "100001")
+        .unwrap();
+    assert_eq!(
+        (&patient["gender"], &patient["name"][0]["given"][0]),
+        (&json!("other"), &json!("ALICIA"))
+    );
+    assert_eq!(second.requeue().await.unwrap(), Replayed::default());
+
+    // By the old maps it is unknown again.
+    send(&first, &[unknown("A08", "5")]).await;
+    assert_eq!(items(&server)[0]["status"], "requested");
+}
+
+#[tokio::test]
+async fn what_was_changed_since_is_not_undone() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let told = |control: &str, name: &str| adt("A08", control, "").replace("ALICE", name);
+    let without_name = told("2", "ALICIA").replace("|F\r", "|\"\"\r");
+    send(&processor, &[told("1", "ALICE"), without_name]).await;
+    let all = Selection {
+        endings: vec!["applied".to_owned()],
+        ..Selection::default()
+    };
+    let before = server.all("Patient");
+    let received = || -> Vec<Json> {
+        server
+            .all("Task")
+            .iter()
+            .map(|task| task["authoredOn"].clone())
+            .collect()
+    };
+    let first_received = received();
+    let mut order = Vec::new();
+    let replayed = processor
+        .replay_all(&all, |id, _| order.push(id.to_owned()))
+        .await
+        .unwrap();
+    assert_eq!((replayed.accepted, order.len()), (2, 2));
+    assert_eq!(server.all("Patient"), before);
+    assert_eq!(received(), first_received);
+    assert!(
+        server
+            .all("Task")
+            .iter()
+            .all(|task| ending(task) == Some("applied"))
+    );
+}
