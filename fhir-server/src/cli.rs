@@ -1,6 +1,6 @@
 //! The command line. Every setting is a flag of every command; `dhis2` and `hl7v2` have commands of their own.
 
-use crate::app::App;
+use crate::app::{App, now_seconds};
 use crate::config::{Config, LogFormat, SETTINGS};
 use crate::data::Data;
 use crate::dhis2::error::Dhis2Error;
@@ -169,7 +169,7 @@ fn try_run() -> Result<ExitCode, Failed> {
                         let first = failure.issues.into_iter().next();
                         Failed::Prune(first.map_or_else(String::new, |issue| issue.diagnostics))
                     };
-                    let pruned = retention::prune(app).await.map_err(why)?;
+                    let pruned = retention::prune(app, now_seconds()).await.map_err(why)?;
                     say(&format!(
                         "{} messages lost their bytes, {} entries are gone\n",
                         pruned.raw, pruned.entries

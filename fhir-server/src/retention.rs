@@ -32,7 +32,7 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            pruned = prune(&app) => match pruned {
+            pruned = prune(&app, app::now_seconds()) => match pruned {
                 Ok(pruned) if pruned == Pruned::default() => {}
                 Ok(Pruned { raw, entries }) => tracing::info!(raw, entries, "the journal of v2 messages was pruned"),
                 Err(_) => tracing::warn!("the journal of v2 messages was not pruned; tried again in an hour"),
@@ -45,15 +45,16 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// One round: bytes first, then entries.
+/// One round, as of a time in seconds of the epoch: bytes first, then entries.
 ///
 /// # Errors
 /// What the store says; what was done until then stays done.
-pub async fn prune(app: &App) -> Result<Pruned, Failure> {
+pub async fn prune(app: &App, now_seconds: u64) -> Result<Pruned, Failure> {
     let config = &app.config;
-    let raw = prune_kind(app, config.hl7v2_raw_days, true, true).await?;
-    let applied = prune_kind(app, config.hl7v2_journal_days, true, false).await?;
-    let others = prune_kind(app, config.hl7v2_unapplied_days, false, false).await?;
+    let now = i64::try_from(now_seconds).unwrap_or(i64::MAX);
+    let raw = prune_kind(app, now, config.hl7v2_raw_days, true, true).await?;
+    let applied = prune_kind(app, now, config.hl7v2_journal_days, true, false).await?;
+    let others = prune_kind(app, now, config.hl7v2_unapplied_days, false, false).await?;
     let entries = applied + others;
     counter!("hl7v2_journal_raw_pruned_total").increment(raw as u64);
     counter!("hl7v2_journal_entries_pruned_total").increment(entries as u64);
@@ -62,6 +63,7 @@ pub async fn prune(app: &App) -> Result<Pruned, Failure> {
 
 async fn prune_kind(
     app: &App,
+    now: i64,
     days: Option<u32>,
     are_applied: bool,
     only_raw: bool,
@@ -69,7 +71,6 @@ async fn prune_kind(
     let Some(days) = days else {
         return Ok(0);
     };
-    let now = i64::try_from(app::now_seconds()).unwrap_or(i64::MAX);
     let which = OldEntries {
         before_seconds: now - i64::from(days) * DAY_SECONDS,
         are_applied,
