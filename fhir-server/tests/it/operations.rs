@@ -245,7 +245,9 @@ async fn validate() {
     };
     let mode = |mode: &str| format!(r#",{{"name":"mode","valueCode":"{mode}"}}"#);
     let profile = |url: &str| format!(r#",{{"name":"profile","valueCanonical":"{url}"}}"#);
-    let claims = r#"{"resourceType":"Observation","meta":{"profile":["http://op/unknown"]},"status":"final","code":{"text":"x"}}"#;
+    let claims = &format!(
+        r#"{{"resourceType":"Observation","meta":{{"profile":["http://op/unknown"]}},{NARRATIVE},"status":"final","code":{{"text":"x"}}}}"#
+    );
     let outcome = "200 ; /resourceType = OperationOutcome";
     let fine = format!("{outcome} ; /issue/0/severity = information ; /issue/1 absent");
     let not_checked =

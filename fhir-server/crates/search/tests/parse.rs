@@ -1036,7 +1036,7 @@ fn named_terminology() {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let mut named = fhir_search::named(definitions(), &["Observation"], &parameters);
+        let mut named = fhir_search::named(&DEFINITIONS, &["Observation"], &parameters);
         named.code_systems.sort();
         assert_eq!(
             (named.value_sets.join(" "), named.code_systems.join(" ")),
