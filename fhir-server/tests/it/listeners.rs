@@ -112,6 +112,13 @@ async fn state(site: &Site) -> BTreeMap<String, Value> {
     let mut all = site.resources().await;
     for resource in all.values_mut() {
         resource["meta"]["lastUpdated"].take();
+        // Whoever comes first tells of what the messages of several patients name.
+        if ["Location", "Organization", "Practitioner"]
+            .map(Value::from)
+            .contains(&resource["resourceType"])
+        {
+            resource["meta"]["source"].take();
+        }
         let times: &[&str] = match resource["resourceType"].as_str() {
             Some("Task") => &["authoredOn", "lastModified"],
             Some("Provenance") => &["recorded"],

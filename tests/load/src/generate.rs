@@ -299,7 +299,7 @@ fn when(random: &mut Random) -> String {
 pub fn adt(seed: u64, n: u64, control_id: &str) -> String {
     let p = person(seed, n);
     format!(
-        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^A04^ADT_A01|{control_id}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^A04^ADT_A01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
          EVN|A04|20261001080000+0300\r\
          PID|1||{}^^^RECORDS^MR||{}^{}||{}|F|||Block {n}^^Camp 4^^^ET\r\
          PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r",
@@ -323,7 +323,7 @@ pub fn oru(seed: u64, n: u64, control_id: &str) -> String {
     );
     let order = format!("F{control_id}");
     let mut message = format!(
-        "MSH|^~\\&|LAB|CAMP4|EHR|CAMP4|{stamp}||ORU^R01^ORU_R01|{control_id}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+        "MSH|^~\\&|LAB|CAMP4|EHR|CAMP4|{stamp}||ORU^R01^ORU_R01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
          PID|1||{}^^^RECORDS^MR||{}^{}||{}|F\r\
          PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r\
          ORC|RE|P{control_id}|{order}||CM\r\

@@ -414,8 +414,10 @@ mod tests {
             ("[degF]", "5", "2298.35", "9"),
         ] {
             let scale = Unit::parse(code).unwrap().scale();
-            let text = [&scale.factor, &scale.offset, &scale.divisor].map(|it| it.to_plain());
-            assert_eq!(text, [factor, offset, divisor], "{code}");
+            let number = |text: &str| text.parse::<f64>().unwrap();
+            let got = [&scale.factor, &scale.offset, &scale.divisor];
+            let got = got.map(|it| number(&it.to_plain()));
+            assert_eq!(got, [factor, offset, divisor].map(number), "{code}");
         }
     }
 
