@@ -84,11 +84,13 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<File>> {
     Ok(files)
 }
 
-/// The first half of the SHA-256 of all files: texts (README.md) count, too; a version too many only says that something changed.
+/// The first half of the SHA-256 of all files, told apart by their names and not by where the folder lies: the server and a listener that
+/// stands alone have the same version. Texts (README.md) do not count.
 fn version(files: &[File]) -> String {
     let mut hash = Sha256::new();
-    for file in files {
-        for part in [file.path.as_bytes(), &file.bytes] {
+    for file in files.iter().filter(|file| !file.path.ends_with(".md")) {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        for part in [name.as_bytes(), &file.bytes] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }

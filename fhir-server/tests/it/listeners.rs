@@ -112,12 +112,23 @@ async fn state(site: &Site) -> BTreeMap<String, Value> {
     let mut all = site.resources().await;
     for resource in all.values_mut() {
         resource["meta"]["lastUpdated"].take();
+        // The version of the mappings is counted over what each program is given of the folder.
+        resource.as_object_mut().unwrap().remove("groupIdentifier");
         // Whoever comes first tells of what the messages of several patients name.
-        if ["Location", "Organization", "Practitioner"]
-            .map(Value::from)
-            .contains(&resource["resourceType"])
-        {
+        let shared = ["Location", "Organization", "Practitioner"];
+        if shared.map(Value::from).contains(&resource["resourceType"]) {
             resource["meta"]["source"].take();
+        }
+        for list in ["target", "output"] {
+            if let Some(named) = resource.get_mut(list).and_then(Value::as_array_mut) {
+                named.retain(|item| {
+                    let reference = item["reference"].as_str();
+                    let reference = reference.or(item["valueReference"]["reference"].as_str());
+                    !shared
+                        .iter()
+                        .any(|kind| reference.is_some_and(|it| it.starts_with(kind)))
+                });
+            }
         }
         let times: &[&str] = match resource["resourceType"].as_str() {
             Some("Task") => &["authoredOn", "lastModified"],
