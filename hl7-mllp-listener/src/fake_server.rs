@@ -120,8 +120,9 @@ fn resolved(mut rows: Rows) -> Rows {
         .map(|(url, (version, _))| (url.clone(), *version))
         .collect();
     for (url, (_, body)) in &mut rows {
-        let targets = body["target"]
-            .as_array_mut()
+        let targets = body
+            .get_mut("target")
+            .and_then(Value::as_array_mut)
             .filter(|_| url.starts_with("Provenance/"));
         for target in targets.into_iter().flatten() {
             let reference = target["reference"].as_str().unwrap().to_owned();

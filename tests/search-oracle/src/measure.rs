@@ -109,23 +109,6 @@ pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> Option<Measure> {
     }
 }
 
-impl Measure {
-    /// Where it begins, else where it ends; in base units, where its unit is one of those that are drawn.
-    pub(crate) fn in_base_units(self) -> Option<BigDecimal> {
-        let number = self.low.or(self.high)?;
-        let size = match (self.system.as_deref(), self.code.as_deref()) {
-            (Some(UCUM), Some(code)) => size(code),
-            _ => None,
-        };
-        Some(match size {
-            // A gram in a decilitre is 10,000 in a cubic metre.
-            Some(("concentration", size)) => number * size * BigDecimal::from(10_000),
-            Some((_, size)) => number * size,
-            None => number,
-        })
-    }
-}
-
 const UCUM: &str = "http://unitsofmeasure.org";
 
 /// What a unit measures, and how large it is: those that are drawn.
@@ -135,7 +118,6 @@ fn size(code: &str) -> Option<(&'static str, BigDecimal)> {
         "mg/dL" => ("concentration", "0.001"),
         "g" => ("mass", "1"),
         "kg" => ("mass", "1000"),
-        "a" => ("time", "31557600"),
         _ => return None,
     };
     Some((of, BigDecimal::from_str(size).ok()?))

@@ -38,14 +38,6 @@ pub struct Unit {
     factor: Fraction,
 }
 
-/// From a unit to base units (g, m, s, …): a value `v` is `(v * factor + offset) / divisor` of them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scale {
-    pub factor: Decimal,
-    pub offset: Decimal,
-    pub divisor: Decimal,
-}
-
 #[derive(Clone, Debug)]
 struct Fraction {
     numerator: BigDecimal,
@@ -91,16 +83,6 @@ impl Unit {
 
     pub fn is_commensurable(&self, other: &Unit) -> bool {
         self.dimension == other.dimension && self.arbitrary == other.arbitrary
-    }
-
-    /// How numbers in this unit compare with those in others of its dimension.
-    pub fn scale(&self) -> Scale {
-        let factor = &self.factor;
-        Scale {
-            factor: Decimal::from(&self.scale * &factor.numerator),
-            offset: Decimal::from(&self.offset * &factor.numerator),
-            divisor: Decimal::from(factor.denominator.clone()),
-        }
     }
 
     /// The bound in the other unit, the greatest decimal not above it and the least not below.
@@ -229,8 +211,7 @@ pub fn convert(value: &Decimal, from: &str, to: &str) -> Option<Decimal> {
     })
 }
 
-/// The code of `system|code`, where the system is UCUM.
-pub fn code_of(unit: &str) -> Option<&str> {
+fn code_of(unit: &str) -> Option<&str> {
     unit.strip_prefix(UCUM)?.strip_prefix('|')
 }
 
@@ -400,24 +381,6 @@ mod tests {
             &"m.".repeat(200),
         ] {
             assert!(Unit::parse(code).is_none(), "{code}");
-        }
-    }
-
-    #[test]
-    fn to_base_units() {
-        for (code, factor, offset, divisor) in [
-            ("g", "1", "0", "1"),
-            ("mg", "0.001", "0", "1"),
-            ("h", "3600", "0", "1"),
-            ("/min", "1", "0", "60"),
-            ("Cel", "1", "273.15", "1"),
-            ("[degF]", "5", "2298.35", "9"),
-        ] {
-            let scale = Unit::parse(code).unwrap().scale();
-            let number = |text: &str| text.parse::<f64>().unwrap();
-            let got = [&scale.factor, &scale.offset, &scale.divisor];
-            let got = got.map(|it| number(&it.to_plain()));
-            assert_eq!(got, [factor, offset, divisor].map(number), "{code}");
         }
     }
 

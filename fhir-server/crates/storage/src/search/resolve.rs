@@ -39,7 +39,6 @@ pub(super) async fn resolve(
         .map(|name| type_number(definitions, name))
         .collect::<Result<Vec<_>, _>>()?;
     let (order, found) = ordering::of(definitions, query)?;
-    let scales = units::scales(connection, query).await?;
     let mut resolver = resolver(connection, definitions, statistics, query, reach).await?;
     resolver.page = walkable(&types, &order).then_some(query.count + query.offset);
     // What is read comes last, so that the least is read.
@@ -59,7 +58,6 @@ pub(super) async fn resolve(
         filter: resolver.scope,
         order,
         found,
-        scales,
         scores: resolver.scores.into_iter().map(mean).collect(),
         names_all: resolver.known.names_all,
     })

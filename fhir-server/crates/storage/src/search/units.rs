@@ -1,19 +1,15 @@
 //! The units of UCUM that the site uses, read where a search has a quantity in one: it is then asked for in each that is commensurable
-//! (<https://hl7.org/fhir/R5/search.html#quantity>); and where it is sorted by a quantity: numbers are then compared in base units.
+//! (<https://hl7.org/fhir/R5/search.html#quantity>).
 //!
 //! They only become more, and a unit is there before the resources that have it, so reading them before the search takes no transaction.
 
-use super::flat::Scales;
 use crate::Error;
-use fhir_definitions::{ParameterType, SearchParameter};
-use fhir_model::{Decimal, Issue, IssueKind};
+use fhir_model::{Issue, IssueKind};
 use fhir_search::Query;
-use fhir_search::query::{Clause, SortBy, ValueMatch};
-use fhir_search::token::STORED;
-use fhir_search::unit::{Scale, UCUM, Unit, code_of, of_match};
+use fhir_search::query::{Clause, ValueMatch};
+use fhir_search::unit::{UCUM, of_match};
 use fhir_search::vocabulary::{Kind, UNITS};
 use sqlx::PgConnection;
-use std::sync::Arc;
 
 /// Most units that a search can go through.
 const UNITS_MAX: usize = 1_000;
@@ -23,47 +19,9 @@ pub(super) async fn used(
     connection: &mut PgConnection,
     query: &Query,
 ) -> Result<Vec<String>, Error> {
-    match query.filter.iter().any(asks) {
-        true => all(connection).await,
-        false => Ok(Vec::new()),
+    if !query.filter.iter().any(asks) {
+        return Ok(Vec::new());
     }
-}
-
-/// How numbers in the units compare; none where the search is not sorted by a quantity.
-pub(super) async fn scales(connection: &mut PgConnection, query: &Query) -> Result<Scales, Error> {
-    if !query.sort.iter().any(|key| is_quantity(&key.by)) {
-        return Ok(Scales::default());
-    }
-    let units = all(connection).await?;
-    let codes = units.iter().filter_map(|unit| code_of(unit));
-    let mut scales: Vec<(i64, Scale)> = codes
-        .filter_map(|code| Some((STORED.unit(UCUM, code), Unit::parse(code)?.scale())))
-        .collect();
-    scales.sort_unstable_by_key(|(unit, _)| *unit);
-    let each = |number: fn(&Scale) -> &Decimal| {
-        let numbers = scales.iter().map(|(_, scale)| number(scale).to_plain());
-        numbers.collect::<Vec<String>>()
-    };
-    Ok(Scales {
-        factors: each(|scale| &scale.factor),
-        offsets: each(|scale| &scale.offset),
-        divisors: each(|scale| &scale.divisor),
-        units: scales.iter().map(|(unit, _)| *unit).collect(),
-    })
-}
-
-fn is_quantity(by: &SortBy) -> bool {
-    match by {
-        SortBy::Parameter(parameters) => {
-            let is = |it: &Arc<SearchParameter>| it.kind == ParameterType::Quantity;
-            parameters.iter().any(is)
-        }
-        SortBy::Chain { by, .. } => is_quantity(by),
-        SortBy::LastUpdated | SortBy::Id | SortBy::Score => false,
-    }
-}
-
-async fn all(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
     let units: Vec<String> = sqlx::query_scalar(
         "SELECT value FROM vocabulary WHERE parameter = $1 AND kind = $2 AND value >= $3 AND value < $4 LIMIT $5",
     )
@@ -78,7 +36,7 @@ async fn all(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
         true => Err(Error::Refused(vec![Issue::error(
             IssueKind::TooCostly,
             format!(
-                "the resources of this server have more than {UNITS_MAX} units; search for number||code, and do not sort by quantities"
+                "the resources of this server have more than {UNITS_MAX} units; search for number||code"
             ),
         )])),
         false => Ok(units),

@@ -1,7 +1,8 @@
 //! Sort values that are looked up for each match: behind references, in stored resources, of several types.
 
-use super::{Selection, Sql, TARGET};
+use super::{Sql, TARGET};
 use crate::search::flat::{Found, FoundValue, Order, StoredText, TextForm};
+use std::collections::BTreeMap;
 
 impl Sql {
     /// Joins the value of the sort key at `index` to each row of `m`, as `k{index}.value`.
@@ -10,10 +11,10 @@ impl Sql {
         index: usize,
         order: Order,
         found: &Found,
-        selection: Selection<'_>,
+        scores: &BTreeMap<i64, f64>,
     ) {
         if found.value == FoundValue::Scores {
-            let (rows, values): (Vec<i64>, Vec<f64>) = selection.scores.iter().unzip();
+            let (rows, values): (Vec<i64>, Vec<f64>) = scores.iter().unzip();
             self.push(" LEFT JOIN unnest(").bind(rows);
             self.push(", ").bind(values);
             self.push(&format!(") k{index}(pk, value) ON k{index}.pk = m.pk"));
@@ -35,8 +36,7 @@ impl Sql {
                 self.linked(index, found, &row, "sp_string v", Some(keys));
             }
             FoundValue::Numbers(keys) => {
-                self.push(pick).push("(").measure(selection.scales);
-                self.push(") AS value FROM ");
+                self.push(&format!("{pick}(coalesce(v.lo, v.hi)) AS value FROM "));
                 self.linked(index, found, &row, "sp_quantity v", Some(keys));
             }
             FoundValue::Ids => {

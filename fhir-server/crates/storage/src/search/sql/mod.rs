@@ -10,7 +10,7 @@ mod found;
 mod order;
 
 use super::bounds;
-use super::flat::{Column, Found, Order, Scales, Test};
+use super::flat::{Column, Found, Order, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
 use crate::binary::stored_text;
@@ -35,7 +35,6 @@ pub(super) struct Selection<'a> {
     pub filter: &'a [Test],
     pub order: &'a [Order],
     pub found: &'a [Found],
-    pub scales: &'a Scales,
     pub scores: &'a BTreeMap<i64, f64>,
     pub after: Option<&'a Keyset>,
     /// Rows to return at the most.
@@ -69,9 +68,9 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
     for (index, order) in selection.order.iter().enumerate() {
         match order.by {
             Column::Found(at) => {
-                sql.found_join(index, *order, &selection.found[at], selection);
+                sql.found_join(index, *order, &selection.found[at], selection.scores);
             }
-            _ => sql.key_join(index, *order, selection.scales),
+            _ => sql.key_join(index, *order),
         }
     }
     if let Some(keyset) = selection.after {

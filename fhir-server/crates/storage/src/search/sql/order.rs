@@ -2,7 +2,7 @@
 
 use super::{Selection, Sql};
 use crate::search::bounds;
-use crate::search::flat::{Column, FoundValue, Order, Scales, Test};
+use crate::search::flat::{Column, FoundValue, Order, Test};
 use crate::search::keyset::Keyset;
 
 impl Sql {
@@ -147,14 +147,14 @@ impl Sql {
         self.push("]");
     }
 
-    pub(super) fn key_join(&mut self, index: usize, order: Order, scales: &Scales) {
+    pub(super) fn key_join(&mut self, index: usize, order: Order) {
         let (table, value) = match order.by {
             Column::Updated | Column::Found(_) => return,
             Column::Id => {
                 self.push(&format!(" JOIN resource k{index} ON k{index}.pk = m.pk"));
                 return;
             }
-            Column::Number { .. } => ("sp_quantity", ""),
+            Column::Number { .. } => ("sp_quantity", "coalesce(v.lo, v.hi)"),
             Column::Date { .. } => ("sp_date", "v.lo"),
             Column::String { .. } => ("sp_string", "v.value"),
         };
@@ -164,37 +164,10 @@ impl Sql {
             return;
         };
         let pick = if order.descending { "max" } else { "min" };
-        self.push(&format!(" LEFT JOIN LATERAL (SELECT {pick}({value}"));
-        if matches!(order.by, Column::Number { .. }) {
-            self.measure(scales);
-        }
         self.push(&format!(
-            ") AS value FROM {table} v WHERE v.pk = m.pk AND v.key = "
+            " LEFT JOIN LATERAL (SELECT {pick}({value}) AS value FROM {table} v WHERE v.pk = m.pk AND v.key = "
         ));
         self.bind(key).push(&format!(") k{index} ON true"));
-    }
-
-    /// The number of the row `v` of sp_quantity, in base units where its unit has a scale.
-    pub(super) fn measure(&mut self, scales: &Scales) -> &mut Sql {
-        if scales.units.is_empty() {
-            return self.push("coalesce(v.lo, v.hi)");
-        }
-        // A search by halves in the hashes, which ascend.
-        self.push(
-            "coalesce((SELECT (coalesce(v.lo, v.hi) * s.factors[w] + s.offsets[w]) / s.divisors[w] FROM (SELECT ",
-        );
-        self.bind(scales.units.clone());
-        for (name, values) in [
-            ("units, ", &scales.factors),
-            ("factors, ", &scales.offsets),
-            ("offsets, ", &scales.divisors),
-        ] {
-            self.push(" AS ").push(name).bind(values.clone());
-            self.push("::text[]::numeric[]");
-        }
-        self.push(
-            " AS divisors) s, unnest(v.units) u, LATERAL width_bucket(u, s.units) w WHERE s.units[w] = u LIMIT 1), coalesce(v.lo, v.hi))",
-        )
     }
 
     pub(super) fn order_by(&mut self, order: &[Order]) {
