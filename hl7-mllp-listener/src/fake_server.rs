@@ -122,7 +122,7 @@ fn resolved(mut rows: Rows) -> Rows {
     for (url, (_, body)) in &mut rows {
         let targets = body
             .get_mut("target")
-            .and_then(Value::as_array_mut)
+            .and_then(Json::as_array_mut)
             .filter(|_| url.starts_with("Provenance/"));
         for target in targets.into_iter().flatten() {
             let reference = target["reference"].as_str().unwrap().to_owned();
