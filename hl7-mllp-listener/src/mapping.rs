@@ -84,13 +84,14 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<File>> {
     Ok(files)
 }
 
-/// The first half of the SHA-256 of all files, told apart by their names and not by where the folder lies: the server and a listener that
-/// stands alone have the same version. Texts (README.md) do not count.
+/// The first half of the SHA-256 of the data, whatever else lies beside it and in whatever order it was read: a listener that stands alone
+/// has the version of an embedded one.
 fn version(files: &[File]) -> String {
+    let mut files: Vec<&File> = files.iter().filter(|file| file.is_data()).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut hash = Sha256::new();
-    for file in files.iter().filter(|file| !file.path.ends_with(".md")) {
-        let name = file.path.rsplit('/').next().unwrap_or_default();
-        for part in [name.as_bytes(), &file.bytes] {
+    for file in files {
+        for part in [file.path.as_bytes(), &file.bytes] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }

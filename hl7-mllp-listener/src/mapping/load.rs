@@ -25,6 +25,14 @@ pub struct File {
     pub bytes: Vec<u8>,
 }
 
+impl File {
+    /// Texts (README.md) and lists beside the folders (deviations.tsv) are for people.
+    pub fn is_data(&self) -> bool {
+        let is_list = self.path.ends_with(".tsv") && !self.path.contains('/');
+        !is_list && !self.path.ends_with(".md")
+    }
+}
+
 /// A mistake in the data.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{file}:{line}: {reason}")]
@@ -149,14 +157,16 @@ impl Default for Sender {
 }
 
 impl Read {
-    /// Reads one file into the rest. Files that are no data (README.md) are passed over.
+    /// Reads one file into the rest. Files that are no data are passed over.
     pub fn file(&mut self, file: &File) -> Result<(), Fault> {
+        if !file.is_data() {
+            return Ok(());
+        }
         let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
         let Some((stem, extension)) = name.rsplit_once('.') else {
             return Err(Fault::new(1, "the file has no extension"));
         };
         match (folder, extension) {
-            (_, "md") | ("", "tsv") => Ok(()),
             ("vocabulary", "json") => {
                 let json = serde_json::from_slice(&file.bytes)
                     .map_err(|e| Fault::new(e.line(), "this is not valid JSON"))?;

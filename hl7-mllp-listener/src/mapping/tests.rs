@@ -4,9 +4,12 @@ use super::*;
 use crate::message::TextOptions;
 use serde_json::{Value as Json, json};
 
+fn real_files() -> Vec<File> {
+    read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2")).unwrap()
+}
+
 pub(super) fn real() -> Mappings {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");
-    match Mappings::load(&read_folder(&folder).unwrap()) {
+    match Mappings::load(&real_files()) {
         Ok(mappings) => mappings,
         Err(errors) => {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -33,6 +36,22 @@ pub(super) fn drafts(converted: &Converted, kind: &str) -> Vec<Json> {
 }
 
 const MSH: &str = "MSH|^~\\&|HIS|GH|FHIR|HUB|20260301080000+0100||";
+
+#[test]
+fn a_version_is_one_of_the_data() {
+    let files = real_files();
+    let version = |files: &[File]| Mappings::load(files).unwrap().version;
+    let mut data: Vec<File> = files
+        .iter()
+        .filter(|file| file.is_data())
+        .cloned()
+        .collect();
+    assert!(data.len() < files.len());
+    data.reverse();
+    assert_eq!(version(&data), version(&files));
+    data[0].bytes.extend_from_slice(b"\n");
+    assert_ne!(version(&data), version(&files));
+}
 
 #[test]
 fn an_admission() {
