@@ -2,7 +2,7 @@
 //! is what one listener writes from the messages in order.
 
 use crate::mllp::{Sender, adt, msa, orm, oru};
-use crate::process::{directory, mappings, serve, terminate};
+use crate::process::{directory, mappings, mappings_folder, serve, terminate};
 use crate::site::Site;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 const PATIENTS: u32 = 12;
 const CONNECTIONS: usize = 8;
 const SEED: u64 = 20_261_020;
+/// What the messages of several patients name.
+const SHARED: [&str; 3] = ["Location", "Organization", "Practitioner"];
 
 /// What is sent about the n-th patient, in order.
 fn messages(n: u32) -> Vec<String> {
@@ -42,6 +44,16 @@ pub struct Listener {
 
 impl Listener {
     pub fn start(base: &str, secret: &Path) -> Listener {
+        Listener::of_folder(base, &mappings_folder(), secret, &[])
+    }
+
+    /// With maps of its own and further settings.
+    pub fn of_folder(
+        base: &str,
+        mappings: &Path,
+        secret: &Path,
+        more: &[(&str, &Path)],
+    ) -> Listener {
         // Cargo builds the program of the other package into the same folder, for the integration tests that package has;
         // so it is there, and as new, in every `cargo test --workspace` (make test).
         let program =
@@ -52,9 +64,14 @@ impl Listener {
         );
         let mut child = Command::new(program)
             .args(["--mllp-addr", "127.0.0.1:0", "--server-url", base])
-            .args(["--mappings-dir", &mappings()[3]])
+            .arg("--mappings-dir")
+            .arg(mappings)
             .arg("--site-secret-file")
             .arg(secret)
+            .args(
+                more.iter()
+                    .flat_map(|(flag, value)| [flag.as_ref(), value.as_os_str()]),
+            )
             .env("RUST_LOG", "info")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -110,24 +127,20 @@ async fn accepted(sender: &Mutex<Sender>, message: &str) {
 /// Everything a server holds, without what tells when it was written.
 async fn state(site: &Site) -> BTreeMap<String, Value> {
     let mut all = site.resources().await;
+    let mut makers = Vec::new();
     for resource in all.values_mut() {
         resource["meta"]["lastUpdated"].take();
-        // The version of the mappings is counted over what each program is given of the folder.
-        resource.as_object_mut().unwrap().remove("groupIdentifier");
-        // Whoever comes first tells of what the messages of several patients name.
-        let shared = ["Location", "Organization", "Practitioner"];
-        if shared.map(Value::from).contains(&resource["resourceType"]) {
+        // Whoever comes first makes what messages of several patients name.
+        if SHARED.map(Value::from).contains(&resource["resourceType"]) {
             resource["meta"]["source"].take();
         }
         for list in ["target", "output"] {
-            if let Some(named) = resource.get_mut(list).and_then(Value::as_array_mut) {
-                named.retain(|item| {
-                    let reference = item["reference"].as_str();
-                    let reference = reference.or(item["valueReference"]["reference"].as_str());
-                    !shared
-                        .iter()
-                        .any(|kind| reference.is_some_and(|it| it.starts_with(kind)))
-                });
+            let named = resource.get_mut(list).and_then(Value::as_array_mut);
+            for made in named
+                .into_iter()
+                .flat_map(|named| named.extract_if(.., |item| is_shared(item)))
+            {
+                makers.push(made);
             }
         }
         let times: &[&str] = match resource["resourceType"].as_str() {
@@ -139,7 +152,16 @@ async fn state(site: &Site) -> BTreeMap<String, Value> {
             assert!(resource[name].take().is_string());
         }
     }
+    makers.sort_by_key(Value::to_string);
+    all.insert("made by whoever came first".into(), makers.into());
     all
+}
+
+/// Whether an item of a Provenance's targets or of a Task's output is a resource that several patients share.
+fn is_shared(item: &Value) -> bool {
+    let reference = item["reference"].as_str();
+    let reference = reference.or(item["valueReference"]["reference"].as_str());
+    reference.is_some_and(|reference| SHARED.iter().any(|kind| reference.starts_with(kind)))
 }
 
 pub fn secret_file() -> (tempfile::TempDir, PathBuf) {

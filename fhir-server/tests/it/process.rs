@@ -25,9 +25,14 @@ pub fn directory() -> (tempfile::TempDir, PathBuf) {
     fhir_storage::testing::open_directory()
 }
 
-/// The arguments that start the embedded listener with the maps of this repository.
+/// The maps of this repository.
+pub fn mappings_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings")
+}
+
+/// The arguments that start the embedded listener with them.
 pub fn mappings() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings");
+    let folder = mappings_folder();
     let arguments = [
         "--mllp-addr",
         "127.0.0.1:0",

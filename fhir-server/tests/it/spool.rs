@@ -1,57 +1,24 @@
 //! `ack: stored`: a listener promises messages while no FHIR server is there, is killed, and keeps its promise.
 
+use crate::listeners::Listener;
 use crate::mllp::{Sender, adt, msa};
-use crate::process::mappings;
+use crate::process::mappings_folder;
 use crate::site::{Site, shared};
-use serde_json::Value;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The numbers of the patients, which no other test has.
 const PATIENTS: std::ops::Range<u32> = 81_000..81_010;
 
-struct Listener {
-    child: Child,
-    address: String,
-}
-
-impl Listener {
-    fn start(base: &str, folder: &Path) -> Listener {
-        let program =
-            Path::new(env!("CARGO_BIN_EXE_fhir-server")).with_file_name("hl7-mllp-listener");
-        let mut child = Command::new(program)
-            .args(["--mllp-addr", "127.0.0.1:0", "--server-url", base])
-            .arg("--mappings-dir")
-            .arg(folder.join("mappings"))
-            .arg("--site-secret-file")
-            .arg(folder.join("secret"))
-            .arg("--mllp-spool-dir")
-            .arg(folder.join("spool"))
-            .env("RUST_LOG", "info")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
-            .find_map(|line| line["fields"]["address"].as_str().map(str::to_owned))
-            .expect("the listener says where it listens");
-        std::thread::spawn(move || lines.for_each(drop));
-        Listener { child, address }
-    }
-}
-
-impl Drop for Listener {
-    /// As by kill -9.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// It is dropped as by kill -9.
+fn start(base: &str, folder: &Path) -> Listener {
+    let spool = folder.join("spool");
+    Listener::of_folder(
+        base,
+        &folder.join("mappings"),
+        &folder.join("secret"),
+        &[("--mllp-spool-dir", &spool)],
+    )
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -84,13 +51,13 @@ async fn families(site: &Site) -> Vec<String> {
 async fn what_was_promised_without_a_server_is_applied_once_it_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let senders = folder.path().join("mappings/hl7v2/senders");
-    copy(Path::new(&mappings()[3]), &folder.path().join("mappings"));
+    copy(&mappings_folder(), &folder.path().join("mappings"));
     std::fs::write(senders.join("REG.CAMP4.yaml"), "ack: stored\n").unwrap();
     std::fs::write(folder.path().join("secret"), "a secret of this test").unwrap();
     // Nothing listens on the port of a listener that was closed.
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nowhere = format!("http://{}/fhir", nowhere.local_addr().unwrap());
-    let listener = Listener::start(&nowhere, folder.path());
+    let listener = start(&nowhere, folder.path());
     let mut sender = Sender::connect(&listener.address).await.unwrap();
     for n in PATIENTS {
         let first = adt("A04", &format!("SP{n}A"), n);
@@ -104,7 +71,7 @@ async fn what_was_promised_without_a_server_is_applied_once_it_is_there() {
     assert_eq!(families(&site).await, [""; 0]);
     drop(listener);
 
-    let listener = Listener::start(&site.base(), folder.path());
+    let listener = start(&site.base(), folder.path());
     let expect: Vec<String> = PATIENTS.map(|n| format!("\"Second{n}\"")).collect();
     for _ in 0..600 {
         if families(&site).await == expect {

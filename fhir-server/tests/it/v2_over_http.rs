@@ -1,13 +1,12 @@
 //! HL7 over HTTP: the same messages as over MLLP, with the same effects and answers.
 
 use crate::mllp::{adt, msa};
-use crate::site::shared;
+use crate::site::{Site, shared, with_settings};
 
 const ER7: &str = "application/hl7-v2";
 
 /// Sends a body; the status, and MSA-1 of each acknowledgement in the answer.
-async fn post(content_type: &str, body: &str) -> (u16, Vec<String>) {
-    let site = shared();
+async fn post(site: &Site, content_type: &str, body: &str) -> (u16, Vec<String>) {
     let request = site.client.post(format!("{}/hl7v2", site.origin));
     let request = request
         .header("content-type", content_type)
@@ -20,7 +19,7 @@ async fn post(content_type: &str, body: &str) -> (u16, Vec<String>) {
 }
 
 async fn check(content_type: &str, body: &str, status: u16, codes: &[&str]) {
-    let (found, said) = post(content_type, body).await;
+    let (found, said) = post(&shared(), content_type, body).await;
     assert_eq!(
         (found, &said[..]),
         (
@@ -88,4 +87,7 @@ async fn what_is_no_message_is_refused_in_the_words_of_http() {
         (response.status().as_u16(), &response.headers()["allow"]),
         (405, &"POST".parse().unwrap())
     );
+    // The limit is one of the site: a body that long is sent whole before the answer comes.
+    let small = with_settings(&[("mllp_message_max_bytes", "2000")]);
+    assert_eq!(post(&small, ER7, &"x".repeat(2_001)).await, (413, vec![]));
 }
