@@ -76,8 +76,11 @@ pub(crate) fn meets(measure: &Measure, condition: &NumberMatch) -> bool {
         }
         // Of `_filter`: the range of the resource, with its own implicit precision, contains the value.
         Prefix::Co => {
-            let from = measure.low.as_ref().map(|low| low - half_unit(low));
-            let to = measure.high.as_ref().map(|high| high + half_unit(high));
+            let from = measure.low.as_ref().map(|low| low - plain_half_unit(low));
+            let to = measure
+                .high
+                .as_ref()
+                .map(|high| high + plain_half_unit(high));
             from.is_none_or(|from| from <= value) && to.is_none_or(|to| to > value)
         }
     }
@@ -127,6 +130,12 @@ fn size(code: &str) -> Option<(&'static str, BigDecimal)> {
 fn half_unit(value: &BigDecimal) -> BigDecimal {
     let (_, places) = value.as_bigint_and_exponent();
     BigDecimal::new(5.into(), places + 1)
+}
+
+/// The same of a stored number, which counts in plain notation: 1e2 is 100, to the unit.
+fn plain_half_unit(value: &BigDecimal) -> BigDecimal {
+    let (_, places) = value.as_bigint_and_exponent();
+    BigDecimal::new(5.into(), places.max(0) + 1)
 }
 
 fn quantity(value: &Value) -> Option<Measure> {

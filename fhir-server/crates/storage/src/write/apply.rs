@@ -343,8 +343,8 @@ macro_rules! new_versions {
 }
 
 /// Index rows of replaced and deleted resources (their pks in `$replaced`) are compared, those of new ones simply inserted: what is
-/// there already is left alone, what is not wanted any more is deleted. Every table is read by `= ANY` of the pks concerned: whatever
-/// the planner believes of the tables, it has nothing larger to read.
+/// there already is left alone, what is not wanted any more is deleted. Numbers are compared with their places, which `co` goes by.
+/// Every table is read by `= ANY` of the pks concerned: whatever the planner believes of the tables, it has nothing larger to read.
 macro_rules! replace_rows {
     ($replaced:literal) => {
         concat!(
@@ -357,9 +357,9 @@ macro_rules! replace_rows {
             "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.lo = n.lo AND s.hi = n.hi)), ",
             "o_quantity AS MATERIALIZED (SELECT * FROM sp_quantity WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_quantity AS (DELETE FROM sp_quantity s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_quantity n ",
-            "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.units = s.units AND n.lo IS NOT DISTINCT FROM s.lo AND n.hi IS NOT DISTINCT FROM s.hi)), ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.marker = s.marker AND n.units = s.units AND n.lo::text IS NOT DISTINCT FROM s.lo::text AND n.hi::text IS NOT DISTINCT FROM s.hi::text)), ",
             "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT n.* FROM n_quantity n WHERE NOT EXISTS (SELECT FROM o_quantity s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.units = n.units AND s.lo IS NOT DISTINCT FROM n.lo AND s.hi IS NOT DISTINCT FROM n.hi)), ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.units = n.units AND s.lo::text IS NOT DISTINCT FROM n.lo::text AND s.hi::text IS NOT DISTINCT FROM n.hi::text)), ",
             "o_string AS MATERIALIZED (SELECT * FROM sp_string WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
             "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",

@@ -8,7 +8,7 @@ use fhir_search::parse::Context;
 use fhir_search::query::Summary;
 use fhir_search::{Handling, Query, parse};
 use search_suite::{Case, Expect, Suite, suites};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// 2024-06-01.
 const NOW_MICROS: i64 = 1_717_200_000_000_000;
@@ -129,8 +129,8 @@ async fn matches_in_a_transaction() {
         ),
     ] {
         let query = understood(&store, url).unwrap();
-        let (definitions, statistics) = (store.definitions(), &store.inner.statistics);
-        let found = match_in(&mut transaction, &definitions, statistics, &query, limit)
+        let definitions = store.definitions();
+        let found = match_in(&mut transaction, &definitions, &store.inner, &query, limit)
             .await
             .unwrap();
         let ids: Vec<_> = found.iter().map(|found| found.key.id.as_str()).collect();
@@ -193,6 +193,31 @@ async fn writes_are_seen_at_once() {
         ("Patient?_summary=count", "# 4"),
     ] {
         assert_eq!(found(url).await, expect, "{url} after the deletion");
+    }
+}
+
+/// A number is found by the places that it was last written with.
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_a_number_are_written_anew() {
+    let store = testing::store().await;
+    for (written, expect) in [("5.0", ""), ("5", "k"), ("5.00", ""), ("5.4", "k")] {
+        let number: serde_json::Number = written.parse().unwrap();
+        let resource = json!({
+            "resourceType": "RiskAssessment",
+            "id": "k",
+            "prediction": [{"probabilityDecimal": number}],
+        });
+        let change = Change::Update {
+            target: Target::Id(key_of(&resource)),
+            resource,
+            full_url: None,
+            version: VersionMatch::Any,
+            may_create: true,
+        };
+        store.commit(vec![change]).await.unwrap();
+        let url = "RiskAssessment?_filter=probability%20co%205.40";
+        let found = shown(&search(&store, url, Page::First).await.unwrap());
+        assert_eq!(found, expect, "{written}");
     }
 }
 
