@@ -165,10 +165,8 @@ fn try_run() -> Result<ExitCode, Failed> {
             }
             Command::Hl7v2(Hl7v2::Prune) => {
                 beside(config, async |app, _| {
-                    let why = |failure: Failure| {
-                        let first = failure.issues.into_iter().next();
-                        Failed::Prune(first.map_or_else(String::new, |issue| issue.diagnostics))
-                    };
+                    let why =
+                        |failure: Failure| Failed::Prune(retention::reason(&failure).to_owned());
                     let pruned = retention::prune(app, now_seconds()).await.map_err(why)?;
                     say(&format!(
                         "{} messages lost their bytes, {} entries are gone\n",

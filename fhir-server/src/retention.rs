@@ -6,7 +6,7 @@ use crate::app::{self, App};
 use crate::failure::Failure;
 use crate::write;
 use fhir_model::ResourceKey;
-use fhir_storage::{Change, JournalEntry, OldEntries, Target, VersionMatch};
+use fhir_storage::{Change, OldEntries, Target, VersionMatch};
 use metrics::counter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,20 @@ pub struct Pruned {
     pub entries: usize,
 }
 
-/// Prunes until the server stops.
+/// Prunes until the server stops, which waits for what is being deleted.
 pub async fn work(app: Arc<App>, stop: CancellationToken) {
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            pruned = prune(&app, app::now_seconds()) => match pruned {
-                Ok(pruned) if pruned == Pruned::default() => {}
-                Ok(Pruned { raw, entries }) => tracing::info!(raw, entries, "the journal of v2 messages was pruned"),
-                Err(_) => tracing::warn!("the journal of v2 messages was not pruned; tried again in an hour"),
+        match round(&app, app::now_seconds(), &stop).await {
+            Ok(pruned) if pruned == Pruned::default() => {}
+            Ok(Pruned { raw, entries }) => {
+                tracing::info!(raw, entries, "the journal of v2 messages was pruned");
+            }
+            Err(failure) => {
+                let error = reason(&failure);
+                tracing::warn!(
+                    error,
+                    "the journal of v2 messages was not pruned; tried again in an hour"
+                );
             }
         }
         tokio::select! {
@@ -50,11 +55,22 @@ pub async fn work(app: Arc<App>, stop: CancellationToken) {
 /// # Errors
 /// What the store says; what was done until then stays done.
 pub async fn prune(app: &App, now_seconds: u64) -> Result<Pruned, Failure> {
+    round(app, now_seconds, &CancellationToken::new()).await
+}
+
+/// Why a round failed.
+pub fn reason(failure: &Failure) -> &str {
+    let first = failure.issues.first();
+    first.map_or("", |issue| issue.diagnostics.as_str())
+}
+
+/// As [`prune`]; after `stop` it begins with no more entries.
+async fn round(app: &App, now_seconds: u64, stop: &CancellationToken) -> Result<Pruned, Failure> {
     let config = &app.config;
     let now = i64::try_from(now_seconds).unwrap_or(i64::MAX);
-    let raw = prune_kind(app, now, config.hl7v2_raw_days, true, true).await?;
-    let applied = prune_kind(app, now, config.hl7v2_journal_days, true, false).await?;
-    let others = prune_kind(app, now, config.hl7v2_unapplied_days, false, false).await?;
+    let raw = prune_kind(app, stop, now, config.hl7v2_raw_days, true, true).await?;
+    let applied = prune_kind(app, stop, now, config.hl7v2_journal_days, true, false).await?;
+    let others = prune_kind(app, stop, now, config.hl7v2_unapplied_days, false, false).await?;
     let entries = applied + others;
     counter!("hl7v2_journal_raw_pruned_total").increment(raw as u64);
     counter!("hl7v2_journal_entries_pruned_total").increment(entries as u64);
@@ -63,6 +79,7 @@ pub async fn prune(app: &App, now_seconds: u64) -> Result<Pruned, Failure> {
 
 async fn prune_kind(
     app: &App,
+    stop: &CancellationToken,
     now: i64,
     days: Option<u32>,
     are_applied: bool,
@@ -76,34 +93,29 @@ async fn prune_kind(
         are_applied,
         have_raw: only_raw,
     };
-    let (mut after, mut pruned) = (0, 0);
-    loop {
+    let (mut after, mut pruned) = ((0, 0), 0);
+    while !stop.is_cancelled() {
         let old = app.store.old_journal_entries(which, after, BATCH).await?;
         let Some(last) = old.last() else {
-            return Ok(pruned);
+            break;
         };
-        after = last.pk;
-        delete(
-            app,
-            old.iter().flat_map(|entry| keys(entry, only_raw)).collect(),
-        )
-        .await?;
+        after = last.place;
+        let raw = old.iter().filter_map(|entry| entry.binary_id.as_deref());
+        // First: the Task leads to what is left of them, should this end midway.
+        delete(app, raw.map(|id| ResourceKey::new("Binary", id)).collect()).await?;
+        if !only_raw {
+            let tasks = old.iter().map(|entry| entry.task_id.as_str());
+            delete(app, tasks.map(|id| ResourceKey::new("Task", id)).collect()).await?;
+        }
         pruned += old.len();
     }
-}
-
-/// The resources of an entry that go.
-fn keys(entry: &JournalEntry, only_raw: bool) -> Vec<ResourceKey> {
-    let key = |resource_type: &str, id: &String| ResourceKey {
-        resource_type: resource_type.to_owned(),
-        id: id.clone(),
-    };
-    let raw = entry.binary_id.as_ref().map(|id| key("Binary", id));
-    let task = (!only_raw).then(|| key("Task", &entry.task_id));
-    raw.into_iter().chain(task).collect()
+    Ok(pruned)
 }
 
 async fn delete(app: &App, keys: Vec<ResourceKey>) -> Result<(), Failure> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     let change = |key: &ResourceKey| Change::Delete {
         target: Target::Id(key.clone()),
         version: VersionMatch::Any,
