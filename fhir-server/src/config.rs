@@ -65,7 +65,7 @@ settings! {
     hl7v2_journal_days: Option<u32> = "off", "FHIR_HL7V2_JOURNAL_DAYS", "days", "How long the journal keeps its entries of v2 messages that were applied; one that comes again later is applied again. `off`: for ever.";
     hl7v2_unapplied_days: Option<u32> = "off", "FHIR_HL7V2_UNAPPLIED_DAYS", "days", "How long the journal keeps v2 messages that were refused or had no map; `off`: for ever.";
     mllp_message_max_bytes: usize = "10485760", "FHIR_MLLP_MAX_MESSAGE_BYTES", "bytes", "Longest v2 message; a longer one is answered AR.";
-    mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections; further ones are closed at once.";
+    mllp_connections_max: usize = "2000", "FHIR_MLLP_MAX_CONNECTIONS", "connections", "Open MLLP connections of each listener; further ones are closed at once.";
     mllp_in_work_max: usize = "8", "FHIR_MLLP_MAX_IN_WORK", "messages", "v2 messages that are worked on at one time; further ones wait, and their senders for the answer.";
     mllp_idle_timeout_seconds: u64 = "86400", "FHIR_MLLP_IDLE_TIMEOUT_SECONDS", "s", "How long an MLLP connection may be silent between two messages.";
     mllp_read_timeout_seconds: u64 = "30", "FHIR_MLLP_READ_TIMEOUT_SECONDS", "s", "How long an MLLP connection may stop within a message.";
