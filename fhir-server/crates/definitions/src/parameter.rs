@@ -65,6 +65,16 @@ impl SearchParameter {
             .as_ref()
             .is_some_and(|program| program.types().iter().all(is_time))
     }
+
+    /// Whether it may refer to any type.
+    pub fn refers_to_any(&self) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|target| target == "Resource")
+    }
+
+    /// Whether it may refer to resources of the type.
+    pub fn may_refer_to(&self, resource_type: &str) -> bool {
+        self.refers_to_any() || self.targets.iter().any(|target| target == resource_type)
+    }
 }
 
 /// One component of a composite parameter. Its program runs on each element that the composite's own expression selects.

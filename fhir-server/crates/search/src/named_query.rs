@@ -24,6 +24,17 @@ pub fn queries(definitions: &Definitions) -> impl Iterator<Item = &Value> {
     })
 }
 
+/// Whether searches over these types can name the query: of one type where it is that type's, of others where it is the system's.
+pub fn is_of(definition: &OperationDefinition, types: &[&str]) -> bool {
+    match types {
+        [one] => {
+            let of_type = |name: &String| name == one || name == "Resource";
+            definition.on_type && definition.resource.iter().any(of_type)
+        }
+        _ => definition.system,
+    }
+}
+
 /// What a named query stands for.
 pub(crate) struct Named {
     /// The names of its own parameters.
@@ -57,18 +68,11 @@ pub(crate) fn named(
         .find(|own| own["code"] == name.as_str())
         .ok_or_else(unknown)?;
     let definition = OperationDefinition::read(own);
-    let fits = match types {
-        [one] => {
-            let of_type = |name: &String| name == one || name == "Resource";
-            definition.on_type && definition.resource.iter().any(of_type)
-        }
-        _ => definition.system,
-    };
     let search = own["extension"].as_array().into_iter().flatten();
     let search = search
         .filter(|extension| extension["url"] == SEARCH)
         .find_map(|extension| extension["valueString"].as_str());
-    match (fits, search) {
+    match (is_of(&definition, types), search) {
         (true, Some(search)) => filled(name, &definition, search, given).map(Some),
         _ => Err(unknown()),
     }

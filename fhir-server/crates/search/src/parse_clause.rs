@@ -291,8 +291,8 @@ impl<'a> Parser<'a> {
             )));
         }
         let parameter = parameter(self.context.definitions, source, code)?;
-        let reaches = parameter.kind == ParameterType::Reference
-            && (any_target(&parameter) || parameter.targets.iter().any(|t| t == resource_type));
+        let reaches =
+            parameter.kind == ParameterType::Reference && parameter.may_refer_to(resource_type);
         if !reaches {
             return Err(Refusal::unknown(format!(
                 "{source}.{code} does not refer to {resource_type}"
@@ -363,7 +363,7 @@ pub(crate) fn chained_types(
     }
     Ok(match modifier {
         Some(name) => vec![target(definitions, parameter, name)?],
-        None if any_target(parameter) => definitions.resource_types().to_vec(),
+        None if parameter.refers_to_any() => definitions.resource_types().to_vec(),
         // A definition may name types that are never stored.
         None => {
             let targets = parameter.targets.iter();
@@ -380,7 +380,7 @@ pub(crate) fn target(
     name: &str,
 ) -> Result<String, Refusal> {
     let known = definitions.type_number(name).is_some();
-    match known && (any_target(parameter) || parameter.targets.iter().any(|t| t == name)) {
+    match known && parameter.may_refer_to(name) {
         true => Ok(name.to_owned()),
         false => Err(Refusal::unknown(format!(
             "{} does not refer to {}",
@@ -411,11 +411,6 @@ pub(crate) fn each_type(
         Some(issue) if by_type.is_empty() => Err(Refusal::Unknown(issue)),
         _ => Ok(ChainedClause { by_type }),
     }
-}
-
-/// Whether the parameter may refer to any type.
-pub(crate) fn any_target(parameter: &SearchParameter) -> bool {
-    parameter.targets.is_empty() || parameter.targets.iter().any(|target| target == "Resource")
 }
 
 fn is_type(name: &str) -> bool {

@@ -6,7 +6,6 @@ use crate::date::approximate;
 use crate::document::{STRING_MAX, is_canonical};
 use crate::hierarchy;
 use crate::parse::{Context, Refusal, VALUES_MAX};
-use crate::parse_clause::any_target;
 use crate::position::{Near, Point, is_contains, is_near};
 use crate::query::{
     DateMatch, Modifier, NumberMatch, Prefix, ReferenceMatch, TokenMatch, UnitMatch, ValueMatch,
@@ -292,7 +291,7 @@ impl Reading<'_> {
             let all = definitions.resource_types();
             let targets = match self.target {
                 Some(target) => vec![target.to_owned()],
-                None if any_target(self.parameter) => all.to_vec(),
+                None if self.parameter.refers_to_any() => all.to_vec(),
                 None => self.parameter.targets.clone(),
             };
             let keys = targets

@@ -9,6 +9,7 @@ use crate::reference;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::Decimal;
 use fhir_model::key::is_id;
+use fhir_model::reference::is_type_name;
 use fhirpath::Node;
 use serde_json::Value;
 
@@ -96,9 +97,7 @@ fn resource_at_end(text: &str) -> &str {
     let (Some(id), Some(name)) = (parts.next(), parts.next()) else {
         return text;
     };
-    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name.bytes().all(|b| b.is_ascii_alphabetic());
-    match is_name && is_id(id) {
+    match is_type_name(name) && is_id(id) {
         true => &plain[plain.len() - id.len() - name.len() - 1..],
         false => text,
     }

@@ -4,6 +4,7 @@
 //! the specification's uri of them. It means subsumption unless `hierarchyMeaning` is `grouped-by` or `part-of`; where nothing is said, it does.
 
 use super::TerminologyError;
+use fhir_model::json::text;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -426,10 +427,6 @@ impl Property {
             },
         }
     }
-}
-
-pub(super) fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.get(name)?.as_str()
 }
 
 pub(super) fn array<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {

@@ -1,7 +1,8 @@
 //! A value set's definition: what `ValueSet.compose` includes and excludes (<https://hl7.org/fhir/R5/valueset.html#compositions>).
 
-use super::code_system::{array, text};
+use super::code_system::array;
 use super::{CodeSystem, Needed};
+use fhir_model::json::text;
 use serde_json::{Value, json};
 
 #[derive(Clone, Debug)]

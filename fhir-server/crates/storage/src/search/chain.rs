@@ -22,6 +22,8 @@ pub(super) struct Reach {
     pub lookup_max: usize,
     /// Most rows that are fetched.
     pub fetch_max: usize,
+    /// Whether the search ends where there is a page.
+    pub paged: bool,
 }
 
 impl Default for Reach {
@@ -29,6 +31,7 @@ impl Default for Reach {
         Reach {
             lookup_max: 200,
             fetch_max: 20_000,
+            paged: false,
         }
     }
 }

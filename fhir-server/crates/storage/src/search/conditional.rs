@@ -3,8 +3,9 @@
 
 use super::chain::Reach;
 use super::resolve::resolve;
-use super::{StatisticsCache, sql, too_costly};
+use super::{sql, too_costly};
 use crate::Error;
+use crate::store::Inner;
 use fhir_definitions::Definitions;
 use fhir_model::ResourceKey;
 use fhir_search::Query;
@@ -23,11 +24,11 @@ pub(crate) struct Matched {
 pub(crate) async fn match_in(
     connection: &mut PgConnection,
     definitions: &Definitions,
-    statistics: &StatisticsCache,
+    store: &Inner,
     query: &Query,
     limit: usize,
 ) -> Result<Vec<Matched>, Error> {
-    let statistics = statistics.get(connection).await?;
+    let statistics = store.statistics(connection).await?;
     let reach = Reach::default();
     let flat = resolve(connection, definitions, &statistics.1, query, reach)
         .await

@@ -18,7 +18,7 @@ use fhir_search::canonical::{canonicals, holds_canonicals};
 use fhir_search::query::Include;
 use fhir_search::reference::{literals, named};
 use sqlx::PgConnection;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Most included resources of one page.
 pub(super) const INCLUDES_MAX: usize = 1_000;
@@ -175,16 +175,21 @@ impl Search<'_> {
             };
             let resource = row.json();
             let here = parameters(self.definitions, include, &row.resource.key.resource_type);
-            let written = literals(&here, &resource);
+            let mut written: HashMap<ResourceKey, BTreeSet<Option<&str>>> = HashMap::new();
+            for (name, version) in literals(&here, &resource) {
+                if let Some(key) = named(name, self.base) {
+                    written.entry(key).or_default().insert(version);
+                }
+            }
             for pair in pairs {
-                let names = written
-                    .iter()
-                    .filter(|(name, _)| named(name, self.base).as_ref() == Some(&pair.key));
-                let versions: BTreeSet<Option<&str>> = names.map(|(_, version)| *version).collect();
-                if versions.is_empty() || versions.contains(&None) {
+                let Some(versions) = written.get(&pair.key) else {
+                    self.rows.insert(pair.target);
+                    continue;
+                };
+                if versions.contains(&None) {
                     self.rows.insert(pair.target);
                 }
-                for version in versions.into_iter().flatten() {
+                for version in versions.iter().flatten() {
                     match version.parse() {
                         Ok(version) if version == pair.version => {
                             self.rows.insert(pair.target);
@@ -245,7 +250,7 @@ impl Search<'_> {
             .flat_map(|name| parameters(definitions, include, name))
             .collect();
         let reaches = |parameter: &SearchParameter, row: &Row| {
-            include.parameter.is_some() || may_be_of(parameter, &row.resource.key.resource_type)
+            include.parameter.is_some() || parameter.may_refer_to(&row.resource.key.resource_type)
         };
         let mut pairs = Vec::new();
         for row in &from {
@@ -276,7 +281,7 @@ impl Search<'_> {
             let named = canonical::named(self.connection, definitions, &rows).await?;
             let leads = |parameter: &SearchParameter, named: &canonical::Named| {
                 let name = definitions.type_name(named.number);
-                name.is_some_and(|name| may_be_of(parameter, name))
+                name.is_some_and(|name| parameter.may_refer_to(name))
             };
             let most = INCLUDES_MAX * 2 + 1;
             let found = canonical::referring(self.connection, &named, &by, leads, most).await?;
@@ -341,14 +346,8 @@ fn target_types(
         Some(target) => std::slice::from_ref(target),
         None => definitions.resource_types(),
     };
-    let may_be = all.iter().filter(|name| may_be_of(parameter, name));
+    let may_be = all.iter().filter(|name| parameter.may_refer_to(name));
     may_be.cloned().collect()
-}
-
-/// Whether the parameter may refer to resources of the type.
-fn may_be_of(parameter: &SearchParameter, name: &str) -> bool {
-    let any = |target: &String| target == "Resource" || target == name;
-    parameter.targets.is_empty() || parameter.targets.iter().any(any)
 }
 
 /// Most references that are followed at a time; several may be to one resource.

@@ -167,11 +167,16 @@ async fn page(
     if query.contained != Contained::False {
         return contained::page(connection, definitions, statistics, query, at).await;
     }
-    let mut flat =
-        resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
+    let counts_only = query.count == 0 || query.summary == Summary::Count;
+    let reach = Reach {
+        paged: !counts_only,
+        ..Reach::default()
+    };
+    let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
-    if query.count == 0 || query.summary == Summary::Count {
-        let estimate = keys::estimated(connection, &flat, statistics, 0, trace).await?;
+    if counts_only {
+        // All matches are looked for.
+        let estimate = keys::estimated(connection, &flat, statistics, usize::MAX, trace).await?;
         let total = total::exact(connection, &flat, &estimate).await?;
         trace.phase("count");
         return Ok(SearchPage {

@@ -48,8 +48,11 @@ pub(super) async fn at_once(
     {
         return Ok(None);
     }
-    let flat =
-        resolve::resolve(connection, definitions, statistics, query, Reach::default()).await?;
+    let reach = Reach {
+        paged: true,
+        ..Reach::default()
+    };
+    let flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     // The row of a resource stays its row, so that it does not matter when it was looked up; one that is missing may be there by now.
     if ascends(&flat) || !flat.names_all || flat.filter.contains(&Test::never()) {
         return Ok(None);

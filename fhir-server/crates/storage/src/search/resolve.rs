@@ -40,7 +40,8 @@ pub(super) async fn resolve(
         .collect::<Result<Vec<_>, _>>()?;
     let (order, found) = ordering::of(definitions, query)?;
     let mut resolver = resolver(connection, definitions, statistics, query, reach).await?;
-    resolver.page = walkable(&types, &order).then_some(query.count + query.offset);
+    let walks = reach.paged && walkable(&types, &order);
+    resolver.page = walks.then_some(query.count + query.offset);
     // What is read comes last, so that the least is read.
     let mut clauses: Vec<&Clause> = query.filter.iter().flat_map(conjuncts).collect();
     clauses.sort_by_key(|clause| (reads(clause), chains(clause)));

@@ -169,7 +169,7 @@ impl Inner {
 
 impl StatisticsCache {
     /// The statistics, read again on this connection when they are old.
-    pub(super) async fn get(
+    async fn get(
         &self,
         connection: &mut PgConnection,
     ) -> Result<Arc<(Option<Instant>, Statistics)>, sqlx::Error> {

@@ -129,9 +129,8 @@ impl Store {
         sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan")
             .execute(&mut *connection)
             .await?;
-        let statistics = &self.inner.statistics;
         let mut found =
-            crate::search::match_in(connection, definitions, statistics, query, limit).await?;
+            crate::search::match_in(connection, definitions, &self.inner, query, limit).await?;
         let pks: Vec<i64> = found.iter().map(|found| found.pk).collect();
         let texts: Vec<(i64, Option<String>)> = sqlx::query_as(
             "SELECT pk, coalesce(source, content::text) FROM resource WHERE pk = ANY ($1)",

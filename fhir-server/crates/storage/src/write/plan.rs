@@ -3,7 +3,7 @@
 use super::documented::documented;
 use super::integrity;
 use super::patch::Current;
-use super::references::{self, Rewriting};
+use super::references::{self, Place, Rewriting};
 use crate::binary;
 use crate::change::{Change, Method, Target, VersionMatch};
 use crate::error::{CommitError, Error};
@@ -22,6 +22,8 @@ const STRIPES: i64 = 4096;
 /// A commit, thought through as far as that goes without the database.
 pub(super) struct Plan {
     pub changes: Vec<Planned>,
+    /// The fullUrls of the changes.
+    pub urls: HashMap<String, Place>,
     /// Advisory locks, sorted.
     pub locks: Vec<i64>,
     /// Targets of references outside of the commit, with their type numbers.
@@ -92,8 +94,8 @@ impl Plan {
             planned.push(Planned::new(definitions, change, current).map_err(at(index))?);
         }
         refuse_duplicates(&planned)?;
-        let urls = references::full_urls(&planned);
         let mut plan = Plan {
+            urls: references::full_urls(&planned),
             changes: planned,
             locks: Vec::new(),
             targets: Vec::new(),
@@ -114,7 +116,7 @@ impl Plan {
                 if policies.unversioned_references {
                     references::strip_versions(resource, base);
                 }
-                let rewriting = Rewriting::new(&urls, change.full_url.as_deref(), base);
+                let rewriting = Rewriting::new(&plan.urls, change.full_url.as_deref(), base);
                 let left = rewriting.known(definitions, resource);
                 *late = left.late;
                 *versioned = left.names_versions || references::ask_for_versions(resource);

@@ -17,7 +17,6 @@ use fhir_model::{IssueKind, ResourceKey, json};
 use fhir_search::{SearchDocument, search_document};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 pub(super) struct Prepared<'p> {
@@ -88,7 +87,6 @@ pub(super) fn prepare<'p>(
         definitions,
         rules,
         plan,
-        urls: OnceCell::new(),
         resolved: &resolved,
         ground: &ground,
         targets: &targets,
@@ -144,8 +142,6 @@ struct Preparing<'a> {
     definitions: &'a Definitions,
     rules: Rules<'a>,
     plan: &'a Plan,
-    /// Its fullUrls, where some reference is not rewritten yet.
-    urls: OnceCell<HashMap<String, references::Place>>,
     resolved: &'a Resolved,
     ground: &'a Ground,
     targets: &'a HashMap<ResourceKey, i64>,
@@ -331,10 +327,8 @@ impl Preparing<'_> {
     ) -> (Cow<'m, Map<String, Value>>, Cow<'m, SearchDocument>) {
         let mut resource = resource.clone();
         resource.insert("id".into(), key.id.as_str().into());
-        let urls = self
-            .urls
-            .get_or_init(|| references::full_urls(&self.plan.changes));
-        let rewriting = Rewriting::new(urls, change.full_url.as_deref(), self.rules.base);
+        let full_url = change.full_url.as_deref();
+        let rewriting = Rewriting::new(&self.plan.urls, full_url, self.rules.base);
         rewriting.rest(
             self.definitions,
             &mut resource,

@@ -6,7 +6,8 @@
 
 use super::super::{Terminology, TerminologyError};
 use super::{Asked, Coded, parameter, parameters, question};
-use crate::terminology::code_system::{array, text};
+use crate::terminology::code_system::array;
+use fhir_model::json::text;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

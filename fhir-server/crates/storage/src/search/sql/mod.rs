@@ -13,6 +13,7 @@ use super::bounds;
 use super::flat::{Column, Found, Order, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
+use super::span::after_all_that_begin_with;
 use crate::binary::stored_text;
 pub(super) use finding::rows_within;
 use order::{before, direction, micros, value_column};
@@ -291,9 +292,8 @@ pub(super) fn vocabulary(
     let mut sql = Sql::new("SELECT value FROM vocabulary WHERE parameter = ");
     sql.bind(parameter).push(" AND kind = ").bind(kind);
     sql.push(" AND value >= ").bind(start.to_owned());
-    // U+10FFFF sorts after every character that follows.
     sql.push(" AND value < ")
-        .bind(format!("{start}\u{10FFFF}"))
+        .bind(after_all_that_begin_with(start))
         .push(" LIMIT ")
         .bind(limit);
     sql.builder

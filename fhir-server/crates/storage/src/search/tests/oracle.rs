@@ -30,14 +30,17 @@ const REACHES: [Reach; 3] = [
     Reach {
         lookup_max: 200,
         fetch_max: 20_000,
+        paged: true,
     },
     Reach {
         lookup_max: 0,
         fetch_max: 20_000,
+        paged: true,
     },
     Reach {
         lookup_max: 0,
         fetch_max: 0,
+        paged: true,
     },
 ];
 

@@ -88,7 +88,7 @@ async fn compare(seed: u64, comparisons: u64, so_far: &Mutex<SoFar>) {
     }
 }
 
-/// Where to begin. The short run is the same each time: what is still open (docs/search-proof.md) is found by long ones, and fails no others by chance.
+/// Where to begin. The short run is the same each time: what nobody has found yet is for long ones, and fails no others by chance.
 fn seed() -> u64 {
     const SHORT: u64 = 72;
     let drawn = || match number("SEARCH_COMPARISONS") {
