@@ -4,9 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/lint.sh
 
-# A folder of messages of others, where one lies beside the project; it is not part of it.
-corpus=$PWD/../shared/data/hl7v2/corpus
-[ -n "${HL7V2_CORPUS:-}" ] || [ ! -d "$corpus" ] || export HL7V2_CORPUS=$corpus
+# Messages and sequences of others, where they lie beside the project; they are not part of it.
+others=$PWD/../shared/data/hl7v2
+[ -n "${HL7V2_CORPUS:-}" ] || [ ! -d "$others/corpus" ] || export HL7V2_CORPUS=$others/corpus
+[ -n "${HL7V2_SEQUENCES:-}" ] || [ ! -d "$others/sequences" ] || export HL7V2_SEQUENCES=$others/sequences
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -35,8 +35,9 @@ const SMALL_ANSWER_BYTES: usize = 64 * 1024;
 
 impl Gate {
     pub fn new(config: &Config) -> Gate {
-        // A body of the greatest size must always fit, or it would wait for ever.
-        let bodies = units(config.bodies_max_bytes.max(config.body_max_bytes));
+        // A body of the greatest size must always fit, or it would wait for ever; so must a v2 message over HTTP.
+        let bodies = config.bodies_max_bytes.max(config.body_max_bytes);
+        let bodies = units(bodies.max(config.mllp_message_max_bytes));
         let answers = units(config.answers_max_bytes);
         Gate {
             working: Arc::new(Semaphore::new(config.requests_max)),

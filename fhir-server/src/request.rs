@@ -220,7 +220,7 @@ impl Request {
             count_default: 2,
             count_max: 2,
         };
-        let query = parse(&context, &types, parameters)?;
+        let query = terminology::parsed(&context, &types, parameters)?;
         if query.contained != Contained::False {
             return Err(Failure::new(
                 IssueKind::SearchParameter,

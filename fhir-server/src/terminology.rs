@@ -43,6 +43,21 @@ pub async fn of_search(
     Ok(Some(lookup.found))
 }
 
+/// A search understood, by what [`of_search`] found for it: value sets are expanded, which takes a while.
+///
+/// # Errors
+/// What the parser refuses.
+pub fn parsed(
+    context: &parse::Context<'_>,
+    types: &[&str],
+    parameters: &[(String, String)],
+) -> Result<Query, Failure> {
+    Ok(match context.terminology {
+        None => parse(context, types, parameters)?,
+        Some(_) => aside(|| parse(context, types, parameters))?,
+    })
+}
+
 /// A lookup that goes on until nothing is missing that is there.
 pub struct Lookup<'a> {
     source: Source<'a>,
@@ -186,7 +201,7 @@ impl<'a> Lookup<'a> {
             count_default: VERSIONS_MAX,
             count_max: VERSIONS_MAX,
         };
-        let query = fhir_search::parse(&context, &[needed.resource_type()], &parameters)?;
+        let query = parsed(&context, &[needed.resource_type()], &parameters)?;
         let page = self.source.search(&query).await?;
         let bodies = page.matches.iter().rev();
         bodies

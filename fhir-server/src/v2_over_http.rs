@@ -19,12 +19,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub const PATH: &str = "/hl7v2";
 
 /// What ER7 is sent as; the first is what it is answered as.
-const CONTENT_TYPES: [&str; 5] = [
+const CONTENT_TYPES: [&str; 3] = [
     "application/hl7-v2",
     "application/hl7-v2+er7",
     "x-application/hl7-v2+er7",
-    "application/edi-hl7v2",
-    "application/edi-hl7",
 ];
 
 /// Answers a request.

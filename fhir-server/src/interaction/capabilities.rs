@@ -14,7 +14,7 @@ use crate::subset::Subset;
 use fhir_definitions::{Definitions, OperationDefinition, ParameterType, SearchParameter, State};
 use fhir_model::IssueKind;
 use fhir_search::is_answered;
-use fhir_search::named_query::queries;
+use fhir_search::named_query::{is_of, queries};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -186,16 +186,11 @@ fn operations(
         json!({ "name": operation.definition.code, "definition": operation.canonical(base) })
     });
     let queries = queries(definitions).map(OperationDefinition::read);
-    let queries = queries.filter(|query| match resource_type {
-        "" => query.system,
-        _ => {
-            query.on_type
-                && query
-                    .resource
-                    .iter()
-                    .any(|of| of == resource_type || of == "Resource")
-        }
-    });
+    let types: &[&str] = match resource_type {
+        "" => &[],
+        _ => &[resource_type],
+    };
+    let queries = queries.filter(|query| is_of(query, types));
     let queries = queries.map(|query| json!({ "name": query.code, "definition": query.url }));
     operations.chain(queries).collect()
 }

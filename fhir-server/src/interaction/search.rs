@@ -5,7 +5,6 @@ use crate::app::{App, now_micros, now_seconds};
 use crate::bundle::searchset;
 use crate::failure::Failure;
 use crate::interaction::paging;
-use crate::operation::aside;
 use crate::operation::graph;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -171,11 +170,7 @@ async fn understand(
         })?;
         Some(others.remove(at))
     });
-    let mut query = match stored {
-        None => parse(&context, &names, &others)?,
-        // Value sets are expanded.
-        Some(_) => aside(|| parse(&context, &names, &others))?,
-    };
+    let mut query = terminology::parsed(&context, &names, &others)?;
     query.applied.splice(0..0, given);
     if let Some(Some(explain)) = explain {
         query.explain = explain.1 == "true";

@@ -258,7 +258,7 @@ impl<'a> Walk<'a> {
             count_default: RESOURCES_MAX,
             count_max: RESOURCES_MAX,
         };
-        Ok(parse(&context, &[resource_type], parameters)?)
+        terminology::parsed(&context, &[resource_type], parameters)
     }
 
     /// From `starts` along every link.

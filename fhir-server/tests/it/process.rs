@@ -30,7 +30,19 @@ pub fn mappings_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings")
 }
 
-/// The arguments that start the embedded listener with them.
+/// Copies a folder such as that, with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
+        match path.is_dir() {
+            true => copy(&path, &to.join(name)),
+            false => drop(std::fs::copy(&path, to.join(name)).unwrap()),
+        }
+    }
+}
+
+/// The arguments that start the embedded listener with the maps of this repository.
 pub fn mappings() -> Vec<String> {
     let folder = mappings_folder();
     let arguments = [

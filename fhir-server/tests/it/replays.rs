@@ -1,10 +1,10 @@
 //! The journal as operators use it: searched, its work list worked off, messages run again by the command line and at the start of a listener
 //! with other maps.
 
+use crate::listeners::stop;
 use crate::mllp::{Sender, adt, msa};
-use crate::process::{ROOT, command, directory, serve, terminate};
+use crate::process::{command, copy, directory, mappings_folder, serve};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::Duration;
 
 const VOCABULARY: &str = "hl7v2/vocabulary/AdministrativeSex.ConceptMap.json";
@@ -14,7 +14,7 @@ const OPEN: &str = "GET Task?code=urn:hl7v2:journal|map-code&status=requested";
 async fn a_code_gets_its_mapping() {
     let (_kept, data_dir) = directory();
     let maps = tempfile::tempdir().unwrap();
-    copy(&Path::new(ROOT).join("mappings"), maps.path());
+    copy(&mappings_folder(), maps.path());
     let mut arguments = ["--mllp-addr", "127.0.0.1:0", "--mappings-dir"]
         .map(str::to_string)
         .to_vec();
@@ -143,22 +143,5 @@ async fn a_code_gets_its_mapping() {
         (&["--event", "A99"], 1),
     ] {
         assert_eq!(replay(arguments), count(accepted), "{arguments:?}");
-    }
-}
-
-fn stop(child: &mut std::process::Child) {
-    terminate(child);
-    assert!(child.wait().unwrap().success());
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::listeners::Listener;
 use crate::mllp::{Sender, adt, msa};
-use crate::process::mappings_folder;
+use crate::process::{copy, mappings_folder};
 use crate::site::{Site, shared};
 use std::path::Path;
 use std::time::Duration;
@@ -19,17 +19,6 @@ fn start(base: &str, folder: &Path) -> Listener {
         &folder.join("secret"),
         &[("--mllp-spool-dir", &spool)],
     )
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
-        match path.is_dir() {
-            true => copy(&path, &to.join(name)),
-            false => drop(std::fs::copy(&path, to.join(name)).unwrap()),
-        }
-    }
 }
 
 /// The patients that are there, with their families, by number.
