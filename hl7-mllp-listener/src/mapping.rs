@@ -156,12 +156,19 @@ impl Mappings {
             return Err(errors);
         }
         let compiled = compile::compile(&mut read)?;
+        let default_sender = read.senders.remove("default").unwrap_or_default();
+        for sender in read.senders.values_mut() {
+            for (name, value) in &default_sender.set {
+                let own = sender.set.entry(name.clone());
+                own.or_insert_with(|| value.clone());
+            }
+        }
         Ok(Mappings {
             program: compiled.program,
             version: version(files),
             events: compiled.events,
             systems: read.systems,
-            default_sender: read.senders.remove("default").unwrap_or_default(),
+            default_sender,
             senders: read.senders,
         })
     }
@@ -248,7 +255,7 @@ impl Mappings {
             },
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
-            sender: [&sender.set, &self.default_sender.set],
+            sender: &sender.set,
             trace,
             message_key: format!(
                 "{}|{}|{}",

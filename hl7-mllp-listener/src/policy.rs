@@ -43,9 +43,9 @@ impl Policy {
     /// A value that makes no sense, with its line.
     pub fn read(&mut self, entry: &Entry) -> Result<bool, Fault> {
         match entry.key.as_str() {
-            "ack" => self.is_stored_first = one_of(entry, ["applied", "stored"])? == 1,
-            "lanes" => self.is_single_lane = one_of(entry, ["patient", "sender"])? == 1,
-            "mode" => self.is_original_mode = one_of(entry, ["asked", "original"])? == 1,
+            "ack" => self.is_stored_first = entry.one_of(["applied", "stored"])? == 1,
+            "lanes" => self.is_single_lane = entry.one_of(["patient", "sender"])? == 1,
+            "mode" => self.is_original_mode = entry.one_of(["asked", "original"])? == 1,
             "deadline_seconds" => {
                 self.deadline_ms = 1_000 * number(entry, 1..=MAX_DEADLINE_SECONDS)?;
             }
@@ -56,10 +56,7 @@ impl Policy {
                             self.silent_minutes = Some(number(entry, 1..=100_000)?);
                         }
                         "errors_percent" => self.errors_percent = Some(number(entry, 1..=100)?),
-                        key => {
-                            let why = format!("unknown key `{key}`");
-                            return Err(Fault::new(entry.line, why));
-                        }
+                        _ => return Err(entry.unknown()),
                     }
                 }
             }
@@ -67,15 +64,6 @@ impl Policy {
         }
         Ok(true)
     }
-}
-
-fn one_of(entry: &Entry, words: [&str; 2]) -> Result<usize, Fault> {
-    let text = entry.node.text()?;
-    let why = || format!("{}: {} or {}", entry.key, words[0], words[1]);
-    words
-        .iter()
-        .position(|word| *word == text)
-        .ok_or_else(|| Fault::new(entry.line, why()))
 }
 
 fn number(entry: &Entry, range: std::ops::RangeInclusive<u64>) -> Result<u64, Fault> {

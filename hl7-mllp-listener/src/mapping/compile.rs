@@ -179,13 +179,6 @@ impl Compiler {
                 Err(reason) => self.fail(&source.file, *line, reason),
             }
         }
-        let mut keys = Vec::new();
-        for (line, value) in &source.keys {
-            match self.sources(value, &mut names) {
-                Ok(key) => keys.push(key),
-                Err(reason) => self.fail(&source.file, *line, reason),
-            }
-        }
         let mut given = |read: Option<&(usize, Vec<Atom>)>| match read {
             None => Vec::new(),
             Some((line, value)) => match self.sources(value, &mut names) {
@@ -196,6 +189,7 @@ impl Compiler {
                 }
             },
         };
+        let keys = source.keys.iter().map(|key| given(Some(key))).collect();
         let from = given(source.order.as_ref().and_then(|order| order.from.as_ref()));
         let back = given(source.succession.as_ref().and_then(|own| own.back.as_ref()));
         frame.labels = names.labels.len();
@@ -415,7 +409,6 @@ impl Compiler {
             "event" => MessageName::Event,
             "facility" => MessageName::Facility,
             "key" => MessageName::Key,
-            "index" => MessageName::Index,
             _ => return Err(format!("no `$message.{message}`")),
         };
         Ok(Some(Source::Message(name)))

@@ -12,7 +12,7 @@ use super::program::Required;
 use super::rule::{self, Atom, Call, Line, Rule};
 use super::systems::{Systems, uri};
 use super::vocabulary::ConceptMap;
-use super::yaml::{self, Entry, Fault, Node, Yaml};
+use super::yaml::{self, Fault, Node, Yaml};
 use crate::charset::Charset;
 use crate::policy::Policy;
 use crate::structure::{Structure, is_segment_name};
@@ -130,7 +130,7 @@ pub struct Sender {
     pub null_deletes: bool,
     /// Whether a message without a map is accepted with a warning, or refused with AR.
     pub accept_unmapped: bool,
-    /// What maps ask as `$sender.name`.
+    /// What maps ask as `$sender.name`: its own, and those of `default` that it does not set.
     pub set: HashMap<String, String>,
     /// The code when the FHIR server cannot be reached: AR, for engines that send again after AR only, or AE.
     pub unreachable_is_reject: bool,
@@ -207,7 +207,7 @@ impl Read {
         for entry in node.map()? {
             match entry.key.as_str() {
                 "groups" => grammar = Some((entry.node.line, entry.node.text()?)),
-                _ => return unknown(entry),
+                _ => return Err(entry.unknown()),
             }
         }
         let (line, grammar) =
@@ -227,10 +227,10 @@ impl Read {
         };
         for entry in node.map()? {
             match entry.key.as_str() {
-                "structure" => source.structures = texts(&entry.node)?,
+                "structure" => source.structures = entry.node.texts()?,
                 "require" => source.block.require = requirements(&entry.node)?,
                 "do" => source.block.steps = steps(&entry.node)?,
-                _ => return unknown(entry),
+                _ => return Err(entry.unknown()),
             }
         }
         self.messages.push(source);
@@ -271,7 +271,7 @@ impl Read {
                         map.identifiers.push((item.line, value, call));
                     }
                 }
-                ("prefer", true) => map.prefer = texts(node)?,
+                ("prefer", true) => map.prefer = node.texts()?,
                 ("key", true) => {
                     for item in node.list()? {
                         let text = format!("\"{}\"", item.text()?);
@@ -290,38 +290,16 @@ impl Read {
                         map.write.push((code.key.clone(), write));
                     }
                 }
-                ("union", true) => map.union = texts(node)?,
+                ("union", true) => map.union = node.texts()?,
                 ("order", true) => map.order = Some(order::read(node)?),
                 ("succession", true) => map.succession = Some(order::succession(node)?),
                 ("otherwise", true) => {
-                    map.contained = match node.text()? {
-                        "contained" => true,
-                        "left out" => false,
-                        _ => return Err(Fault::new(node.line, "otherwise: contained or left out")),
-                    }
+                    map.contained = entry.one_of(["contained", "left out"])? == 0;
                 }
-                ("ambiguous", true) => {
-                    map.best_match = match node.text()? {
-                        "best" => true,
-                        "refuse" => false,
-                        _ => return Err(Fault::new(node.line, "ambiguous: best or refuse")),
-                    }
-                }
-                ("absent", true) => {
-                    map.snapshot = match node.text()? {
-                        "delete" => true,
-                        "keep" => false,
-                        _ => return Err(Fault::new(node.line, "absent: delete or keep")),
-                    }
-                }
-                ("repeated", true) => {
-                    map.numbered = match node.text()? {
-                        "numbered" => true,
-                        "merged" => false,
-                        _ => return Err(Fault::new(node.line, "repeated: numbered or merged")),
-                    }
-                }
-                _ => return unknown(entry),
+                ("ambiguous", true) => map.best_match = entry.one_of(["best", "refuse"])? == 0,
+                ("absent", true) => map.snapshot = entry.one_of(["delete", "keep"])? == 0,
+                ("repeated", true) => map.numbered = entry.one_of(["numbered", "merged"])? == 0,
+                _ => return Err(entry.unknown()),
             }
         }
         if map.writes.is_empty() {
@@ -333,22 +311,8 @@ impl Read {
     }
 }
 
-fn unknown<T>(entry: &Entry) -> Result<T, Fault> {
-    Err(Fault::new(
-        entry.line,
-        format!("unknown key `{}`", entry.key),
-    ))
-}
-
 fn parsed<T>(node: &Node, read: fn(&str) -> Result<T, String>) -> Result<T, Fault> {
     read(node.text()?).map_err(|why| Fault::new(node.line, why))
-}
-
-fn texts(node: &Node) -> Result<Vec<String>, Fault> {
-    node.list()?
-        .iter()
-        .map(|item| item.text().map(str::to_owned))
-        .collect()
 }
 
 /// A block of rules, one a line; `#` begins a comment line.
@@ -402,7 +366,7 @@ fn steps(node: &Node) -> Result<Vec<StepSource>, Fault> {
                 "for" => over = Some(entry.node.text()?.to_owned()),
                 "require" => block.require = requirements(&entry.node)?,
                 "do" => block.steps = self::steps(&entry.node)?,
-                _ => return unknown(entry),
+                _ => return Err(entry.unknown()),
             }
         }
         let over = over.ok_or_else(|| Fault::new(item.line, "`for` is missing"))?;
@@ -431,7 +395,7 @@ pub(super) fn events(file: &str, node: &Node) -> Result<Vec<EventSource>, Fault>
                         event.set.push((value.key.clone(), text));
                     }
                 }
-                _ => return unknown(key),
+                _ => return Err(key.unknown()),
             }
         }
         if event.message.is_empty() {
@@ -446,13 +410,13 @@ fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
     let mut sender = Sender::default();
     for entry in node.map()? {
         let node = &entry.node;
-        match (entry.key.as_str(), &node.value) {
-            ("charset", _) => {
+        match entry.key.as_str() {
+            "charset" => {
                 let charset = Charset::named(node.text()?);
                 let why = "this character set is not in table 0211, or not supported";
                 sender.charset = Some(charset.ok_or_else(|| Fault::new(node.line, why))?);
             }
-            ("zone", _) => {
+            "zone" => {
                 let zone = node.text()?;
                 let instant = format!("2000-01-01T00:00:00{zone}");
                 if !fhir_model::PartialDate::parse(&instant).is_some_and(|date| date.zoned) {
@@ -460,38 +424,25 @@ fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
                 }
                 sender.zone = zone.to_owned();
             }
-            ("authorities", _) => {
+            "authorities" => {
                 for name in node.map()? {
                     sender
                         .authorities
                         .insert(name.key.clone(), uri(&name.node)?);
                 }
             }
-            ("set", _) => {
+            "set" => {
                 for name in node.map()? {
                     let value = name.node.text()?.to_owned();
                     sender.set.insert(name.key.clone(), value);
                 }
             }
-            ("null", Yaml::Text(text)) if text == "delete" => sender.null_deletes = true,
-            ("null", Yaml::Text(text)) if text == "keep" => sender.null_deletes = false,
-            ("unmapped", Yaml::Text(text)) if text == "accept" => sender.accept_unmapped = true,
-            ("unmapped", Yaml::Text(text)) if text == "reject" => sender.accept_unmapped = false,
-            ("unreachable", Yaml::Text(text)) if text == "AR" => {
-                sender.unreachable_is_reject = true
-            }
-            ("unreachable", Yaml::Text(text)) if text == "AE" => {
-                sender.unreachable_is_reject = false
-            }
-            ("accept" | "events" | "vocabulary" | "codes", _) => {
-                sender.overlay.read(file, entry)?
-            }
-            ("null" | "unmapped" | "unreachable", _) => {
-                let why = "null: delete or keep; unmapped: accept or reject; unreachable: AR or AE";
-                return Err(Fault::new(node.line, why));
-            }
+            "null" => sender.null_deletes = entry.one_of(["delete", "keep"])? == 0,
+            "unmapped" => sender.accept_unmapped = entry.one_of(["accept", "reject"])? == 0,
+            "unreachable" => sender.unreachable_is_reject = entry.one_of(["AR", "AE"])? == 0,
+            "accept" | "events" | "vocabulary" | "codes" => sender.overlay.read(file, entry)?,
             _ if sender.policy.read(entry)? => {}
-            _ => return unknown(entry),
+            _ => return Err(entry.unknown()),
         }
     }
     Ok(sender)

@@ -244,6 +244,110 @@ fn cases() -> Vec<Case> {
             "/name",
             json!("Ward one"),
         ),
+        (
+            "ADT^A11",
+            "PV1|1|I|W",
+            "Encounter",
+            0,
+            "/status",
+            json!("cancelled"),
+        ),
+        (
+            "ADT^A38",
+            "PV1|1|I|W",
+            "Encounter",
+            0,
+            "/status",
+            json!("cancelled"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic||||||||||||||||||||||||||||||||||P1\rIN2||||||MC1||MA1",
+            "Coverage",
+            0,
+            "/identifier/0",
+            json!({"value": "P1"}),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic||||||||||||||||||||||||||||||||||P1\rIN2||||||MC1||MA1",
+            "Coverage",
+            0,
+            "/identifier/1/type/coding/0/code",
+            json!("MC"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic||||||||||||||||||||||||||||||||||P1\rIN2||||||MC1||MA1",
+            "Coverage",
+            0,
+            "/identifier/2/type/coding/0/code",
+            json!("MA"),
+        ),
+        (
+            "DFT^P03",
+            "FT1|1|C1||20260301||CG|99213^Visit^C4|||||||||||||||50&USD",
+            "ChargeItem",
+            0,
+            "/totalPriceComponent",
+            json!(null),
+        ),
+        (
+            "DFT^P03",
+            "FT1|1|C1||20260301||CG|99213^Visit^C4|||||||||||||||50&USD",
+            "ChargeItem",
+            0,
+            "/unitPriceComponent/amount/currency",
+            json!("USD"),
+        ),
+        (
+            "ORM^O01",
+            "ORC|NW|P1^H\rOBR|1|P1^H||1-1^a^LN\rFT1|1|C1||20260301||CG|99213^Visit^C4",
+            "ChargeItem",
+            0,
+            "/supportingInformation/0/reference",
+            json!("->ServiceRequest"),
+        ),
+        (
+            "ORM^O01",
+            "ORC|NW|P1^H\rRXO|D^Drug\rFT1|1|C1||20260301||CG|99213^Visit^C4",
+            "ChargeItem",
+            0,
+            "/supportingInformation/0/reference",
+            json!("->MedicationRequest"),
+        ),
+        (
+            "RDE^O11",
+            "ORC|NW|P1^H\rRXE||D^Drug|||||||||||||RX1\rFT1|1|C1||20260301||CG|99213^Visit^C4",
+            "ChargeItem",
+            0,
+            "/supportingInformation/0/reference",
+            json!("->MedicationRequest"),
+        ),
+        (
+            "RDE^O11",
+            "ORC|NW|P1^H\rRXE||D^Drug|||||||||||||RX1",
+            "MedicationRequest",
+            0,
+            "/identifier/1",
+            json!({"system": "urn:hl7v2:authority:GH:-", "value": "RX1"}),
+        ),
+        (
+            "RDS^O13",
+            "ORC|NW|P1^H\rRXD||D^Drug|||||RX1",
+            "MedicationDispense",
+            0,
+            "/identifier/0",
+            json!({"value": "RX1"}),
+        ),
+        (
+            "MFN^M02",
+            "MFI|STF\rMFE|MAD|||S1^^99H\rSTF|S1^^99H||DOE^JOHN\rPRA|S1^^99H||MD|||77^SL^^20270101",
+            "PractitionerRole",
+            0,
+            "/identifier/0/period",
+            json!({"end": "2027-01-01"}),
+        ),
     ]
 }
 
@@ -290,4 +394,26 @@ fn a_referral_names_who_refers_and_who_is_referred_to() {
         .map(|reference| draft_index(reference["reference"].as_str().unwrap()))
         .collect();
     assert!(roles[0] < roles[1]);
+}
+
+#[test]
+fn a_substitution_is_told_where_its_code_tells_it() {
+    let mappings = real();
+    for (code, expect) in [
+        ("G", Some(true)),
+        ("T", Some(true)),
+        ("N", Some(false)),
+        ("0", Some(false)),
+        ("1", Some(false)),
+        ("7", Some(false)),
+        ("3", None),
+        ("", None),
+    ] {
+        let text = format!(
+            "MSH|^~\\&|HIS|GH|||20260301080000+0100||RDS^O13|1|P|2.5.1\r{PID}\rORC|RE|P1^H\rRXD||D^Drug|||||||||{code}"
+        );
+        let dispense = &drafts(&convert(&mappings, &text).unwrap(), "MedicationDispense")[0];
+        let told = dispense.pointer("/substitution/wasSubstituted");
+        assert_eq!(told.and_then(Json::as_bool), expect, "{code}");
+    }
 }

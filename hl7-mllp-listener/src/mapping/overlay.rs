@@ -40,11 +40,7 @@ impl Overlay {
     /// Reads one key of a sender's file.
     pub(super) fn read(&mut self, file: &str, entry: &Entry) -> Result<(), Fault> {
         match entry.key.as_str() {
-            "accept" => {
-                for trigger in entry.node.list()? {
-                    self.accept.push(trigger.text()?.to_owned());
-                }
-            }
+            "accept" => self.accept = entry.node.texts()?,
             "events" => self.source.events = events(file, &entry.node)?,
             "vocabulary" => self.source.vocabulary = named(entry)?,
             _ => self.source.codes = named(entry)?,

@@ -160,8 +160,6 @@ pub enum MessageName {
     Facility,
     /// What makes the message itself unique: sender and control id.
     Key,
-    /// How many drafts came before: tells things without a number apart.
-    Index,
 }
 
 pub enum Test {

@@ -3,7 +3,7 @@
 //! ```text
 //! rule       target ':' value [ '|' converter ] [ '->' vocabulary ] [ 'when' condition ]
 //! target     step { '.' step }                  step   name [ '[]' | '[+]' | '[label]' | '[x]' ]      a ':' written '?:' fills only what is absent
-//! value      atom { 'or' atom }                 atom   address | "text with {address}" | $name | @group name
+//! value      atom { 'or' atom }                 atom   address | "text with {address}" | $name
 //! address    PID-3.1.2  PID-3*  PID-3[2]  PID-3[2*]  NK1*  NTE*.3  .1.2  .
 //! converter  Name.name [ '(' name=value { ',' name=value } ')' ]
 //! condition  value [ = "x" | != "x" | in ("x", "y") | like "x*" ]  not … , … and …, … or …, ( … )

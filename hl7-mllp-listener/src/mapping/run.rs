@@ -80,8 +80,8 @@ pub(super) struct Runner<'m> {
     pub null_deletes: bool,
     /// Vocabularies that stand in for others, of this sender.
     pub vocabularies: &'m HashMap<usize, usize>,
-    /// `$sender.…`: its own, then those of every sender.
-    pub sender: [&'m HashMap<String, String>; 2],
+    /// `$sender.…`
+    pub sender: &'m HashMap<String, String>,
     /// Where it is noted which rule wrote what.
     pub trace: Option<&'m Trace>,
     /// What makes the message unique: `$message.key`.
@@ -118,7 +118,6 @@ struct Env<'e, 'm> {
     arguments: &'e [Vec<Got<'m>>],
     /// The value an element map was called with.
     part: Option<(Value<'m>, (usize, usize, usize))>,
-    index: usize,
 }
 
 /// Where the run stands in the message.
@@ -233,7 +232,6 @@ impl<'m> Runner<'m> {
             slots: &own,
             arguments: &handles,
             part: None,
-            index: self.made.drafts.len(),
         };
         if let Some(when) = &call.when
             && !self.test(when, &env, Some(state))
@@ -257,11 +255,13 @@ impl<'m> Runner<'m> {
             slots: &slots,
             arguments: &given,
             part: None,
-            index: self.made.drafts.len(),
         };
         let draft = self.draft(call.map, &env);
         let index = self.made.drafts.len();
         self.made.drafts.push(draft);
+        if let Some(trace) = self.trace {
+            trace.end(Some(index));
+        }
         match call.store {
             Some(Store::One(one)) => state.ones[one] = Some(index),
             Some(Store::List(list)) => state.lists[list].push(index),
@@ -290,7 +290,6 @@ impl<'m> Runner<'m> {
             slots: &slots,
             arguments: &[],
             part: Some((value, at)),
-            index: self.made.drafts.len(),
         };
         let draft = self.draft(map, &env);
         self.made.depth -= 1;
@@ -298,6 +297,9 @@ impl<'m> Runner<'m> {
         let index = is_known.then_some(self.made.drafts.len());
         if is_known {
             self.made.drafts.push(draft);
+        }
+        if let Some(trace) = self.trace {
+            trace.end(index);
         }
         self.made.of_values.insert(name, index);
         index
@@ -310,7 +312,6 @@ impl<'m> Runner<'m> {
             slots: &own,
             arguments: &[],
             part: None,
-            index: self.made.drafts.len(),
         };
         if let Some(when) = &step.when
             && !self.test(when, &env, Some(state))
@@ -334,9 +335,13 @@ impl<'m> Runner<'m> {
         }
     }
 
+    /// Makes a draft; who calls ends its trace.
     fn draft(&mut self, index: usize, env: &Env<'_, 'm>) -> Draft {
         let program = self.program;
         let map = &program.maps[index];
+        if let Some(trace) = self.trace {
+            trace.begin();
+        }
         let mut draft = Draft {
             map: index,
             body: Object::new(),
@@ -405,7 +410,7 @@ impl<'m> Runner<'m> {
         let before = self.trace.map(|_| draft.body.clone());
         self.apply(op, env, &mut draft.body, labels, &mut sink);
         if let (Some(trace), Some(before)) = (self.trace, before) {
-            trace.note((env.index, draft.map, op.line), &before, &draft.body);
+            trace.note(draft.map, op.line, &before, &draft.body);
         }
     }
 }

@@ -27,7 +27,7 @@ impl Systems {
             let table = match entry.key.as_str() {
                 "coding" => &mut self.coding,
                 "authorities" => &mut self.authorities,
-                other => return Err(Fault::new(entry.line, format!("unknown key `{other}`"))),
+                _ => return Err(entry.unknown()),
             };
             for name in entry.node.map()? {
                 let uri = uri(&name.node)?;

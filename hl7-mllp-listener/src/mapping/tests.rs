@@ -441,6 +441,56 @@ fn a_sender_has_events_segments_and_codes_of_its_own() {
     );
 }
 
+#[test]
+fn what_a_sender_does_not_set_is_as_by_default() {
+    let file = |path: &str, text: &str| File {
+        path: path.into(),
+        bytes: text.into(),
+    };
+    let mappings = Mappings::load(&[
+        file("structures/S.yaml", "groups: MSH PID"),
+        file("messages/S.yaml", "do: [PID.Patient]"),
+        file("events/e.yaml", "ADT^A01: { message: S }"),
+        file(
+            "segments/PID.Patient.yaml",
+            "resource: Patient\nrules: |\n  gender: $sender.one\n  language: $sender.two\n",
+        ),
+        file("senders/default.yaml", "set: { one: a, two: b }"),
+        file("senders/HIS.GH.yaml", "set: { one: own }"),
+    ]);
+    let mappings = mappings.unwrap();
+    let own = format!("{MSH}ADT^A01|1|P|2.5\rPID|1");
+    for (text, one) in [(own.replace("HIS", "LIS"), "a"), (own, "own")] {
+        let patient = &drafts(&convert(&mappings, &text).unwrap(), "Patient")[0];
+        assert_eq!(
+            (&patient["gender"], &patient["language"]),
+            (&json!(one), &json!("b"))
+        );
+    }
+}
+
+/// The practitioners of OBX-16 are made while the result they stand in is, and who has no number is no resource.
+#[test]
+fn a_trace_names_the_draft_of_each_rule() {
+    let text = format!(
+        "{MSH}ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||1^^^A^MR\rOBR|1|P1^H|F1^L|1-1^a^LN\r\
+         OBX|1|NM|1-1^a^LN||1||||||F|||||7^WHO^ANNA^^^^^^LAB~^NAMED^ONLY||A1^ANALYZER"
+    );
+    let message = Message::parse(text.as_bytes(), &TextOptions::default()).unwrap();
+    let (mappings, trace) = (real(), Trace::default());
+    let sender = mappings.sender(text.as_bytes());
+    let converted = mappings.convert_with(&message, sender, Some(&trace));
+    let drafts = converted.unwrap().drafts;
+    let steps = trace.steps();
+    for step in &steps {
+        assert_eq!(drafts[step.draft].map, step.map, "{step:?}");
+    }
+    for (index, draft) in drafts.iter().enumerate() {
+        let is_its = |step: &Step| step.draft == index;
+        assert!(steps.iter().any(is_its), "{:?}", draft.body);
+    }
+}
+
 /// All maps over a folder of messages (HL7V2_CORPUS), if there is one.
 #[test]
 fn a_folder_of_messages_converts() {

@@ -23,20 +23,50 @@ pub struct Step {
 
 /// Collects steps.
 #[derive(Debug, Default)]
-pub struct Trace(RefCell<Vec<Step>>);
+pub struct Trace(RefCell<Steps>);
+
+#[derive(Debug, Default)]
+struct Steps {
+    done: Vec<Step>,
+    /// Of the drafts that are being made, the innermost last: a value makes a draft of its own before the one it stands in is done, and
+    /// gets its number before it.
+    open: Vec<Vec<Step>>,
+    noted: usize,
+}
 
 impl Trace {
+    /// A draft begins.
+    pub(super) fn begin(&self) {
+        self.0.borrow_mut().open.push(Vec::new());
+    }
+
+    /// The draft that began last is done, with this number, or came to nothing.
+    pub(super) fn end(&self, draft: Option<usize>) {
+        let steps = &mut *self.0.borrow_mut();
+        let own = steps.open.pop().unwrap_or_default();
+        if let Some(draft) = draft {
+            let numbered = own.into_iter().map(|step| Step { draft, ..step });
+            steps.done.extend(numbered);
+        }
+    }
+
+    /// A rule of the draft that began last.
     pub(super) fn note(
         &self,
-        (draft, map, line): (usize, usize, usize),
+        map: usize,
+        line: usize,
         before: &Object<String, Json>,
         after: &Object<String, Json>,
     ) {
-        let mut steps = self.0.borrow_mut();
+        let steps = &mut *self.0.borrow_mut();
+        let Some(own) = steps.open.last_mut() else {
+            return;
+        };
         let mut add = |path: &str, value: &Json| {
-            if steps.len() < STEPS_MAX {
-                steps.push(Step {
-                    draft,
+            if steps.noted < STEPS_MAX {
+                steps.noted += 1;
+                own.push(Step {
+                    draft: 0,
                     map,
                     line,
                     path: path.to_owned(),
@@ -49,9 +79,9 @@ impl Trace {
         }
     }
 
-    /// The steps, in the order they were made.
+    /// The steps, by draft, each in the order of its rules.
     pub fn steps(self) -> Vec<Step> {
-        self.0.into_inner()
+        self.0.into_inner().done
     }
 }
 

@@ -208,6 +208,15 @@ impl Node {
         }
     }
 
+    /// A list of texts, or one.
+    ///
+    /// # Errors
+    /// When this is a map, or has anything else in it.
+    pub fn texts(&self) -> Result<Vec<String>, Fault> {
+        let items = self.list()?.iter();
+        items.map(|item| item.text().map(str::to_owned)).collect()
+    }
+
     /// # Errors
     /// When this is text or a list.
     pub fn map(&self) -> Result<&[Entry], Fault> {
@@ -217,6 +226,26 @@ impl Node {
             Yaml::Text(text) if text.is_empty() || text == "~" => Ok(&[]),
             _ => Err(Fault::new(self.line, "a map (key: value) is expected here")),
         }
+    }
+}
+
+impl Entry {
+    /// Which of two words stands here.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn one_of(&self, words: [&str; 2]) -> Result<usize, Fault> {
+        let text = self.node.text()?;
+        let index = words.iter().position(|word| *word == text);
+        index.ok_or_else(|| {
+            let [first, second] = words;
+            Fault::new(self.line, format!("{}: {first} or {second}", self.key))
+        })
+    }
+
+    /// What is said of a key that the reader does not know.
+    pub fn unknown(&self) -> Fault {
+        Fault::new(self.line, format!("unknown key `{}`", self.key))
     }
 }
 
@@ -238,6 +267,21 @@ mod tests {
         assert_eq!((list[0].line, list[0].text()), (4, Ok("x")));
         let block = &list[1].map().unwrap()[0].node;
         assert_eq!((block.line, block.text()), (6, Ok("r1\nr2\n")));
+    }
+
+    #[test]
+    fn entries() {
+        let tree = parse(b"a: x\nb: [x, y]\n").unwrap();
+        let [one, several] = tree.map().unwrap() else {
+            panic!("{tree:?}");
+        };
+        assert_eq!(one.one_of(["w", "x"]), Ok(1));
+        assert_eq!(one.one_of(["y", "z"]), Err(Fault::new(1, "a: y or z")));
+        assert!(several.one_of(["x", "y"]).is_err());
+        assert_eq!(several.unknown(), Fault::new(2, "unknown key `b`"));
+        assert_eq!(one.node.texts(), Ok(vec!["x".to_owned()]));
+        assert_eq!(several.node.texts().unwrap(), ["x", "y"]);
+        assert!(tree.texts().is_err());
     }
 
     #[test]

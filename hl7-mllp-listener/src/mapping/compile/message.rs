@@ -3,7 +3,7 @@
 use super::{Compiler, Names};
 use crate::mapping::load::{BlockSource, MessageSource, StepSource};
 use crate::mapping::program::*;
-use crate::mapping::rule::{Atom, Line, Relation, Statement};
+use crate::mapping::rule::{Atom, Condition, Line, Relation, Statement};
 use crate::structure::{ItemKind, Structure, is_segment_name};
 
 impl Compiler {
@@ -144,13 +144,7 @@ impl Compiler {
             let index = index.ok_or_else(|| format!("{name} uses no `${argument}`"))?;
             arguments[index] = self.handles(self.sources(value, &mut names)?, &names, scope)?;
         }
-        let when = match &statement.when {
-            Some(when) => {
-                let test = self.test(when, &mut names)?;
-                Some(self.test_handles(test, &names, scope)?)
-            }
-            None => None,
-        };
+        let when = self.when(statement.when.as_ref(), &mut names, scope)?;
         let binds = target
             .frame
             .segments
@@ -186,13 +180,7 @@ impl Compiler {
         };
         let (from, to) = (handle(&relation.from)?, handle(&relation.to)?);
         let what = relation.what.as_ref().map(&mut handle).transpose()?;
-        let when = match &relation.when {
-            Some(when) => {
-                let test = self.test(when, &mut names)?;
-                Some(self.test_handles(test, &names, scope)?)
-            }
-            None => None,
-        };
+        let when = self.when(relation.when.as_ref(), &mut names, scope)?;
         let own = frame.segments.iter().map(|s| self.bind(scope, s)).collect();
         Ok(RelateStep {
             verb: relation.verb,
@@ -202,6 +190,17 @@ impl Compiler {
             when,
             own,
         })
+    }
+
+    fn when(
+        &self,
+        when: Option<&Condition>,
+        names: &mut Names<'_>,
+        scope: &MessageScope<'_>,
+    ) -> Result<Option<Test>, String> {
+        let test = when.map(|when| self.test(when, names)).transpose()?;
+        let test = test.map(|test| self.test_handles(test, names, scope));
+        test.transpose()
     }
 
     /// In a message map `$name` is a handle.

@@ -1,7 +1,7 @@
 //! XPN, XAD, XTN: names, addresses and telephone numbers. Their codes (tables 0190, 0200, 0201, 0202) are part of the data type, so
 //! they stand here and not in a rule.
 
-use super::{Given, Scope};
+use super::{Given, Scope, time};
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json};
 
@@ -94,13 +94,8 @@ fn human_name(
         return None;
     }
     let [range, start, end] = parts.period;
-    put_period(
-        &mut name,
-        scope,
-        given,
-        value.part(range),
-        [value.part(start), value.part(end)],
-    );
+    let bounds = [value.part(start), value.part(end)];
+    put_period(&mut name, scope, value.part(range), bounds);
     Some(Json::Object(name))
 }
 
@@ -147,7 +142,7 @@ pub fn xad(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         return None;
     }
     let bounds = [value.part(13), value.part(14)];
-    put_period(&mut address, scope, given, value.part(12), bounds);
+    put_period(&mut address, scope, value.part(12), bounds);
     Some(Json::Object(address))
 }
 
@@ -216,7 +211,7 @@ pub fn xtn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         rank.filter(|rank| rank.as_i64() > Some(0)),
     );
     let bounds = [value.part(13), value.part(14)];
-    put_period(&mut point, scope, given, None, bounds);
+    put_period(&mut point, scope, None, bounds);
     let points = reached.into_iter().map(|(system, reached)| {
         let mut point = point.clone();
         put(&mut point, "system", Some(system));
@@ -259,7 +254,6 @@ fn put_list(object: &mut Map<String, Json>, name: &str, values: Vec<Json>) {
 fn put_period<'m>(
     object: &mut Map<String, Json>,
     scope: &mut Scope<'_>,
-    given: &Given<'_, '_>,
     range: Option<Value<'m>>,
     bounds: [Option<Value<'m>>; 2],
 ) {
@@ -268,17 +262,5 @@ fn put_period<'m>(
         (Some(range), false) => [range.part(1), range.part(2)],
         _ => bounds,
     };
-    let mut period = Map::new();
-    for (name, bound) in ["start", "end"].into_iter().zip(bounds) {
-        if let Some(bound) = bound.filter(|bound| bound.is_valued()) {
-            put(
-                &mut period,
-                name,
-                super::time::date_time(scope, bound, given),
-            );
-        }
-    }
-    if !period.is_empty() {
-        object.insert("period".into(), Json::Object(period));
-    }
+    put(object, "period", time::period(scope, bounds));
 }

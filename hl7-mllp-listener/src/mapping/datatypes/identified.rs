@@ -2,7 +2,7 @@
 //! are resources where a map of their data type can identify them (`XCN.Practitioner`); the converters here name them: by a logical
 //! reference with what identifier and display there is.
 
-use super::{Given, Scope, identifier_type};
+use super::{Given, Scope, identifier_type, time};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json, json};
@@ -24,16 +24,8 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
         kind.as_deref(),
     );
     let mut identifier = identifier(given.text(1).as_deref(), kind.as_deref(), system, &id);
-    let mut period = Map::new();
-    for (name, part) in [("start", 7), ("end", 8)] {
-        if let Some(part) = value.part(part)
-            && let Some(date) = super::time::date_time(scope, part, given)
-        {
-            period.insert(name.into(), date);
-        }
-    }
-    if !period.is_empty() {
-        identifier.insert("period".into(), Json::Object(period));
+    if let Some(period) = time::period(scope, [value.part(7), value.part(8)]) {
+        identifier.insert("period".into(), period);
     }
     put_assigner(&mut identifier, authority);
     Some(Json::Object(identifier))
@@ -75,7 +67,14 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
     // An EI inside a component (EIP) has its parts one level down; `part` sees to it.
     let id = value.part_text(1)?;
     let kind = given.text(0);
-    let system = ei_system(scope, value, kind.as_deref());
+    let system = scope.systems.named(
+        value.part_text(2),
+        value.part_text(3),
+        value.part_text(4),
+        scope.authorities,
+        &scope.facility,
+        kind.as_deref(),
+    );
     let use_code = given.text(1);
     Some(Json::Object(identifier(
         use_code.as_deref(),
@@ -83,23 +82,6 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
         system,
         &id,
     )))
-}
-
-/// The authority of an EI.
-pub fn ei_uri(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    value.part(2).filter(|hd| hd.is_valued())?;
-    Some(ei_system(scope, value, None)?.into())
-}
-
-fn ei_system(scope: &Scope<'_>, value: Value<'_>, kind: Option<&str>) -> Option<String> {
-    scope.systems.named(
-        value.part_text(2),
-        value.part_text(3),
-        value.part_text(4),
-        scope.authorities,
-        &scope.facility,
-        kind,
-    )
 }
 
 /// ST: a bare number whose system the rule gives.

@@ -27,7 +27,9 @@ pub fn value(
         },
         "SN" => structured(scope, value, units),
         "NR" => range(scope, value, units).map(|json| ("Range", json)),
-        "DR" => period(scope, value, &none).map(|json| ("Period", json)),
+        "DR" => {
+            time::period(scope, [value.part(1), value.part(2)]).map(|json| ("Period", json))
+        }
         "NA" | "MA" => sampled(scope, value, units, kind.as_deref() == Some("MA"))
             .map(|json| ("SampledData", json)),
         "CWE" | "CE" | "CNE" | "CF" => {
@@ -119,19 +121,6 @@ fn range(scope: &Scope<'_>, value: Value<'_>, units: Option<Value<'_>>) -> Optio
         }
     }
     (!range.is_empty()).then_some(Json::Object(range))
-}
-
-/// DR: start .1, end .2.
-fn period(scope: &mut Scope<'_>, value: Value<'_>, none: &Given<'_, '_>) -> Option<Json> {
-    let mut period = Map::new();
-    for (name, part) in [("start", 1), ("end", 2)] {
-        if let Some(part) = value.part(part).filter(|part| part.is_valued())
-            && let Some(time) = time::date_time(scope, part, none)
-        {
-            period.insert(name.into(), time);
-        }
-    }
-    (!period.is_empty()).then_some(Json::Object(period))
 }
 
 /// NA: the samples of one channel; MA: one sample of each channel. A gap is `E`. v2 says the sampling rate in another segment (W01), so

@@ -4,7 +4,7 @@
 use super::{Given, Scope};
 use crate::ack::ErrorCode;
 use crate::mapping::value::Value;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 #[derive(Debug, PartialEq)]
 struct Moment {
@@ -52,6 +52,21 @@ pub fn time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Optio
             None
         }
     }
+}
+
+/// A period from its start and its end; nothing when neither was sent.
+pub fn period(scope: &mut Scope<'_>, bounds: [Option<Value<'_>>; 2]) -> Option<Json> {
+    let none = Given {
+        arguments: &[],
+        vocabulary: None,
+    };
+    let mut period = Map::new();
+    for (name, bound) in ["start", "end"].into_iter().zip(bounds) {
+        if let Some(time) = bound.and_then(|bound| date_time(scope, bound, &none)) {
+            period.insert(name.into(), time);
+        }
+    }
+    (!period.is_empty()).then_some(Json::Object(period))
 }
 
 /// The end of what begins at a time and lasts: `duration` in `units` (minutes when there are none).

@@ -1,6 +1,6 @@
 //! The keys `order` and `succession` of a resource map: what a status may become, and what follows what.
 
-use super::{Fault, Node, parsed, texts, unknown};
+use super::{Fault, Node, parsed};
 use crate::mapping::rule::{self, Atom};
 
 /// The order of a status: a resource never goes back.
@@ -48,22 +48,15 @@ pub(super) fn read(node: &Node) -> Result<OrderSource, Fault> {
             "element" => order.element = entry.node.text()?.to_owned(),
             "ranks" => {
                 for rank in entry.node.list()? {
-                    order.ranks.push(texts(rank)?);
+                    order.ranks.push(rank.texts()?);
                 }
             }
             "lower" => {
-                order.skip_lower = match entry.node.text()? {
-                    "changes nothing" => true,
-                    "keeps status" => false,
-                    _ => {
-                        let why = "lower: changes nothing, or keeps status";
-                        return Err(Fault::new(entry.line, why));
-                    }
-                }
+                order.skip_lower = entry.one_of(["changes nothing", "keeps status"])? == 0;
             }
             "newer" => order.newer = Some(entry.node.text()?.to_owned()),
             "from" => from = Some((entry.line, parsed(&entry.node, rule::source)?.0)),
-            _ => return unknown(entry),
+            _ => return Err(entry.unknown()),
         }
     }
     Ok(OrderSource { order, from })
@@ -74,9 +67,9 @@ pub(super) fn succession(node: &Node) -> Result<SuccessionSource, Fault> {
     for entry in node.map()? {
         match entry.key.as_str() {
             "element" => element = Some(entry.node.text()?.to_owned()),
-            "while" => open = texts(&entry.node)?,
+            "while" => open = entry.node.texts()?,
             "back" => back = Some((entry.line, parsed(&entry.node, rule::source)?.0)),
-            _ => return unknown(entry),
+            _ => return Err(entry.unknown()),
         }
     }
     let element = element.ok_or_else(|| Fault::new(node.line, "`element` is missing"))?;

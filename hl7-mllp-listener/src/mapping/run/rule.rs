@@ -109,7 +109,7 @@ impl<'m> Runner<'m> {
                     .iter()
                     .map(|sources| self.all(sources, env, None))
                     .collect();
-                let made = self.element(*element, value, at, &arguments, env.index);
+                let made = self.element(*element, value, at, &arguments);
                 made.map(|json| ("", json)).into_iter().collect()
             }
             Convert::Builtin(builtin) => items(self.builtin(builtin, op, value, env)),
@@ -168,7 +168,6 @@ impl<'m> Runner<'m> {
         value: Value<'m>,
         at: (usize, usize, usize),
         arguments: &[Vec<Got<'m>>],
-        draft: usize,
     ) -> Option<Json> {
         let program = self.program;
         let element = &program.elements[index];
@@ -177,7 +176,6 @@ impl<'m> Runner<'m> {
             slots: &slots,
             arguments,
             part: Some((value, at)),
-            index: draft,
         };
         let mut body = Object::new();
         let mut labels = vec![None; element.frame.labels];
@@ -344,7 +342,7 @@ impl<'m> Runner<'m> {
                     .collect()
             }
             Source::Sender(name) => {
-                let value = self.sender.iter().find_map(|own| own.get(name));
+                let value = self.sender.get(name);
                 value
                     .map(|value| Got::Text(value.as_str().into()))
                     .into_iter()
@@ -357,7 +355,6 @@ impl<'m> Runner<'m> {
                     MessageName::Event => message.trigger().event.into(),
                     MessageName::Facility => self.scope.facility.clone().into(),
                     MessageName::Key => self.message_key.clone().into(),
-                    MessageName::Index => env.index.to_string().into(),
                 };
                 vec![Got::Text(text)]
             }
