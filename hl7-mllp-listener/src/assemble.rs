@@ -2,6 +2,7 @@
 //! what refers to them, and everything a decision was read from stands there under the version that was read.
 
 use crate::ack::{AnswerError, ErrorCode};
+use crate::journal::{put_new, put_version};
 use crate::mapping::program::{Map, Write};
 use crate::mapping::{Draft, Mappings, draft_index};
 use crate::merge::{Merged, create, fill, is_same_choice, merge};
@@ -127,11 +128,7 @@ impl Assembled {
         source: &str,
         change: impl FnOnce(&mut Object<String, Json>),
     ) {
-        let url = key.to_string();
-        let entry = self
-            .entries
-            .iter_mut()
-            .find(|own| own["request"]["url"] == *url);
+        let entry = self.entry(key);
         let Some(body) = entry.and_then(|entry| entry["resource"].as_object_mut()) else {
             return;
         };
@@ -151,24 +148,28 @@ impl Assembled {
     pub fn change(&mut self, mut resource: Json, change: impl FnOnce(&mut Json) -> bool) {
         let text = |name: &str| resource[name].as_str().unwrap_or_default();
         let key = ResourceKey::new(text("resourceType"), text("id"));
-        let url = key.to_string();
-        let own = |entry: &&mut Json| entry["request"]["url"] == *url;
-        if let Some(entry) = self.entries.iter_mut().find(own) {
-            change(&mut entry["resource"]);
-            return;
-        }
-        let version = resource["meta"]["versionId"].as_str().unwrap_or_default();
-        let condition = format!("W/\"{version}\"");
-        if !change(&mut resource) {
-            return;
-        }
-        let mut entry = json!({"request": {"method": "PUT", "url": url, "ifMatch": condition}});
-        entry["resource"] = resource;
-        self.entries.push(entry);
+        let is_changed = match self.entry(&key) {
+            Some(entry) => change(&mut entry["resource"]),
+            None => {
+                let version = resource["meta"]["versionId"].as_str();
+                let version = version.unwrap_or_default().to_owned();
+                let is_changed = change(&mut resource);
+                if is_changed {
+                    self.entries.push(put_version(resource, &version));
+                }
+                is_changed
+            }
+        };
         // Entries of the journal are no content.
-        if key.resource_type != "Task" {
+        if is_changed && key.resource_type != "Task" && !self.written.contains(&key) {
             self.written.push(key);
         }
+    }
+
+    fn entry(&mut self, key: &ResourceKey) -> Option<&mut Json> {
+        let url = key.to_string();
+        let mut entries = self.entries.iter_mut();
+        entries.find(|own| own["request"]["url"] == *url)
     }
 
     fn resource(
@@ -180,12 +181,12 @@ impl Assembled {
         key: &ResourceKey,
     ) {
         let current = state.current(&key.resource_type, &key.id);
-        let (mut body, condition, is_written) = match current {
-            None => (create(map, draft), ("ifNoneMatch", "*".to_owned()), true),
+        let (mut body, version, is_written) = match current {
+            None => (create(map, draft), None, true),
             // Who is only named, and known, decides nothing here.
             Some(_) if map.of_value && map.write(told.message_type) == Write::Create => return,
             Some(current) => {
-                let condition = ("ifMatch", format!("W/\"{}\"", current.version));
+                let version = Some(&current.version);
                 let merged = match told.before.and_then(|before| before.get(key)) {
                     None => merge(map, told.message_type, &draft, &current.body),
                     Some(None) => Merged::Kept,
@@ -194,8 +195,8 @@ impl Assembled {
                     }
                 };
                 match merged {
-                    Merged::Changed(body) if body != current.body => (body, condition, true),
-                    Merged::Changed(_) | Merged::Kept => (current.body.clone(), condition, false),
+                    Merged::Changed(body) if body != current.body => (body, version, true),
+                    Merged::Changed(_) | Merged::Kept => (current.body.clone(), version, false),
                     left => {
                         let why = match left {
                             Merged::NotSo => "what is taken back is not so",
@@ -207,7 +208,7 @@ impl Assembled {
                             None,
                             format!("{why}: the {kind} was not changed"),
                         ));
-                        (current.body.clone(), condition, false)
+                        (current.body.clone(), version, false)
                     }
                 }
             }
@@ -220,12 +221,10 @@ impl Assembled {
             meta["source"] = told.source.into();
             self.written.push(key.clone());
         }
-        let mut request = json!({"method": "PUT", "url": key.to_string()});
-        request[condition.0] = condition.1.into();
-        // Moved, where the macro would copy it.
-        let mut entry = json!({"request": request});
-        entry["resource"] = Json::Object(body);
-        self.entries.push(entry);
+        self.entries.push(match version {
+            None => put_new(Json::Object(body)),
+            Some(version) => put_version(Json::Object(body), version),
+        });
     }
 
     /// The contained drafts that stand in one of the entries.

@@ -12,11 +12,8 @@ use std::fmt::{Display, Formatter, Result, Write};
 /// Why the message cannot be read.
 pub fn explain(raw: &[u8], mappings: &Mappings) -> std::result::Result<String, String> {
     let sender = mappings.sender(raw);
-    let options = TextOptions {
-        charset: sender.charset,
-        ..TextOptions::default()
-    };
-    let message = Message::parse(raw, &options).map_err(|error| error.to_string())?;
+    let message =
+        Message::parse(raw, &TextOptions::of(sender.charset)).map_err(|error| error.to_string())?;
     let mut text = Explanation(&message).to_string();
     let trace = Trace::default();
     let converted = mappings.convert_with(&message, sender, Some(&trace));

@@ -7,7 +7,7 @@ use crate::submit::Submit;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -88,6 +88,11 @@ impl FakeServer {
             change(&mut rows);
         }
         let mut next = rows.clone();
+        let urls = entries.iter().map(|entry| entry["request"]["url"].as_str());
+        if urls.collect::<BTreeSet<_>>().len() < entries.len() {
+            // As the server says of one identity that comes twice.
+            return reply(400, &json!({}));
+        }
         for entry in entries {
             let request = &entry["request"];
             assert_eq!(request["method"], "PUT");

@@ -114,7 +114,7 @@ impl<A: Apply> Intake<A> {
     pub async fn take(self: &Arc<Self>, frame: Frame, admission: &Admission) -> Option<Reply> {
         match frame {
             Frame::TooLong { head, length } => Some(Reply {
-                acknowledgments: self.too_long(&head, length),
+                acknowledgments: self.too_long(&head, length, admission),
                 later: None,
             }),
             Frame::Message(bytes) => match Batch::read(&bytes) {
@@ -141,8 +141,9 @@ impl<A: Apply> Intake<A> {
         let said: Vec<Option<Vec<Bytes>>> = match &batch.fault {
             Some(fault) => {
                 tracing::warn!(reason = fault.text, "a batch was refused");
-                let refuse =
-                    |message: &Bytes| Some(self.refuse(message, AckCode::AE, fault.clone(), false));
+                let refuse = |message: &Bytes| {
+                    Some(self.refuse(message, admission, AckCode::AE, fault.clone(), false))
+                };
                 batch.messages().map(refuse).collect()
             }
             None => {
@@ -259,12 +260,15 @@ impl<A: Apply> Intake<A> {
     fn refuse(
         &self,
         message: &[u8],
+        admission: &Admission,
         code: AckCode,
         error: AnswerError,
         is_final: bool,
     ) -> Vec<Bytes> {
         let header = Header::read(message);
-        let policy = self.apply.policy(message, None);
+        let policy = self
+            .apply
+            .policy(message, admission.policy().map(|name| &**name));
         let now = Instant::now();
         self.traffic
             .answered(header.as_ref(), &policy, message.len(), Some(code), now);
@@ -273,12 +277,12 @@ impl<A: Apply> Intake<A> {
         acknowledgments(message, &said)
     }
 
-    fn too_long(&self, head: &[u8], length: usize) -> Vec<Bytes> {
+    fn too_long(&self, head: &[u8], length: usize, admission: &Admission) -> Vec<Bytes> {
         let text = "the message is longer than this listener takes";
         tracing::warn!(bytes = length, "a message was too long");
         let error = AnswerError::error(ErrorCode::ValueTooLong, None, text);
         // Sending it again does not help, so it counts as kept.
-        self.refuse(head, AckCode::AR, error, true)
+        self.refuse(head, admission, AckCode::AR, error, true)
     }
 }
 
@@ -334,7 +338,7 @@ impl Begun {
             return Begun::Over(Reply::default());
         }
         if let Some(error) = admission.refusal(&message) {
-            let acknowledgments = intake.refuse(&message, AckCode::AR, error, true);
+            let acknowledgments = intake.refuse(&message, admission, AckCode::AR, error, true);
             return Begun::Over(Reply {
                 acknowledgments,
                 later: None,

@@ -39,7 +39,6 @@ const CONTENT_TYPE: &str = "x-application/hl7-v2+er7";
 /// Most characters kept of MSH-3, MSH-4, MSH-9 and MSH-10.
 const HEADER_VALUE_MAX: usize = 200;
 
-/// What identifies a message, read from its bytes; also of one that cannot be parsed.
 /// What is known of a message that is run again.
 #[derive(Clone, Debug)]
 pub struct Before {
@@ -51,6 +50,7 @@ pub struct Before {
     pub written: Option<BTreeSet<String>>,
 }
 
+/// What identifies a message, read from its bytes; also of one that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageKey {
     pub application: String,

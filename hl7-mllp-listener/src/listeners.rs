@@ -105,6 +105,14 @@ impl Listener {
 }
 
 impl Admission {
+    #[cfg(test)]
+    pub fn with_policy(sender: &str) -> Admission {
+        Admission {
+            policy: Some(sender.into()),
+            ..Admission::default()
+        }
+    }
+
     /// For a connection: what its client certificate leaves of it. `None`: it is no certificate of a sender.
     pub fn of_client(&self, certificate: Option<&CertificateDer<'_>>) -> Option<Admission> {
         if self.certificates.is_empty() {
@@ -171,12 +179,7 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
             }
             "tls" => tls = Some(tls_files(node, folder)?),
             "senders" => admission.senders = Some(senders(node)?),
-            "processing_ids" => {
-                let ids = node.list()?.iter();
-                let ids: Result<Vec<String>, Fault> =
-                    ids.map(|id| id.text().map(str::to_owned)).collect();
-                admission.processing_ids = Some(ids?);
-            }
+            "processing_ids" => admission.processing_ids = Some(node.texts()?),
             "policy" => admission.policy = Some(node.text()?.into()),
             "certificates" => {
                 for named in node.map()? {
@@ -185,7 +188,7 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
                         .push((named.key.clone(), senders(&named.node)?));
                 }
             }
-            _ => return Err(unknown(entry)),
+            _ => return Err(entry.unknown()),
         }
     }
     let has_client_tls = |tls: &TlsFiles| tls.client_authorities.is_some();
@@ -208,7 +211,7 @@ fn tls_files(node: &Node, folder: &Path) -> Result<TlsFiles, Fault> {
             "certificate" => certificate = path,
             "key" => key = path,
             "client_authorities" => client_authorities = path,
-            _ => return Err(unknown(entry)),
+            _ => return Err(entry.unknown()),
         }
     }
     match (certificate, key) {
@@ -232,10 +235,6 @@ fn senders(node: &Node) -> Result<Vec<String>, Fault> {
         senders.push(sender.to_owned());
     }
     Ok(senders)
-}
-
-fn unknown(entry: &yaml::Entry) -> Fault {
-    Fault::new(entry.line, format!("unknown key `{}`", entry.key))
 }
 
 #[cfg(test)]

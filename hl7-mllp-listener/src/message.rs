@@ -25,6 +25,16 @@ pub struct TextOptions {
     pub max_fields: usize,
 }
 
+impl TextOptions {
+    /// The usual limits; `charset`: what the sender's file says, if anything.
+    pub fn of(charset: Option<Charset>) -> TextOptions {
+        TextOptions {
+            charset,
+            ..TextOptions::default()
+        }
+    }
+}
+
 impl Default for TextOptions {
     fn default() -> Self {
         TextOptions {

@@ -36,7 +36,6 @@ pub struct Processor {
     pub(crate) api: Api,
     pub(crate) mappings: Arc<Mappings>,
     pub(crate) secret: SiteSecret,
-    options: TextOptions,
 }
 
 /// Why a message has no effect.
@@ -66,7 +65,6 @@ impl Processor {
             api: Api::new(submit),
             mappings,
             secret,
-            options: TextOptions::default(),
         }
     }
 
@@ -196,11 +194,7 @@ impl Processor {
     }
 
     fn parse(&self, raw: &[u8], sender: &Sender) -> Result<Message, Refusal> {
-        let options = TextOptions {
-            charset: sender.charset.or(self.options.charset),
-            ..self.options.clone()
-        };
-        let message = Message::parse(raw, &options)
+        let message = Message::parse(raw, &TextOptions::of(sender.charset))
             .map_err(|error| Refusal::Content(Answer::from(&error)))?;
         let refuse = |code, field, text: &str| {
             let location = Some(Location::field("MSH", field));

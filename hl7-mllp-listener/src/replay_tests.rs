@@ -39,6 +39,16 @@ fn items(server: &FakeServer) -> Vec<Json> {
 }
 
 #[tokio::test]
+async fn a_code_with_two_displays_is_one_item() {
+    let server = FakeServer::default();
+    let next_of_kin = "\rNK1|1|DOE^JO|QQQ^Foo\rNK1|2|ROE^JO|QQQ\r";
+    let message = adt("A01", "1", next_of_kin);
+    let processor = with_files(&server, &files());
+    assert_eq!(send(&processor, &[message]).await, ["AA"]);
+    assert_eq!(items(&server).len(), 1);
+}
+
+#[tokio::test]
 async fn a_completed_vocabulary_runs_its_messages_again() {
     let server = FakeServer::default();
     let first = with_files(&server, &files());

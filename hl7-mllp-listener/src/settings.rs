@@ -87,7 +87,7 @@ pub struct Settings {
     /// Longest message in bytes [default: 10485760].
     #[arg(long, env = "FHIR_MLLP_MAX_MESSAGE_BYTES")]
     pub mllp_max_message_bytes: Option<usize>,
-    /// Most connections at a time [default: 2000].
+    /// Most connections at a time of each listener [default: 2000].
     #[arg(long, env = "FHIR_MLLP_MAX_CONNECTIONS")]
     pub mllp_max_connections: Option<usize>,
     /// Most messages worked on at a time; others wait [default: 8].

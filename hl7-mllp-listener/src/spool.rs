@@ -80,6 +80,8 @@ impl Spool {
             file: create(folder, last + 1)?,
             file_number: last + 1,
             file_bytes: 0,
+            next_file: last + 2,
+            is_broken: false,
             next: first_number,
             waiting_in: of_file,
             file_of,
@@ -155,6 +157,10 @@ struct Writer {
     file: File,
     file_number: u64,
     file_bytes: u64,
+    /// A name is tried once: a file that was made and cannot be used may lie there.
+    next_file: u64,
+    /// The file may end in half a record, behind which nothing could be read again.
+    is_broken: bool,
     /// The number of the next message.
     next: u64,
     /// Messages that are not done, of each file.
@@ -178,9 +184,7 @@ impl Writer {
                         Record::write(&Content::Message(waiting), &mut bytes);
                     }
                     Request::Done(number) => {
-                        if let Some(file) = self.file_of.remove(&number) {
-                            let waiting = self.waiting_in.entry(file).or_default();
-                            *waiting = waiting.saturating_sub(1);
+                        if self.forget(number) {
                             Record::write(&Content::Done(number), &mut bytes);
                         }
                     }
@@ -191,8 +195,10 @@ impl Writer {
                 };
             }
             self.write(&bytes, stored);
-            if self.file_bytes > FILE_BYTES {
-                self.begin_file();
+            if self.file_bytes > FILE_BYTES
+                && let Err(error) = self.begin_file()
+            {
+                tracing::error!(%error, "the spool could not begin a file");
             }
             self.delete_done();
         }
@@ -203,16 +209,7 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8], stored: Vec<(u64, oneshot::Sender<io::Result<u64>>)>) {
-        let written = self
-            .file
-            .write_all(bytes)
-            .and_then(|()| match stored.is_empty() {
-                // A mark that is lost costs a look into the journal.
-                true => Ok(()),
-                false => self.file.sync_data(),
-            });
-        self.file_bytes += bytes.len() as u64;
-        let failed = written.err();
+        let failed = self.append(bytes, !stored.is_empty()).err();
         for (number, answer) in stored {
             let result = match &failed {
                 None => {
@@ -229,28 +226,43 @@ impl Writer {
         }
         if let Some(error) = failed {
             tracing::error!(%error, "messages could not be stored in the spool");
-            // What follows half a record in a file could not be read again.
-            self.begin_file();
         }
     }
 
-    fn forget(&mut self, number: u64) {
-        if let Some(file) = self.file_of.remove(&number) {
-            let waiting = self.waiting_in.entry(file).or_default();
-            *waiting = waiting.saturating_sub(1);
+    /// Behind what is surely whole: after a failure in a new file.
+    fn append(&mut self, bytes: &[u8], is_synced: bool) -> io::Result<()> {
+        if self.is_broken {
+            self.begin_file()?;
         }
+        let mut written = self.file.write_all(bytes);
+        // A mark that is lost costs a look into the journal.
+        if is_synced {
+            written = written.and_then(|()| self.file.sync_data());
+        }
+        self.file_bytes += bytes.len() as u64;
+        self.is_broken = written.is_err();
+        written
     }
 
-    fn begin_file(&mut self) {
-        match create(&self.folder, self.file_number + 1) {
-            Ok(file) => {
-                self.file = file;
-                self.file_number += 1;
-                self.file_bytes = 0;
-                self.waiting_in.insert(self.file_number, 0);
-            }
-            Err(error) => tracing::error!(%error, "the spool could not begin a file"),
-        }
+    /// Whether the message waited.
+    fn forget(&mut self, number: u64) -> bool {
+        let Some(file) = self.file_of.remove(&number) else {
+            return false;
+        };
+        let waiting = self.waiting_in.entry(file).or_default();
+        *waiting = waiting.saturating_sub(1);
+        true
+    }
+
+    fn begin_file(&mut self) -> io::Result<()> {
+        let number = self.next_file;
+        self.next_file += 1;
+        self.file = create(&self.folder, number)?;
+        self.file_number = number;
+        self.file_bytes = 0;
+        self.is_broken = false;
+        self.waiting_in.insert(number, 0);
+        Ok(())
     }
 
     /// Oldest first: the marks of a message stand in its own file or a later one.

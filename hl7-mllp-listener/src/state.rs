@@ -116,7 +116,7 @@ struct Resolver<'a> {
     mappings: &'a Mappings,
     secret: &'a SiteSecret,
     drafts: &'a [Draft],
-    roles: Roles,
+    roles: Roles<'a>,
 }
 
 impl Resolver<'_> {

@@ -41,8 +41,11 @@ impl Apply for StandIn {
         }
     }
 
-    fn policy(&self, _: &[u8], _: Option<&str>) -> Policy {
-        self.policy
+    fn policy(&self, _: &[u8], as_sender: Option<&str>) -> Policy {
+        Policy {
+            is_original_mode: self.policy.is_original_mode || as_sender == Some("ORIGINAL"),
+            ..self.policy
+        }
     }
 
     fn known(&self) -> Vec<(String, Policy)> {
@@ -111,6 +114,23 @@ async fn a_sender_can_be_held_to_original_mode() {
     };
     let said = take(&intake(original), &message("0", "1", "NE", "NE")).await;
     assert_eq!(codes(&said), ["AA|1"]);
+}
+
+/// Also what is refused untried, a frame that is too long, is answered in the mode of the listener's policy.
+#[tokio::test]
+async fn the_policy_of_a_listener_holds_for_refusals() {
+    let head = Bytes::from(message("0", "1", "AL", "AL"));
+    let original = Admission::with_policy("ORIGINAL");
+    for (admission, expect) in [(Admission::default(), "CR|1"), (original, "AR|1")] {
+        let frame = Frame::TooLong {
+            head: head.clone(),
+            length: 1 << 30,
+        };
+        let intake = intake(Policy::default());
+        let reply = intake.take(frame, &admission).await.unwrap();
+        let said = String::from_utf8(reply.acknowledgments.concat()).unwrap();
+        assert_eq!(codes(&[said]), [expect]);
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,15 @@ pub struct UnmappedCode {
     pub display: Option<String>,
 }
 
+impl UnmappedCode {
+    /// Whether it is the same code, whatever words stand beside it.
+    fn is_same(&self, other: &UnmappedCode) -> bool {
+        self.vocabulary == other.vocabulary
+            && self.system == other.system
+            && self.code == other.code
+    }
+}
+
 /// Most unmapped codes kept of one message.
 const UNMAPPED_MAX: usize = 20;
 
@@ -63,7 +72,8 @@ impl Scope<'_> {
         self.warn(ErrorCode::TableValue, reason);
         // What is no code (FHIR has none with other blanks) cannot be in a ConceptMap.
         let is_code = code.code.split_whitespace().eq(code.code.split(' '));
-        if is_code && self.unmapped.len() < UNMAPPED_MAX && !self.unmapped.contains(&code) {
+        let is_new = !self.unmapped.iter().any(|own| own.is_same(&code));
+        if is_code && is_new && self.unmapped.len() < UNMAPPED_MAX {
             self.unmapped.push(code);
         }
     }
@@ -239,7 +249,6 @@ pub static BUILTINS: &[Builtin] = &[
         identified::st,
     ),
     one("HD.uri", &["uri"], &[], false, identified::hd),
-    one("EI.uri", &["uri"], &[], false, identified::ei_uri),
     one(
         "CWE.Identifier",
         &["Identifier"],

@@ -125,6 +125,45 @@ async fn many_at_once_are_stored_in_groups() {
     assert!(files() <= 2, "{} files", files());
 }
 
+/// Nothing is promised behind half a record, and a name that is taken is not tried again for ever.
+#[test]
+fn after_a_failed_write_a_new_file_is_begun_or_nothing_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |number| create(folder.path(), number).unwrap();
+    drop((open(1), open(2)));
+    let mut writer = Writer {
+        folder: folder.path().to_owned(),
+        // What is opened for reading cannot be written.
+        file: File::open(path(folder.path(), 1)).unwrap(),
+        file_number: 1,
+        file_bytes: 0,
+        next_file: 2,
+        is_broken: false,
+        next: 1,
+        waiting_in: BTreeMap::from([(1, 0)]),
+        file_of: HashMap::new(),
+        _lock: File::open(folder.path()).unwrap(),
+    };
+    let mut write = |number: u64| {
+        let waiting = Waiting {
+            number,
+            message: Bytes::from_static(b"m"),
+            policy: None,
+            received_ms: 0,
+        };
+        let mut bytes = Vec::new();
+        Record::write(&Content::Message(waiting), &mut bytes);
+        let (stored, answer) = oneshot::channel();
+        writer.write(&bytes, vec![(number, stored)]);
+        answer.blocking_recv().unwrap().is_ok()
+    };
+    // The write fails; then the name of the next file is taken; then there is one.
+    assert_eq!([write(1), write(2), write(3)], [false, false, true]);
+    let (_, found) = read_folder(folder.path()).unwrap();
+    assert_eq!(found.messages.len(), 1);
+    assert_eq!(found.messages[0].1.number, 3);
+}
+
 #[tokio::test]
 async fn a_message_can_be_put_aside() {
     let folder = tempfile::tempdir().unwrap();

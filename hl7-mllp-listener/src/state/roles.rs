@@ -2,10 +2,13 @@
 
 use crate::mapping::program::Verb;
 use crate::mapping::{Draft, Mappings, Relation};
+use std::collections::HashMap;
 
 /// By draft.
-pub(super) struct Roles {
-    identifiers: Vec<Vec<(String, String)>>,
+pub(super) struct Roles<'a> {
+    drafts: &'a [Draft],
+    /// Of what moves: the identifiers that tell the two apart.
+    apart: HashMap<usize, Vec<(String, String)>>,
     /// Of what changes its identifier: those it had.
     former: Vec<Vec<(String, String)>>,
     /// What is merged away is found as itself, not as what it lives on as.
@@ -14,10 +17,11 @@ pub(super) struct Roles {
     renamed: Vec<Option<usize>>,
 }
 
-impl Roles {
-    pub fn new(mappings: &Mappings, drafts: &[Draft], relations: &[Relation]) -> Roles {
+impl<'a> Roles<'a> {
+    pub fn new(mappings: &Mappings, drafts: &'a [Draft], relations: &[Relation]) -> Roles<'a> {
         let mut roles = Roles {
-            identifiers: drafts.iter().map(|own| own.identifiers.clone()).collect(),
+            drafts,
+            apart: HashMap::new(),
             former: vec![Vec::new(); drafts.len()],
             replaced: vec![false; drafts.len()],
             renamed: vec![None; drafts.len()],
@@ -46,7 +50,7 @@ impl Roles {
                         let mut apart = drafts[own].identifiers.clone();
                         apart.retain(|identifier| !shared.contains(identifier));
                         if !apart.is_empty() {
-                            roles.identifiers[own] = apart;
+                            roles.apart.insert(own, apart);
                         }
                     }
                 }
@@ -57,7 +61,8 @@ impl Roles {
     }
 
     pub fn identifiers(&self, draft: usize) -> &[(String, String)] {
-        &self.identifiers[draft]
+        let apart = self.apart.get(&draft);
+        apart.unwrap_or(&self.drafts[draft].identifiers)
     }
 
     pub fn former(&self, draft: usize) -> &[(String, String)] {

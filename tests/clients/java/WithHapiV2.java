@@ -14,6 +14,7 @@ public class WithHapiV2 {
       Connection connection = context.newClient("127.0.0.1", Integer.parseInt(arguments[0]), false);
       for (int n = 1; n <= 3; n++) {
         ADT_A01 message = new ADT_A01();
+        message.setParser(context.getPipeParser());
         message.initQuickstart("ADT", "A01", "P");
         message.getMSH().getSendingApplication().getNamespaceID().setValue("0");
         message.getMSH().getMessageControlID().setValue("J" + n);
