@@ -92,7 +92,8 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     let mut response = match about_the_server(&app, request.uri().path()).await {
         Some(response) => response,
         None if request.uri().path() == v2_over_http::PATH => {
-            let answered = v2_over_http::answer(&app, request).instrument(span).await;
+            let work = Box::pin(v2_over_http::answer(&app, request));
+            let answered = work.instrument(span).await;
             answered.unwrap_or_else(|failure| response(failure.reply(), Seen::nothing()))
         }
         None => fhir(&app, request).instrument(span).await,

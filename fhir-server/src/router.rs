@@ -14,6 +14,8 @@ use crate::{bundle, job, policy, url};
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, is_id};
 use http::Method;
+use std::future::ready;
+use std::pin::Pin;
 
 /// What a route does; the name is the code of <https://hl7.org/fhir/R5/valueset-restful-interaction.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,8 @@ pub struct Route {
     pub method: Method,
     pub path: &'static str,
     pub interaction: Interaction,
+    /// How many segments the path has.
+    depth: usize,
 }
 
 /// Every URL of the FHIR API. HEAD is answered wherever GET is, OPTIONS everywhere.
@@ -128,31 +132,38 @@ pub static ROUTES: &[Route] = &[
 ///
 /// # Errors
 /// Whatever the interaction refuses.
-pub async fn dispatch(app: &App, request: Request) -> Result<Reply, Failure> {
+pub fn dispatch(app: &App, request: Request) -> Work<'_> {
     match request.route.interaction {
-        Interaction::Capabilities => capabilities::capabilities(app, &request),
-        Interaction::Openapi => openapi::openapi(app, &request),
-        Interaction::Bundle => bundle::bundle(app, request).await,
-        Interaction::Create => create::create(app, request).await,
-        Interaction::Read => read::read(app, request).await,
-        Interaction::Vread => vread::vread(app, request).await,
-        Interaction::Update | Interaction::ConditionalUpdate => update::update(app, request).await,
-        Interaction::Patch | Interaction::ConditionalPatch => patch::patch(app, request).await,
-        Interaction::Delete | Interaction::ConditionalDelete => delete::delete(app, request).await,
+        Interaction::Capabilities => Box::pin(ready(capabilities::capabilities(app, &request))),
+        Interaction::Openapi => Box::pin(ready(openapi::openapi(app, &request))),
+        Interaction::Bundle => Box::pin(bundle::bundle(app, request)),
+        Interaction::Create => Box::pin(create::create(app, request)),
+        Interaction::Read => Box::pin(read::read(app, request)),
+        Interaction::Vread => Box::pin(vread::vread(app, request)),
+        Interaction::Update | Interaction::ConditionalUpdate => {
+            Box::pin(update::update(app, request))
+        }
+        Interaction::Patch | Interaction::ConditionalPatch => Box::pin(patch::patch(app, request)),
+        Interaction::Delete | Interaction::ConditionalDelete => {
+            Box::pin(delete::delete(app, request))
+        }
         Interaction::HistoryInstance | Interaction::HistoryType | Interaction::HistorySystem => {
-            history::history(app, request).await
+            Box::pin(history::history(app, request))
         }
         Interaction::DeleteHistory | Interaction::DeleteHistoryVersion => {
-            delete_history::delete_history(app, request).await
+            Box::pin(delete_history::delete_history(app, request))
         }
         Interaction::SearchType | Interaction::SearchCompartment | Interaction::SearchSystem => {
-            search::search(app, request).await
+            Box::pin(search::search(app, request))
         }
-        Interaction::Operation => operation::operation(app, request).await,
-        Interaction::JobStatus => job::status(app, &request).await,
-        Interaction::JobCancel => job::cancel(app, &request).await,
+        Interaction::Operation => Box::pin(operation::operation(app, request)),
+        Interaction::JobStatus => Box::pin(async move { job::status(app, &request).await }),
+        Interaction::JobCancel => Box::pin(async move { job::cancel(app, &request).await }),
     }
 }
+
+/// An interaction at work, in a place of its own: otherwise every request would carry room for the largest along.
+pub type Work<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
 
 impl Interaction {
     /// The code in the CapabilityStatement, of a type or of the system; `None` where another flag of it says so.
@@ -160,7 +171,7 @@ impl Interaction {
         match self {
             Interaction::Create => Some("create"),
             Interaction::Read => Some("read"),
-            Interaction::Vread => Some("vread"),
+        Interaction::Vread => Some("vread"),
             Interaction::Update => Some("update"),
             Interaction::Patch => Some("patch"),
             Interaction::Delete => Some("delete"),
@@ -243,7 +254,7 @@ pub fn find(
     };
     let here: Vec<&'static Route> = ROUTES
         .iter()
-        .filter(|route| matches(route.path, &segments))
+        .filter(|route| route.depth == segments.len() && matches(route.path, &segments))
         .collect();
     let Some(first) = here.first() else {
         return Err(Failure::new(
@@ -313,7 +324,19 @@ const fn route(method: Method, path: &'static str, interaction: Interaction) -> 
         method,
         path,
         interaction,
+        depth: depth(path),
     }
+}
+
+const fn depth(path: &str) -> usize {
+    let bytes = path.as_bytes();
+    let mut depth = !bytes.is_empty() as usize;
+    let mut at = 0;
+    while at < bytes.len() {
+        depth += (bytes[at] == b'/') as usize;
+        at += 1;
+    }
+    depth
 }
 
 /// A type begins with a capital or is at least a name: `_search`, `metadata` and `$op` are not caught by `{type}` and `{id}`.

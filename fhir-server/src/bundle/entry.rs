@@ -135,8 +135,7 @@ impl Entry {
 
     /// Answers a read as it would be answered alone.
     pub async fn answer(self, app: &App) -> Reply {
-        // Boxed: a bundle is dispatched like everything else, so the types would hold each other.
-        let result = Box::pin(router::dispatch(app, self.request.clone())).await;
+        let result = router::dispatch(app, self.request.clone()).await;
         self.tell(result)
     }
 
