@@ -38,6 +38,15 @@ pub struct Processor {
     pub(crate) secret: SiteSecret,
 }
 
+/// A message as it came in.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub raw: &'a [u8],
+    pub key: &'a MessageKey,
+    /// The sender whose file holds where its own has none.
+    pub policy: Option<&'a str>,
+}
+
 /// Why a message has no effect.
 pub(crate) enum Refusal {
     /// For a reason in the message: kept in the journal.
@@ -75,10 +84,10 @@ impl Processor {
 
     /// What becomes of one message: it is committed before AA is said. `policy` names the sender whose file holds where this one has none.
     pub async fn outcome(&self, raw: &[u8], policy: Option<&str>) -> Outcome {
-        let key = MessageKey::read(&self.secret, raw);
-        let sender = self.mappings.sender_or(raw, policy);
-        let kept = match self.apply(raw, &key, sender, None).await {
-            Err(Refusal::Content(answer)) => self.refuse(raw, &key, sender, answer).await,
+        let key = &MessageKey::read(&self.secret, raw);
+        let incoming = Incoming { raw, key, policy };
+        let kept = match self.apply(incoming, None).await {
+            Err(Refusal::Content(answer)) => self.refuse(incoming, answer).await,
             other => other,
         };
         match kept {
@@ -98,12 +107,11 @@ impl Processor {
     /// `again` is what is known of a message that is run again.
     pub(crate) async fn apply(
         &self,
-        raw: &[u8],
-        key: &MessageKey,
-        sender: &Sender,
+        incoming: Incoming<'_>,
         again: Option<&Before>,
     ) -> Result<Answer, Refusal> {
-        let message = self.parse(raw, sender)?;
+        let (key, sender) = (incoming.key, self.sender(incoming));
+        let message = self.parse(incoming.raw, sender)?;
         let converted = match self.mappings.convert(&message, sender) {
             Ok(converted) => Some(converted),
             Err(ConvertError::Unmapped) if sender.accept_unmapped => None,
@@ -160,7 +168,7 @@ impl Processor {
                 true => {
                     assembled.add_written(&before);
                     decided.items = items.iter().map(|item| item.id.clone()).collect();
-                    self.commit(raw, key, &mut decided, again).await
+                    self.commit(incoming, &mut decided, again).await
                 }
                 false => {
                     let entries = std::mem::take(&mut assembled.entries);
@@ -191,6 +199,10 @@ impl Processor {
             outside_code(sender),
             error,
         )))
+    }
+
+    fn sender(&self, incoming: Incoming<'_>) -> &Sender {
+        self.mappings.sender_or(incoming.raw, incoming.policy)
     }
 
     fn parse(&self, raw: &[u8], sender: &Sender) -> Result<Message, Refusal> {
@@ -280,8 +292,7 @@ impl Processor {
 
     async fn commit(
         &self,
-        raw: &[u8],
-        key: &MessageKey,
+        Incoming { raw, key, policy }: Incoming<'_>,
         decided: &mut Decided,
         again: Option<&Before>,
     ) -> Result<(), ApiError> {
@@ -291,6 +302,7 @@ impl Processor {
             ending: decided.ending,
             answer: &decided.answer,
             received: &now(),
+            policy,
             mappings: &self.mappings.version,
             unmapped: &decided.items,
             mapped: &decided.assembled.mapped,
@@ -306,17 +318,18 @@ impl Processor {
     /// Keeps a refused message: its bytes and the reason.
     async fn refuse(
         &self,
-        raw: &[u8],
-        key: &MessageKey,
-        sender: &Sender,
+        incoming: Incoming<'_>,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
+        let sender = self.sender(incoming);
+        let Incoming { raw, key, policy } = incoming;
         // A message that came before as refused gets the answer it got then.
         self.recognise(key, sender).await?;
         let record = Record {
             ending: Ending::Refused,
             answer: &answer,
             received: &now(),
+            policy,
             mappings: &self.mappings.version,
             unmapped: &[],
             mapped: &[],

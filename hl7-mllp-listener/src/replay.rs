@@ -9,9 +9,10 @@ pub mod command;
 use crate::ack::Answer;
 use crate::assemble::Earlier;
 use crate::journal::{
-    Before, JOURNAL_SYSTEM, MAPPINGS_SYSTEM, MESSAGE_SYSTEM, MessageKey, SENDER_SYSTEM, ending,
+    Before, JOURNAL_SYSTEM, MAPPINGS_SYSTEM, MESSAGE_INPUT, MESSAGE_SYSTEM, MessageKey,
+    POLICY_INPUT, SENDER_SYSTEM, ending, input,
 };
-use crate::process::{Processor, Refusal, now};
+use crate::process::{Incoming, Processor, Refusal, now};
 use crate::server_api::ApiError;
 use crate::state::{State, search_text};
 use crate::worklist;
@@ -245,8 +246,8 @@ impl Processor {
         let not_a_message = || ReplayError::NotAMessage(id.to_owned());
         let is_applied = ending(task).ok_or_else(not_a_message)? == "applied";
         let version = text(&task["meta"]["versionId"]).ok_or_else(not_a_message)?;
-        let binary_id = task["input"][0]["valueReference"]["reference"]
-            .as_str()
+        let binary_id = input(task, MESSAGE_INPUT)
+            .and_then(|message| message["valueReference"]["reference"].as_str())
             .and_then(|reference| reference.strip_prefix("Binary/"))
             .ok_or_else(not_a_message)?;
         let binary = self.api.read("Binary", binary_id).await?;
@@ -269,8 +270,13 @@ impl Processor {
             provenance_id: self.secret.derived_id("Provenance", &provenance),
             ..MessageKey::read(&self.secret, &raw)
         };
-        let sender = self.mappings.sender(&raw);
-        Ok(match self.apply(&raw, &key, sender, Some(&before)).await {
+        let policy = input(task, POLICY_INPUT).and_then(|policy| policy["valueString"].as_str());
+        let incoming = Incoming {
+            raw: &raw,
+            key: &key,
+            policy,
+        };
+        Ok(match self.apply(incoming, Some(&before)).await {
             Ok(answer)
             | Err(Refusal::Repeat(answer) | Refusal::Outside(answer) | Refusal::Content(answer)) => {
                 answer

@@ -141,3 +141,43 @@ async fn what_was_changed_since_is_not_undone() {
             .all(|task| ending(task) == Some("applied"))
     );
 }
+
+/// The vocabulary that a message lacked comes, and the file of the listener's policy still holds for it.
+#[tokio::test]
+async fn a_message_is_run_again_by_the_policy_of_its_listener() {
+    let server = FakeServer::default();
+    let with_east = |mut files: Vec<File>| {
+        files.push(File {
+            path: "senders/EAST.GATE.yaml".to_owned(),
+            bytes: b"zone: +05:00\n".to_vec(),
+        });
+        files
+    };
+    let first = with_files(&server, &with_east(files()));
+    let message = adt("A01", "1", "|||||||||||||||||||||||||20260301080000");
+    let refused = message.replace("ADT^A01", "ADT^A99").replace("|1|P|", "|2|P|");
+    let unknown = message.replace("|F\r", "|Q\r");
+    for message in [unknown, refused] {
+        let outcome = first.outcome(message.as_bytes(), Some("EAST.GATE"));
+        assert_eq!(outcome.await.answer.code, AckCode::AA);
+    }
+    let starts = || {
+        let encounters = server.all("Encounter");
+        encounters[0]["actualPeriod"]["start"].clone()
+    };
+    assert_eq!(starts(), "2026-03-01T08:00:00+05:00");
+
+    let second = with_files(&server, &with_east(completed()));
+    // What the patient is known as is told anew, so the visit is, too.
+    let replayed = second.requeue().await.unwrap();
+    assert_eq!((replayed.accepted, replayed.refused), (1, 0));
+    assert_eq!(starts(), "2026-03-01T08:00:00+05:00");
+    let again = Selection::default();
+    let replayed = second.replay_all(&again, |_, _| {}).await.unwrap();
+    assert_eq!((replayed.accepted, replayed.refused), (1, 0));
+    // The entry keeps it.
+    for task in server.all("Task").iter().filter(|task| ending(task).is_some()) {
+        let policy = crate::journal::input(task, crate::journal::POLICY_INPUT);
+        assert_eq!(policy.unwrap()["valueString"], "EAST.GATE");
+    }
+}

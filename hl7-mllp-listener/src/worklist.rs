@@ -4,7 +4,7 @@
 //! An item is made once, however many messages use the code: the messages are found by `Task?output=Task/<item>`.
 
 use crate::identity::SiteSecret;
-use crate::journal::{JOURNAL_SYSTEM, put_new, put_version, typed};
+use crate::journal::{JOURNAL_SYSTEM, input, put_new, put_version, typed};
 use crate::mapping::UnmappedCode;
 use serde_json::{Value as Json, json};
 
@@ -84,16 +84,10 @@ pub fn unmapped_code(task: &Json) -> Option<UnmappedCode> {
     if task["code"]["coding"][0]["code"] != ITEM_CODE {
         return None;
     }
-    let input = |code: &str| {
-        let inputs = task["input"].as_array()?;
-        inputs
-            .iter()
-            .find(|own| own["type"]["coding"][0]["code"] == code)
-    };
-    let coding = &input("code")?["valueCoding"];
+    let coding = &input(task, "code")?["valueCoding"];
     let text = |name: &str| coding[name].as_str().map(str::to_owned);
     Some(UnmappedCode {
-        vocabulary: input("vocabulary")?["valueString"].as_str()?.to_owned(),
+        vocabulary: input(task, "vocabulary")?["valueString"].as_str()?.to_owned(),
         system: text("system"),
         code: text("code")?,
         display: text("display"),
