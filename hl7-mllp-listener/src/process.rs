@@ -14,7 +14,7 @@ use crate::message::{Message, TextOptions};
 use crate::policy::Policy;
 use crate::relate;
 use crate::seldom::Seldom;
-use crate::server_api::{Api, ApiError};
+use crate::server_api::{Api, ApiError, Page};
 use crate::state::{self, State, search_text};
 use crate::submit::Submit;
 use crate::worklist::{self, Item};
@@ -128,18 +128,19 @@ impl Processor {
             .collect();
         let (mut attempt, mut steps, mut before) = (0, 0, Vec::new());
         while attempt < ATTEMPTS_MAX && steps < STEPS_MAX {
-            let mut journal = match again {
+            let mut along = match again {
                 None => journal_urls(key).to_vec(),
                 Some(_) => Vec::new(),
             };
-            journal.extend(worklist::search(&items));
+            let of_journal = along.len();
+            along.extend(worklist::search(&items));
             let (drafts, relations) = match &converted {
                 Some(own) => (&own.drafts[..], &own.relations[..]),
                 None => (&[][..], &[][..]),
             };
             let said = (drafts, relations);
-            let read = state::read(&self.api, &self.mappings, &self.secret, said, &journal);
-            let (state, tasks) = match read.await {
+            let read = state::read(&self.api, &self.mappings, &self.secret, said, &along);
+            let (state, mut pages) = match read.await {
                 Ok(read) => read,
                 Err(error) => {
                     // What cannot be read now does not matter to a message that came before.
@@ -147,7 +148,9 @@ impl Processor {
                     return Err(refusal(error, sender));
                 }
             };
-            let warning = recognised(key, &tasks)?;
+            let listed = self.api.rest(pages.split_off(of_journal)).await;
+            let listed = listed.map_err(|error| refusal(error, sender))?;
+            let warning = recognised(key, &pages)?;
             let effects = relate::effects(&self.mappings, drafts, relations, &state)
                 .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
             let referring = match relate::referring(&self.api, &effects).await {
@@ -161,7 +164,7 @@ impl Processor {
             let earlier = earlier.map_err(|error| refusal(error, sender))?;
             let told = (key, earlier.as_ref());
             let mut decided = self.decide(&message, converted.as_ref(), &state, told, warning)?;
-            decided.unmapped = worklist::entries(&items, &tasks, &now());
+            decided.unmapped = worklist::entries(&items, &listed, &now());
             let assembled = &mut decided.assembled;
             let is_last = relate::apply(&effects, referring, &state, assembled, &key.source());
             let committed = match is_last {
@@ -239,8 +242,8 @@ impl Processor {
         key: &MessageKey,
         sender: &Sender,
     ) -> Result<Option<AnswerError>, Refusal> {
-        match self.api.searches(&journal_urls(key), &[]).await {
-            Ok((tasks, _)) => recognised(key, &tasks),
+        match self.api.searches(&journal_urls(key)).await {
+            Ok(pages) => recognised(key, &pages),
             Err(error) => Err(refusal(error, sender)),
         }
     }
@@ -316,11 +319,7 @@ impl Processor {
     }
 
     /// Keeps a refused message: its bytes and the reason.
-    async fn refuse(
-        &self,
-        incoming: Incoming<'_>,
-        answer: Answer,
-    ) -> Result<Answer, Refusal> {
+    async fn refuse(&self, incoming: Incoming<'_>, answer: Answer) -> Result<Answer, Refusal> {
         let sender = self.sender(incoming);
         let Incoming { raw, key, policy } = incoming;
         // A message that came before as refused gets the answer it got then.
@@ -403,12 +402,15 @@ fn journal_urls(key: &MessageKey) -> [String; 2] {
 }
 
 /// Whether the message came before, by what [`journal_urls`] match; a warning when another one used its control id.
-fn recognised(key: &MessageKey, tasks: &[Json]) -> Result<Option<AnswerError>, Refusal> {
-    let own = tasks.iter().find(|task| task["id"] == key.task_id.as_str());
+fn recognised(key: &MessageKey, pages: &[Page]) -> Result<Option<AnswerError>, Refusal> {
+    let mut tasks = pages.iter().flat_map(|page| &page.resources);
+    let own = tasks
+        .clone()
+        .find(|task| task["id"] == key.task_id.as_str());
     if let Some(answer) = own.and_then(stored_answer) {
         return Err(Refusal::Repeat(answer));
     }
-    let other = tasks.iter().any(|task| ending(task).is_some());
+    let other = tasks.any(|task| ending(task).is_some());
     Ok(other.then(|| {
         AnswerError::warning(
             ErrorCode::DuplicateKey,

@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
-/// Journal entries read at a time.
+/// Journal entries asked for at a time.
 const PAGE: usize = 100;
 
 /// Why a message was not run again.
@@ -71,8 +71,8 @@ pub struct Replayed {
 }
 
 impl Selection {
-    /// The search for those received at or after an instant, the oldest first.
-    fn url(&self, current: &str, since: Option<&str>) -> String {
+    /// The search for them, the oldest first.
+    fn url(&self, current: &str) -> String {
         let token =
             |system: &str, value: &str| format!("{}%7C{}", search_text(system), search_text(value));
         let mut url = format!(
@@ -89,7 +89,7 @@ impl Selection {
             .map(|own| token(JOURNAL_SYSTEM, own))
             .collect();
         add("business-status", endings.join(","));
-        if let Some(from) = since.or(self.from.as_deref()) {
+        if let Some(from) = &self.from {
             add("authored-on", format!("ge{}", search_text(from)));
         }
         if let Some(to) = &self.to {
@@ -141,22 +141,11 @@ impl Processor {
         mut report: impl FnMut(&str, &Result<Answer, ReplayError>),
     ) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
-        // Those of the last instant: the next page begins with it.
-        let (mut since, mut seen) = (None::<String>, BTreeSet::new());
-        loop {
-            let url = selection.url(&self.mappings.version, since.as_deref());
-            let (tasks, _) = self.api.searches(&[url], &[]).await?;
-            let count = tasks.len();
-            let new: Vec<Json> = tasks
-                .into_iter()
-                .filter(|task| task["id"].as_str().is_some_and(|id| !seen.contains(id)))
-                .collect();
-            if new.is_empty() {
-                return Ok(replayed);
-            }
-            for task in &new {
+        let mut next = Some(selection.url(&self.mappings.version));
+        while let Some(url) = next {
+            let page = self.api.page(url).await?;
+            for task in &page.resources {
                 let id = task["id"].as_str().unwrap_or_default();
-                seen.insert(id.to_owned());
                 let result = self.again(task).await;
                 report(id, &result);
                 match result {
@@ -166,14 +155,9 @@ impl Processor {
                     Err(error) => return Err(error),
                 }
             }
-            if count < PAGE {
-                return Ok(replayed);
-            }
-            since = new
-                .last()
-                .and_then(|task| task["authoredOn"].as_str())
-                .map(str::to_owned);
+            next = page.next;
         }
+        Ok(replayed)
     }
 
     /// Goes through the work list: messages whose code has a mapping by now are run again, and the item is done.
@@ -182,36 +166,42 @@ impl Processor {
     /// When the server does not answer.
     pub async fn requeue(&self) -> Result<Replayed, ReplayError> {
         let mut all = Replayed::default();
-        let (items, _) = self.api.searches(&[worklist::open_items()], &[]).await?;
-        for item in items {
-            let is_mapped =
-                worklist::unmapped_code(&item).is_some_and(|code| self.mappings.is_mapped(&code));
-            let (Some(id), true) = (item["id"].as_str(), is_mapped) else {
-                continue;
-            };
-            let selection = Selection {
-                endings: ["applied", "refused", "unmapped"]
-                    .map(str::to_owned)
-                    .to_vec(),
-                item: Some(id.to_owned()),
-                outdated: true,
-                ..Selection::default()
-            };
-            let replayed = self.replay_all(&selection, |_, _| {}).await?;
-            all.accepted += replayed.accepted;
-            all.refused += replayed.refused;
-            all.pruned += replayed.pruned;
-            match self
-                .api
-                .transaction(worklist::done(&item, &now()).into_iter().collect())
-                .await
-            {
-                // Another listener was there before.
-                Ok(()) | Err(ApiError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+        let mut next = Some(worklist::open_items());
+        while let Some(url) = next {
+            let page = self.api.page(url).await?;
+            for item in &page.resources {
+                let replayed = self.requeue_item(item).await?;
+                all.accepted += replayed.accepted;
+                all.refused += replayed.refused;
+                all.pruned += replayed.pruned;
             }
+            next = page.next;
         }
         Ok(all)
+    }
+
+    /// Nothing, as long as its code has no mapping.
+    async fn requeue_item(&self, item: &Json) -> Result<Replayed, ReplayError> {
+        let is_mapped =
+            worklist::unmapped_code(item).is_some_and(|code| self.mappings.is_mapped(&code));
+        let (Some(id), true) = (item["id"].as_str(), is_mapped) else {
+            return Ok(Replayed::default());
+        };
+        let selection = Selection {
+            endings: ["applied", "refused", "unmapped"]
+                .map(str::to_owned)
+                .to_vec(),
+            item: Some(id.to_owned()),
+            outdated: true,
+            ..Selection::default()
+        };
+        let replayed = self.replay_all(&selection, |_, _| {}).await?;
+        let done = worklist::done(item, &now()).into_iter().collect();
+        match self.api.transaction(done).await {
+            // Another listener was there before.
+            Ok(()) | Err(ApiError::Conflict) => Ok(replayed),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// [`Processor::requeue`] as a listener does it when it starts: its vocabularies may be other ones than before.
@@ -326,7 +316,7 @@ impl Processor {
             "Provenance?entity=Binary/{}&_count={PAGE}",
             search_text(binary_id)
         );
-        let (found, _) = self.api.searches(&[url], &[]).await?;
+        let found = self.api.all(&[url]).await?;
         let targets = found
             .iter()
             .filter_map(|own| own["target"].as_array())

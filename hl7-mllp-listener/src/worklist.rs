@@ -87,7 +87,9 @@ pub fn unmapped_code(task: &Json) -> Option<UnmappedCode> {
     let coding = &input(task, "code")?["valueCoding"];
     let text = |name: &str| coding[name].as_str().map(str::to_owned);
     Some(UnmappedCode {
-        vocabulary: input(task, "vocabulary")?["valueString"].as_str()?.to_owned(),
+        vocabulary: input(task, "vocabulary")?["valueString"]
+            .as_str()?
+            .to_owned(),
         system: text("system"),
         code: text("code")?,
         display: text("display"),
@@ -117,10 +119,10 @@ pub fn done(task: &Json, now: &str) -> Option<Json> {
     Some(put_version(next, task["meta"]["versionId"].as_str()?))
 }
 
-/// The search for open items.
+/// The search for open items, the oldest first.
 pub fn open_items() -> String {
     let code = crate::state::search_text(JOURNAL_SYSTEM);
-    format!("Task?code={code}%7C{ITEM_CODE}&status=requested&_sort=authored-on&_count=500")
+    format!("Task?code={code}%7C{ITEM_CODE}&status=requested&_sort=authored-on&_count=100")
 }
 
 #[cfg(test)]
