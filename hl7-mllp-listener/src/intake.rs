@@ -96,18 +96,27 @@ impl<A: Apply> Intake<A> {
         }
         let opened = spool.map(Stored::open).transpose()?;
         let (stored, waiting) = opened.map_or((None, Vec::new()), |(s, w)| (Some(s), w));
-        let intake = Arc::new(Intake {
-            apply,
-            lanes: Lanes::default(),
-            in_work: Semaphore::new(max_in_work.max(1)),
-            traffic: Traffic::new(known),
-            stored,
-            shutdown,
-            tasks: TaskTracker::new(),
-        });
+        let intake = Arc::new(Intake::new(apply, max_in_work, stored, shutdown));
         intake.resume(waiting);
         intake.tasks.spawn(look(intake.clone()));
         Ok(intake)
+    }
+
+    fn new(
+        apply: A,
+        max_in_work: usize,
+        stored: Option<Stored>,
+        shutdown: CancellationToken,
+    ) -> Intake<A> {
+        Intake {
+            lanes: Lanes::default(),
+            in_work: Semaphore::new(max_in_work.max(1)),
+            traffic: Traffic::new(apply.known()),
+            apply,
+            stored,
+            shutdown,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Answers a frame. `None`: the server stops and the frame was not begun, or not all of it; unanswered, it is sent again.
@@ -202,7 +211,10 @@ impl<A: Apply> Intake<A> {
                 let outcome = timeout(deadline, apply).await;
                 match outcome.ok() {
                     Some(outcome) => outcome?,
-                    None => Outcome::later("the message was not applied in time; send again"),
+                    None => {
+                        let text = "the message was not applied in time; send again";
+                        Outcome::later(waits.policy.later(ErrorCode::Internal, text))
+                    }
                 }
             }
         };
@@ -287,11 +299,10 @@ impl<A: Apply> Intake<A> {
 }
 
 impl Outcome {
-    /// Not applied, for a reason that passes.
-    pub fn later(text: &str) -> Outcome {
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
+    /// Not applied, for a reason that passes; the answer is that of [`Policy::later`].
+    pub fn later(answer: Answer) -> Outcome {
         Outcome {
-            answer: Answer::refuse(AckCode::AR, error),
+            answer,
             is_kept: false,
             may_succeed_later: true,
         }

@@ -91,11 +91,7 @@ impl Processor {
             other => other,
         };
         match kept {
-            Err(Refusal::Outside(answer)) => Outcome {
-                answer,
-                is_kept: false,
-                may_succeed_later: true,
-            },
+            Err(Refusal::Outside(answer)) => Outcome::later(answer),
             Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Content(answer)) => Outcome {
                 answer,
                 is_kept: true,
@@ -197,11 +193,8 @@ impl Processor {
             true => "others kept changing the same resources; send again",
             false => "not everything has moved yet; send again to go on",
         };
-        let error = AnswerError::error(ErrorCode::RecordLocked, None, reason);
-        Err(Refusal::Outside(Answer::refuse(
-            outside_code(sender),
-            error,
-        )))
+        let answer = sender.policy.later(ErrorCode::RecordLocked, reason);
+        Err(Refusal::Outside(answer))
     }
 
     fn sender(&self, incoming: Incoming<'_>) -> &Sender {
@@ -430,13 +423,6 @@ fn unmapped(code: AckCode) -> Answer {
     Answer::refuse(code, error)
 }
 
-fn outside_code(sender: &Sender) -> AckCode {
-    match sender.unreachable_is_reject {
-        true => AckCode::AR,
-        false => AckCode::AE,
-    }
-}
-
 fn refusal(error: ApiError, sender: &Sender) -> Refusal {
     if error.is_transient() {
         static OUTSIDE: Seldom = Seldom::new();
@@ -444,8 +430,7 @@ fn refusal(error: ApiError, sender: &Sender) -> Refusal {
             tracing::warn!(%error, times, "messages could not be applied");
         }
         let text = "the FHIR server cannot take it now; send again";
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
-        return Refusal::Outside(Answer::refuse(outside_code(sender), error));
+        return Refusal::Outside(sender.policy.later(ErrorCode::Internal, text));
     }
     match error {
         ApiError::Refused { status, issue } => {
@@ -461,12 +446,8 @@ fn refusal(error: ApiError, sender: &Sender) -> Refusal {
         }
         error => {
             tracing::error!(%error, "a message could not be applied");
-            let error = AnswerError::error(
-                ErrorCode::Internal,
-                None,
-                "the FHIR server answered wrongly",
-            );
-            Refusal::Outside(Answer::refuse(outside_code(sender), error))
+            let text = "the FHIR server answered wrongly";
+            Refusal::Outside(sender.policy.later(ErrorCode::Internal, text))
         }
     }
 }

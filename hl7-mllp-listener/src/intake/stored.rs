@@ -2,7 +2,7 @@
 //! refused for what it says. What waits is bounded: beyond the bound connections are not read.
 
 use super::{Apply, Intake, Reply, Waits, acknowledgments};
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
+use crate::ack::{AckCode, Answer, ErrorCode};
 use crate::lanes::{Place, keys};
 use crate::spool::{Spool, Waiting};
 use crate::traffic::InWork;
@@ -58,13 +58,22 @@ impl Stored {
             );
         }
         let max_units = (settings.max_bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let stored = Stored {
+        Ok((Stored::new(spool, max_units), waiting))
+    }
+
+    /// One whose disk takes nothing.
+    #[cfg(test)]
+    pub(super) fn broken() -> Stored {
+        Stored::new(Spool::broken(), 1)
+    }
+
+    fn new(spool: Spool, max_units: usize) -> Stored {
+        Stored {
             spool,
             room: Arc::new(Semaphore::new(max_units)),
             max_units,
             received: Mutex::default(),
-        };
-        Ok((stored, waiting))
+        }
     }
 
     fn units(&self, message: &[u8]) -> u32 {
@@ -99,8 +108,8 @@ impl<A: Apply> Intake<A> {
     pub(super) async fn store_first(self: &Arc<Self>, waits: Waits) -> Option<Reply> {
         // What could never be applied is not promised: nobody would look at its answer.
         let text = "the message could not be stored; send again";
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
-        self.store(waits, &Answer::refuse(AckCode::AR, error)).await
+        let otherwise = waits.policy.later(ErrorCode::Internal, text);
+        self.store(waits, &otherwise).await
     }
 
     /// Stores a message and says so; `otherwise` is said when that fails.

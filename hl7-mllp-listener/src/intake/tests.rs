@@ -25,7 +25,7 @@ impl Apply for StandIn {
         }
         assert_ne!(what, "PANIC");
         if what == "DOWN" || what == "SPOOL" && self.is_down.load(Ordering::Relaxed) {
-            return Outcome::later("x");
+            return Outcome::later(self.policy.later(ErrorCode::Internal, "x"));
         }
         self.done.lock().unwrap().push(id);
         let error = || AnswerError::error(ErrorCode::DataType, None, "x");
@@ -198,6 +198,7 @@ const STORED: Policy = Policy {
     deadline_ms: 15_000,
     is_single_lane: false,
     is_original_mode: false,
+    unreachable: AckCode::AR,
     silent_minutes: None,
     errors_percent: None,
 };
@@ -284,6 +285,30 @@ async fn what_takes_too_long_or_cannot_be_applied_now_is_stored() {
         codes(&take(&intake, &message("AE", "3", "", "")).await),
         ["AE|3"]
     );
+}
+
+/// Whatever it is that cannot be done now: apply, apply in time, store.
+#[tokio::test]
+async fn what_is_not_possible_now_is_answered_as_the_sender_understands_it() {
+    for (what, ack, expect) in [
+        ("DOWN", Policy::default(), "AE|1"),
+        ("500", Policy::default(), "AE|1"),
+        ("0", STORED, "AE|1"),
+    ] {
+        let policy = Policy {
+            unreachable: AckCode::AE,
+            deadline_ms: 20,
+            ..ack
+        };
+        let stand_in = StandIn {
+            policy,
+            ..StandIn::default()
+        };
+        let stored = Some(Stored::broken());
+        let intake = Intake::new(stand_in, 8, stored, CancellationToken::new());
+        let said = take(&Arc::new(intake), &message(what, "1", "", "")).await;
+        assert_eq!(codes(&said), [expect], "{what}");
+    }
 }
 
 #[tokio::test]
