@@ -1,11 +1,18 @@
 //! Messages that are acknowledged when they are in the spool: each is applied in its lanes, again and again until it is applied or
 //! refused for what it says. What waits is bounded: beyond the bound connections are not read.
+//!
+//! Nothing waits in a circle. A message that waits for room has its places in its lanes already, and who holds the room may stand behind
+//! it: of a batch only a few messages are looked at at a time, and later ones of other connections may take all room meanwhile. So a
+//! message never needs room: it is applied as soon as it is its turn, stored or not. What it waits for then is what entered its lanes
+//! before it, of which the first waits for nobody. (Of a batch, what is not looked at yet waits for earlier ones of the same batch,
+//! which entered before it, too.)
 
-use super::{Apply, Intake, Reply, Waits, acknowledgments};
+use super::{Apply, Intake, Outcome, Reply, Waits, acknowledgments};
 use crate::ack::{AckCode, Answer, ErrorCode};
 use crate::lanes::{Place, keys};
 use crate::spool::{Spool, Waiting};
 use crate::traffic::InWork;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use metrics::{counter, gauge, histogram};
 use std::collections::BTreeMap;
@@ -92,6 +99,11 @@ impl Stored {
         gauge!("mllp_spool_bytes").set(((self.max_units - free) * UNIT_BYTES) as f64);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_full(&self) -> bool {
+        self.room.available_permits() == 0
+    }
+
     fn waits(&self, number: u64, received_ms: u64) {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.insert(number, received_ms);
@@ -112,7 +124,7 @@ impl<A: Apply> Intake<A> {
         self.store(waits, &otherwise).await
     }
 
-    /// Stores a message and says so; `otherwise` is said when that fails.
+    /// Stores a message and says so, unless it is applied before there is room for it; `otherwise` is said when storing fails.
     pub(super) async fn store(self: &Arc<Self>, waits: Waits, otherwise: &Answer) -> Option<Reply> {
         let stored = self.stored.as_ref()?;
         let room = stored.room.clone();
@@ -120,6 +132,9 @@ impl<A: Apply> Intake<A> {
             biased;
             () = self.shutdown.cancelled() => return None,
             room = room.acquire_many_owned(stored.units(&waits.message)) => room.ok()?,
+            outcome = self.apply_until_known(&waits.message, waits.as_sender(), &waits.place) => {
+                return Some(self.answered(&waits, &outcome?));
+            }
         };
         let received_ms = now_ms();
         let (message, policy) = (waits.message.clone(), waits.as_sender.clone());
@@ -196,7 +211,8 @@ impl<A: Apply> Intake<A> {
             return;
         };
         let _in_work = InWork::begin();
-        let Some(outcome) = self.apply_until_known(&waiting, &place).await else {
+        let (message, as_sender) = (&waiting.message, waiting.policy.as_deref());
+        let Some(outcome) = self.apply_until_known(message, as_sender, &place).await else {
             return;
         };
         match outcome.is_kept {
@@ -219,14 +235,17 @@ impl<A: Apply> Intake<A> {
         let _ = tell.send(outcome.answer);
     }
 
-    /// `None`: the server stops, and the message stays in the spool.
-    async fn apply_until_known(&self, waiting: &Waiting, place: &Place) -> Option<super::Outcome> {
+    /// `None`: the server stops, and a stored message stays in the spool.
+    async fn apply_until_known(
+        &self,
+        message: &Bytes,
+        as_sender: Option<&str>,
+        place: &Place,
+    ) -> Option<Outcome> {
         let mut pause = PAUSE.start;
         loop {
             let turn = self.turn(place).await?;
-            let outcome = self
-                .apply_or_refuse(&waiting.message, waiting.policy.as_deref())
-                .await;
+            let outcome = self.apply_or_refuse(message, as_sender).await;
             drop(turn);
             if !outcome.may_succeed_later {
                 return Some(outcome);

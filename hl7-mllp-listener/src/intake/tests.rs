@@ -347,6 +347,52 @@ async fn a_spool_that_is_full_holds_senders_back() {
     assert_eq!(codes(&third.await), ["AA|3"]);
 }
 
+/// A batch whose fifth message is not looked at yet, and messages behind it that take all room there is.
+#[tokio::test]
+async fn room_that_is_taken_by_later_messages_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = StandIn {
+        policy: STORED,
+        is_down: AtomicBool::new(true),
+        ..StandIn::default()
+    };
+    let spool = SpoolSettings {
+        max_bytes: 5 << 10,
+        ..SpoolSettings::at(folder.path().to_owned())
+    };
+    let intake = Intake::start(stand_in, 8, Some(&spool), CancellationToken::new()).unwrap();
+    let of = |id: &str, patient: &str| {
+        message("SPOOL", id, "AL", "AL").replace(&format!("||{id}\r"), &format!("||{patient}\r"))
+    };
+    let batch: Vec<String> = (1..=5)
+        .map(|n| of(&n.to_string(), &format!("P{n}")))
+        .collect();
+    let batch = batch.concat();
+    let later: Vec<String> = (6..=12).map(|n| of(&n.to_string(), "P5")).collect();
+    let all = async {
+        // In the order in which they are polled: the batch has its places first.
+        let later = later.iter().map(|message| take(&intake, message));
+        let later = futures_util::future::join_all(later);
+        let up = async {
+            wait_for(|| intake.stored.as_ref().unwrap().is_full()).await;
+            intake.apply.is_down.store(false, Ordering::Relaxed);
+        };
+        tokio::join!(take(&intake, &batch), later, up)
+    };
+    let said = timeout(Duration::from_secs(20), all).await;
+    let (batch, later, ()) = said.expect("somebody waits for ever");
+    let of_batch = codes(&batch).concat();
+    assert!(
+        (1..=5).all(|n| of_batch.contains(&format!("AA|{n}"))),
+        "{of_batch}"
+    );
+    assert_eq!(later.len(), 7);
+    let done = intake.apply.done.lock().unwrap();
+    let mut of_patient: Vec<u32> = done.iter().map(|id| id.parse().unwrap()).collect();
+    of_patient.retain(|id| *id >= 5);
+    assert_eq!(of_patient, (5..=12).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn stored_first_needs_a_spool() {
     let stand_in = StandIn {
