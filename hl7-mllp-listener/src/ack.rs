@@ -6,13 +6,13 @@
 mod er7;
 mod mode;
 
+pub(crate) use er7::Ack;
 pub use mode::{Condition, Mode};
 
 use crate::header::Header;
 use crate::message::{MessageError, MessageWarning};
 use bytes::Bytes;
 use encoding_rs::mem::encode_latin1_lossy;
-use er7::Ack;
 
 /// Most errors an ACK lists; more help nobody and could pass the sender's own limit.
 const MAX_ERRORS: usize = 50;
@@ -243,6 +243,17 @@ impl Answer {
         // Every segment ends with CR, the last one too: some peers cannot read an ACK without it.
         let text = segments.join("\r") + "\r";
         Some(Bytes::from(encode_latin1_lossy(&text).into_owned()))
+    }
+}
+
+/// For people, on a line: `E 103 OBX-5 the text`.
+impl std::fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ", self.severity.code(), self.code.code().0)?;
+        if let Some(at) = &self.location {
+            write!(f, "{}-{} ", at.segment, at.field)?;
+        }
+        f.write_str(&self.text)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::ack::{Condition, Mode};
 use crate::batch::Batch;
-use crate::codec::{Frame, MllpCodec, VT};
+use crate::codec::{FS, Frame, MllpCodec, VT};
 use crate::header::Header;
 use bytes::{Bytes, BytesMut};
 use std::io::{Error, ErrorKind, Result, Write};
@@ -68,22 +68,8 @@ pub async fn send_files(
 pub fn read_messages(file: &Path) -> Result<Vec<Bytes>> {
     let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
     let invalid = |why: &str| named(Error::new(ErrorKind::InvalidData, why));
-    let bytes = std::fs::read(file).map_err(named)?;
-    let mut frames = Vec::new();
-    match bytes.contains(&VT) {
-        false => frames.push(Bytes::from(bytes)),
-        true => {
-            let mut codec = MllpCodec::new(bytes.len());
-            let mut buffer = BytesMut::from(&bytes[..]);
-            // The last frame may lack its end.
-            buffer.extend_from_slice(&[crate::codec::FS]);
-            while let Some(Frame::Message(frame)) = codec.decode(&mut buffer)? {
-                frames.push(frame);
-            }
-        }
-    }
     let mut messages = Vec::new();
-    for frame in frames {
+    for frame in frames(file).map_err(named)? {
         match Batch::read(&frame) {
             None => messages.push(frame),
             Some(Batch {
@@ -99,21 +85,29 @@ pub fn read_messages(file: &Path) -> Result<Vec<Bytes>> {
     }
 }
 
-/// The message of a file. Files are often saved with their MLLP frame.
+/// The message of a file, whatever it is.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn read_unframed(file: &Path) -> Result<Bytes> {
-    let bytes = std::fs::read(file)?;
-    let start = bytes
-        .iter()
-        .position(|byte| !matches!(byte, 0x0B))
-        .unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0x1C)
-        .unwrap_or(bytes.len());
-    Ok(Bytes::from(bytes).slice(start.min(end)..end))
+    Ok(frames(file)?.into_iter().next().unwrap_or_default())
+}
+
+/// What a file holds: files are often saved with their MLLP frames.
+fn frames(file: &Path) -> Result<Vec<Bytes>> {
+    let mut bytes = std::fs::read(file)?;
+    if !bytes.contains(&VT) {
+        bytes.insert(0, VT);
+    }
+    let mut codec = MllpCodec::new(bytes.len());
+    // The last frame may lack its end.
+    bytes.push(FS);
+    let mut buffer = BytesMut::from(&bytes[..]);
+    let mut frames = Vec::new();
+    while let Some(Frame::Message(frame)) = codec.decode(&mut buffer)? {
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 impl Client {

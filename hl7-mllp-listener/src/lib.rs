@@ -8,6 +8,7 @@
 pub mod ack;
 mod assemble;
 pub mod batch;
+pub mod bridge;
 pub mod charset;
 pub mod client;
 pub mod codec;

@@ -59,6 +59,21 @@ impl Listener {
         }
     }
 
+    /// The one at an address of its own, if there is to be one, and those of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn all(
+        own: Option<SocketAddr>,
+        tls: Option<TlsFiles>,
+        file: Option<&Path>,
+    ) -> Result<Vec<Listener>, String> {
+        let own = own.map(|address| Listener::open(address, tls));
+        let further = file.map(Listener::read_file).transpose()?;
+        let further = further.unwrap_or_default();
+        Ok(own.into_iter().chain(further).collect())
+    }
+
     /// The listeners of a file.
     ///
     /// # Errors
@@ -70,17 +85,7 @@ impl Listener {
         Listener::read(&bytes, folder).map_err(|fault| named(fault.line, &fault.reason))
     }
 
-    /// Listens, and reads the certificates.
-    ///
-    /// # Errors
-    /// What is missing, or in use.
-    pub async fn bind(&self) -> Result<Entrance, String> {
-        let listener = TcpListener::bind(self.address).await;
-        let listener = listener.map_err(|error| format!("{}: {error}", self.address))?;
-        self.on(listener)
-    }
-
-    /// As [`Listener::bind`], on a socket that listens.
+    /// Lets it take the connections of a socket that listens.
     ///
     /// # Errors
     /// A certificate that cannot be used.
@@ -214,14 +219,10 @@ fn tls_files(node: &Node, folder: &Path) -> Result<TlsFiles, Fault> {
             _ => return Err(entry.unknown()),
         }
     }
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(TlsFiles {
-            certificate,
-            key,
-            client_authorities,
-        }),
-        _ => Err(Fault::new(node.line, "tls needs `certificate` and `key`")),
-    }
+    let tls = TlsFiles::of(certificate, key, client_authorities);
+    tls.ok()
+        .flatten()
+        .ok_or_else(|| Fault::new(node.line, "tls needs `certificate` and `key`"))
 }
 
 fn senders(node: &Node) -> Result<Vec<String>, Fault> {

@@ -14,8 +14,8 @@ use crate::message::{Message, TextOptions};
 use crate::policy::Policy;
 use crate::relate;
 use crate::seldom::Seldom;
-use crate::server_api::{Api, ApiError, Page};
-use crate::state::{self, State, search_text};
+use crate::server_api::{Api, ApiError, Page, search_token};
+use crate::state::{self, State};
 use crate::submit::Submit;
 use crate::worklist::{self, Item};
 use bytes::Bytes;
@@ -383,11 +383,7 @@ impl Decided {
 
 /// The journal's entry of the message, and the last of those with its control id.
 fn journal_urls(key: &MessageKey) -> [String; 2] {
-    let identifier = format!(
-        "{}%7C{}",
-        search_text(MESSAGE_SYSTEM),
-        search_text(&key.identifier())
-    );
+    let identifier = search_token(MESSAGE_SYSTEM, &key.identifier());
     [
         format!("Task?_id={}", key.task_id),
         format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),

@@ -13,8 +13,8 @@ use crate::journal::{
     POLICY_INPUT, SENDER_SYSTEM, ending, input,
 };
 use crate::process::{Incoming, Processor, Refusal, now};
-use crate::server_api::ApiError;
-use crate::state::{State, search_text};
+use crate::server_api::{ApiError, search_text, search_token};
+use crate::state::State;
 use crate::worklist;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -73,11 +73,9 @@ pub struct Replayed {
 impl Selection {
     /// The search for them, the oldest first.
     fn url(&self, current: &str) -> String {
-        let token =
-            |system: &str, value: &str| format!("{}%7C{}", search_text(system), search_text(value));
         let mut url = format!(
-            "Task?identifier={}%7C&_sort=authored-on&_count={PAGE}",
-            search_text(MESSAGE_SYSTEM)
+            "Task?identifier={}&_sort=authored-on&_count={PAGE}",
+            search_token(MESSAGE_SYSTEM, "")
         );
         let mut add = |name: &str, value: String| url.push_str(&format!("&{name}={value}"));
         let endings: Vec<String> = match self.endings.is_empty() {
@@ -86,7 +84,7 @@ impl Selection {
         };
         let endings: Vec<String> = endings
             .iter()
-            .map(|own| token(JOURNAL_SYSTEM, own))
+            .map(|own| search_token(JOURNAL_SYSTEM, own))
             .collect();
         add("business-status", endings.join(","));
         if let Some(from) = &self.from {
@@ -96,16 +94,19 @@ impl Selection {
             add("authored-on", format!("le{}", search_text(to)));
         }
         if let Some(sender) = &self.sender {
-            add("requester:identifier", token(SENDER_SYSTEM, sender));
+            add("requester:identifier", search_token(SENDER_SYSTEM, sender));
         }
         if let Some(event) = &self.event {
             add("code", search_text(event));
         }
         if let Some(version) = &self.mappings {
-            add("group-identifier", token(MAPPINGS_SYSTEM, version));
+            add("group-identifier", search_token(MAPPINGS_SYSTEM, version));
         }
         if self.outdated {
-            add("group-identifier:not", token(MAPPINGS_SYSTEM, current));
+            add(
+                "group-identifier:not",
+                search_token(MAPPINGS_SYSTEM, current),
+            );
         }
         if let Some(item) = &self.item {
             add("output", format!("Task/{}", search_text(item)));

@@ -3,6 +3,7 @@
 
 use crate::submit::{Submit, SubmitError};
 use http::{Method, Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
 const FHIR_JSON: &str = "application/fhir+json";
@@ -171,6 +172,23 @@ impl Api {
         let response = self.submit.send(request).await?;
         parse(response.status(), response.body())
     }
+}
+
+/// A value in a search URL: `\`, `,`, `|` and `$` escaped as FHIR asks, then the rest as URLs ask.
+pub fn search_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | ',' | '|' | '$') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
+}
+
+/// A token in a search URL.
+pub fn search_token(system: &str, value: &str) -> String {
+    format!("{}%7C{}", search_text(system), search_text(value))
 }
 
 /// Made of what is moved into it: the `json!` macro copies whatever it is given.

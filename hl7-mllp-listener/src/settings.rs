@@ -179,9 +179,8 @@ impl Settings {
     /// # Errors
     /// Half of what TLS needs, or a file that cannot be used.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
-        let further = self.mllp_listeners_file.as_deref();
-        let further = further.map(Listener::read_file).transpose()?;
-        let default = further
+        let file = self.mllp_listeners_file.as_deref();
+        let default = file
             .is_none()
             .then(|| SocketAddr::from(([127, 0, 0, 1], 2575)));
         let tls = TlsFiles::of(
@@ -189,13 +188,7 @@ impl Settings {
             self.mllp_tls_key_file.clone(),
             self.mllp_tls_client_authorities_file.clone(),
         )?;
-        let own = self.mllp_addr.or(default);
-        let mut listeners: Vec<Listener> = own
-            .map(|address| Listener::open(address, tls))
-            .into_iter()
-            .collect();
-        listeners.extend(further.unwrap_or_default());
-        Ok(listeners)
+        Listener::all(self.mllp_addr.or(default), tls, file)
     }
 
     /// The spool, if there is to be one.

@@ -8,8 +8,7 @@ mod roles;
 
 use crate::identity::SiteSecret;
 use crate::mapping::{Draft, KeyPart, Mappings, Relation};
-use crate::server_api::{Api, ApiError, Page, SEARCH_VALUES_MAX};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use crate::server_api::{Api, ApiError, Page, SEARCH_VALUES_MAX, search_token};
 use roles::Roles;
 use serde_json::{Map as Object, Value as Json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -434,23 +433,9 @@ impl Questions {
             add(kind, "_id", ids.iter().cloned().collect());
         }
         for (kind, identifiers) in &self.identifiers {
-            let token = |(system, value): &(String, String)| {
-                format!("{}%7C{}", search_text(system), search_text(value))
-            };
+            let token = |(system, value): &(String, String)| search_token(system, value);
             add(kind, "identifier", identifiers.iter().map(token).collect());
         }
         urls
     }
-}
-
-/// A value in a search URL: `\`, `,`, `|` and `$` escaped as FHIR asks, then the rest as URLs ask.
-pub fn search_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '\\' | ',' | '|' | '$') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
-    }
-    utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
 }

@@ -6,6 +6,7 @@
 use crate::identity::SiteSecret;
 use crate::journal::{JOURNAL_SYSTEM, input, put_new, put_version, typed};
 use crate::mapping::UnmappedCode;
+use crate::server_api::search_token;
 use serde_json::{Value as Json, json};
 
 /// Task.code of an item.
@@ -121,8 +122,8 @@ pub fn done(task: &Json, now: &str) -> Option<Json> {
 
 /// The search for open items, the oldest first.
 pub fn open_items() -> String {
-    let code = crate::state::search_text(JOURNAL_SYSTEM);
-    format!("Task?code={code}%7C{ITEM_CODE}&status=requested&_sort=authored-on&_count=100")
+    let code = search_token(JOURNAL_SYSTEM, ITEM_CODE);
+    format!("Task?code={code}&status=requested&_sort=authored-on&_count=100")
 }
 
 #[cfg(test)]
