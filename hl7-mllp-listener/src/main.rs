@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use hl7_mllp_listener::bridge::Bridge;
-use hl7_mllp_listener::client::{read_messages, read_unframed, send_files};
+use hl7_mllp_listener::client::{self, read_messages, read_unframed};
 use hl7_mllp_listener::convert::Converter;
 use hl7_mllp_listener::explain;
 use hl7_mllp_listener::identity::SiteSecret;
@@ -16,7 +16,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,16 +53,7 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Send messages to an MLLP listener, one file each, and print what it answers.
-    Send {
-        /// HOST:PORT
-        address: String,
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Longest wait for an answer.
-        #[arg(long, default_value_t = 30)]
-        timeout_seconds: u64,
-    },
+    Send(client::SendFiles),
 }
 
 #[tokio::main]
@@ -103,11 +93,7 @@ async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
         }
         Command::Explain { file } => explain(&settings()?, &file),
         Command::Convert { files } => convert(mappings(&settings()?)?, &files).await,
-        Command::Send {
-            address,
-            files,
-            timeout_seconds,
-        } => send(&address, &files, Duration::from_secs(timeout_seconds)).await,
+        Command::Send(send) => Ok(exit_code(send.run(&mut std::io::stdout()).await?)),
     }
 }
 
@@ -245,13 +231,4 @@ async fn convert(mappings: Mappings, files: &[PathBuf]) -> Result<ExitCode, Fail
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Fails if any message was not accepted.
-async fn send(address: &str, files: &[PathBuf], timeout: Duration) -> Result<ExitCode, Failure> {
-    let refused = send_files(address, files, timeout, &mut std::io::stdout()).await?;
-    Ok(match refused {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
 }
