@@ -18,6 +18,7 @@ pub mod explain;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake_server;
 pub mod header;
+pub mod health;
 pub mod identity;
 pub mod intake;
 pub mod journal;
@@ -40,6 +41,7 @@ mod spool;
 mod state;
 pub mod structure;
 pub mod submit;
+pub mod telemetry;
 pub mod tls;
 mod traffic;
 pub mod worklist;

@@ -5,6 +5,7 @@ use hl7_mllp_listener::bridge::Bridge;
 use hl7_mllp_listener::client::{self, read_messages, read_unframed};
 use hl7_mllp_listener::convert::Converter;
 use hl7_mllp_listener::explain;
+use hl7_mllp_listener::health::{self, Health};
 use hl7_mllp_listener::identity::SiteSecret;
 use hl7_mllp_listener::mapping::Mappings;
 use hl7_mllp_listener::process::Processor;
@@ -12,6 +13,7 @@ use hl7_mllp_listener::replay::command;
 use hl7_mllp_listener::server;
 use hl7_mllp_listener::settings::Settings;
 use hl7_mllp_listener::submit::{HttpSettings, Submit};
+use hl7_mllp_listener::telemetry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -111,6 +113,17 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         entrances.push(entrance);
     }
     let (stop, spool) = (CancellationToken::new(), settings.spool());
+    if let Some(address) = settings.mllp_http_addr {
+        telemetry::start_metrics();
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|error| format!("{address}: {error}"))?;
+        tracing::info!(http_address = %socket.local_addr()?, "listening for operators");
+        let health = Health {
+            processor: processor.clone(),
+            has_spool: spool.is_some(),
+        };
+        tokio::spawn(health::serve(socket, health, stop.clone()));
+    }
     let bridge = Bridge::start(
         processor,
         entrances,

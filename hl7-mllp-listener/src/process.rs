@@ -77,6 +77,14 @@ impl Processor {
         }
     }
 
+    /// Whether the FHIR server answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn reach_server(&self) -> Result<(), ApiError> {
+        self.api.read("Task", "none").await.map(drop)
+    }
+
     /// The answer to one message.
     pub async fn answer(&self, raw: &[u8]) -> Answer {
         self.outcome(raw, None).await.answer
