@@ -58,11 +58,7 @@ pub(crate) async fn answer(
         let why = "the server is stopping; send the message again";
         return Err(Failure::new(IssueKind::Transient, why));
     };
-    let mut acknowledgments = reply.acknowledgments;
-    if let Some(later) = reply.later {
-        acknowledgments.extend(later.await);
-    }
-    Ok(acknowledged(acknowledgments.pop()))
+    Ok(acknowledged(reply.all().await.pop()))
 }
 
 fn acknowledged(acknowledgment: Option<Bytes>) -> Response {

@@ -31,6 +31,7 @@ pub mod policy;
 pub mod process;
 mod relate;
 pub mod replay;
+mod replies;
 pub mod seldom;
 pub mod separators;
 pub mod server;

@@ -5,6 +5,7 @@
 //!   senders: [HIS.GENHOSP, LAB.GENHOSP]       # MSH-3.MSH-4 that may send here; without it all may
 //!   processing_ids: [P]                       # MSH-11; without it all are taken
 //!   policy: HIS.GENHOSP                       # the file in senders/ for those who have none
+//!   reply_to: his.example.org:2600            # where acknowledgements by MSH-16 go; without it they follow on the connection
 //!   tls: { certificate: server.pem, key: server.key, client_authorities: clients.pem }
 //!   certificates:                             # whom a client certificate may speak for; others may not send
 //!     lab.example.org: [LAB.GENHOSP]
@@ -34,6 +35,8 @@ pub struct Listener {
     pub address: SocketAddr,
     pub tls: Option<TlsFiles>,
     pub admission: Admission,
+    /// Where the application's acknowledgements of enhanced mode go, `host:port`; without it they follow on the connection.
+    pub reply_to: Option<String>,
 }
 
 /// Who may send: everybody, as long as nothing is said.
@@ -56,6 +59,7 @@ impl Listener {
             address,
             tls,
             admission: Admission::default(),
+            reply_to: None,
         }
     }
 
@@ -95,6 +99,7 @@ impl Listener {
             listener,
             tls: tls.map_err(|error| error.to_string())?,
             admission: self.admission.clone(),
+            reply_to: self.reply_to.clone(),
         })
     }
 
@@ -173,7 +178,7 @@ impl Admission {
 
 fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
     let mut address = None;
-    let (mut tls, mut admission) = (None, Admission::default());
+    let (mut tls, mut admission, mut reply_to) = (None, Admission::default(), None);
     for entry in node.map()? {
         let node = &entry.node;
         match entry.key.as_str() {
@@ -185,6 +190,7 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
             "tls" => tls = Some(tls_files(node, folder)?),
             "senders" => admission.senders = Some(senders(node)?),
             "processing_ids" => admission.processing_ids = Some(node.texts()?),
+            "reply_to" => reply_to = Some(host_and_port(node)?),
             "policy" => admission.policy = Some(node.text()?.into()),
             "certificates" => {
                 for named in node.map()? {
@@ -205,7 +211,23 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
         address: address.ok_or_else(|| Fault::new(node.line, "`address` is missing"))?,
         tls,
         admission,
+        reply_to,
     })
+}
+
+fn host_and_port(node: &Node) -> Result<String, Fault> {
+    let text = node.text()?;
+    let parts = text.rsplit_once(':');
+    let is_address = |(host, port): (&str, &str)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    match parts.is_some_and(is_address) {
+        true => Ok(text.to_owned()),
+        false => {
+            let why = "reply_to: a host and a port, as his.example.org:2600";
+            Err(Fault::new(node.line, why))
+        }
+    }
 }
 
 fn tls_files(node: &Node, folder: &Path) -> Result<TlsFiles, Fault> {
@@ -267,6 +289,14 @@ mod tests {
         check(
             "- address: 127.0.0.1:1\n  senders: [AB]",
             Err("2: a sender is MSH-3.1 and MSH-4.1 with a dot between, as HIS.GENHOSP"),
+        );
+        check(
+            "- address: 127.0.0.1:1\n  reply_to: '[::1]:2600'\n- address: 127.0.0.1:2\n  reply_to: his.example.org:2600",
+            Ok(2),
+        );
+        check(
+            "- address: 127.0.0.1:1\n  reply_to: his.example.org",
+            Err("2: reply_to: a host and a port, as his.example.org:2600"),
         );
         check(
             "- address: 127.0.0.1:1\n  tls: {key: k}",

@@ -68,7 +68,8 @@ impl Ack<'_> {
         self.version() >= [2, 5, 0]
     }
 
-    pub(super) fn msh(&self, control_id: &str, time: &str) -> String {
+    /// `asks_for_receipt`: the answer is a message of its own, whose arrival is to be told.
+    pub(super) fn msh(&self, control_id: &str, time: &str, asks_for_receipt: bool) -> String {
         let component = self.join(self.separators.component);
         let mut kind = vec!["ACK".to_owned()];
         let event = self.component(9, 2);
@@ -79,6 +80,10 @@ impl Ack<'_> {
                 kind.push("ACK".to_owned());
             }
         }
+        let (accept, application) = match asks_for_receipt {
+            true => ("AL", "NE"),
+            false => ("", ""),
+        };
         let rest = [
             "",
             &kind.join(&component),
@@ -87,8 +92,8 @@ impl Ack<'_> {
             &Self::or(self.echo(12), DEFAULT_VERSION),
             "",
             "",
-            "",
-            "",
+            accept,
+            application,
             "",
             &self.echo(18),
         ];

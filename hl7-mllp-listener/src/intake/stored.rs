@@ -7,7 +7,7 @@
 //! before it, of which the first waits for nobody. (Of a batch, what is not looked at yet waits for earlier ones of the same batch,
 //! which entered before it, too.)
 
-use super::{Apply, Intake, Outcome, Reply, Waits, acknowledgments};
+use super::{Application, Apply, Intake, Outcome, Reply, Waits};
 use crate::ack::{AckCode, Answer, ErrorCode};
 use crate::lanes::{Place, keys};
 use crate::spool::{Spool, Waiting};
@@ -141,10 +141,7 @@ impl<A: Apply> Intake<A> {
         let Ok(number) = stored.spool.store(message, policy, received_ms).await else {
             self.report(&waits, otherwise.code);
             let said = waits.mode.on_applied(otherwise, false);
-            return Some(Reply {
-                acknowledgments: acknowledgments(&waits.message, &said),
-                later: None,
-            });
+            return Some(Reply::of(&waits.message, waits.mode, said));
         };
         stored.waits(number, received_ms);
         counter!("mllp_spool_stored_total").increment(1);
@@ -153,16 +150,16 @@ impl<A: Apply> Intake<A> {
         self.report(&waits, code);
         let (tell, told) = oneshot::channel();
         let reply = Reply {
-            acknowledgments: acknowledgments(&waits.message, &said),
             later: waits.mode.awaits_application().then(|| {
                 let (mode, message) = (waits.mode, waits.message.clone());
                 let later = async move {
-                    let answer: Option<Answer> = told.await.ok();
-                    let said = answer.and_then(|answer| mode.after_stored(&answer));
-                    acknowledgments(&message, said.as_slice())
+                    let answer: Answer = told.await.ok()?;
+                    let answer = mode.after_stored(&answer)?;
+                    Some(Application { message, answer })
                 };
                 later.boxed()
             }),
+            ..Reply::of(&waits.message, waits.mode, said)
         };
         let waiting = Waiting {
             number,

@@ -68,10 +68,7 @@ fn intake(policy: Policy) -> Arc<Intake<StandIn>> {
 async fn take(intake: &Arc<Intake<StandIn>>, frame: &str) -> Vec<String> {
     let frame = Frame::Message(Bytes::from(frame.to_owned()));
     let reply = intake.take(frame, &Admission::default()).await.unwrap();
-    let mut said = reply.acknowledgments;
-    if let Some(later) = reply.later {
-        said.extend(later.await);
-    }
+    let said = reply.all().await;
     said.iter()
         .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
         .collect()
@@ -128,7 +125,7 @@ async fn the_policy_of_a_listener_holds_for_refusals() {
         };
         let intake = intake(Policy::default());
         let reply = intake.take(frame, &admission).await.unwrap();
-        let said = String::from_utf8(reply.acknowledgments.concat()).unwrap();
+        let said = String::from_utf8(reply.all().await.concat()).unwrap();
         assert_eq!(codes(&[said]), [expect]);
     }
 }
