@@ -10,7 +10,7 @@ use crate::setting::{self, SettingError};
 use crate::{data, dhis2, embed, http, retention, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fhir_storage::{Copied, PrivatePostgres, Upgraded};
-use hl7_mllp_listener::client::{read_messages, send_files};
+use hl7_mllp_listener::client::{self, read_messages};
 use hl7_mllp_listener::process::Processor;
 use hl7_mllp_listener::replay::command::{self, CommandError};
 use hl7_mllp_listener::server::raise_open_file_limit;
@@ -18,7 +18,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -72,16 +71,7 @@ enum Hl7v2 {
     },
     /// Take out of the journal what is older than its settings say, as the server does once an hour.
     Prune,
-    /// Send the messages of files over MLLP and print the answers; fails if one is not accepted.
-    Send {
-        /// Host and port of any MLLP listener.
-        address: String,
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Longest wait for an answer, in seconds.
-        #[arg(long, default_value_t = 30)]
-        timeout_seconds: u64,
-    },
+    Send(client::SendFiles),
 }
 
 /// What goes wrong outside a running server; the text is for the person at the terminal.
@@ -175,17 +165,8 @@ fn try_run() -> Result<ExitCode, Failed> {
                 })
                 .await
             }
-            Command::Hl7v2(Hl7v2::Send {
-                address,
-                files,
-                timeout_seconds,
-            }) => {
-                let timeout = Duration::from_secs(timeout_seconds);
-                let refused = send_files(&address, &files, timeout, &mut std::io::stdout()).await?;
-                Ok(match refused {
-                    0 => ExitCode::SUCCESS,
-                    _ => ExitCode::FAILURE,
-                })
+            Command::Hl7v2(Hl7v2::Send(send)) => {
+                Ok(exit_code(send.run(&mut std::io::stdout()).await?))
             }
             Command::Check => {
                 let data = data::load(&config).map_err(StartError::Data)?;

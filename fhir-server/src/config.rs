@@ -190,12 +190,7 @@ impl Config {
             self.mllp_tls_key_file.clone(),
             self.mllp_tls_client_authorities_file.clone(),
         )?;
-        let own = self.mllp_addr.map(|address| Listener::open(address, tls));
-        let mut listeners: Vec<Listener> = own.into_iter().collect();
-        if let Some(file) = &self.mllp_listeners_file {
-            listeners.extend(Listener::read_file(file)?);
-        }
-        Ok(listeners)
+        Listener::all(self.mllp_addr, tls, self.mllp_listeners_file.as_deref())
     }
 
     /// Where v2 messages are kept that are acknowledged before they are applied.

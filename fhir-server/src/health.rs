@@ -4,7 +4,8 @@ use crate::app::App;
 use axum::body::Body;
 use axum::response::Response;
 use fhir_definitions::IndexState;
-use http::{HeaderValue, StatusCode, header};
+use hl7_mllp_listener::telemetry;
+use http::StatusCode;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -12,13 +13,13 @@ const PROBE: Duration = Duration::from_secs(2);
 
 /// The process lives.
 pub fn live() -> Response {
-    said(StatusCode::OK, "live\n")
+    said(StatusCode::OK, "live")
 }
 
 /// The database answers, its disk is not full as far as writes have seen, and the listeners listen.
 pub async fn ready(app: &App) -> Response {
     if !app.is_listening() {
-        return said(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
+        return said(StatusCode::SERVICE_UNAVAILABLE, "starting or stopping");
     }
     match timeout(PROBE, app.store.ping()).await {
         Ok(Ok(())) => {
@@ -27,30 +28,24 @@ pub async fn ready(app: &App) -> Response {
                 parameters, types, ..
             } = index.index();
             match parameters.is_empty() && types.is_empty() {
-                true => said(StatusCode::OK, "ready\n"),
+                true => said(StatusCode::OK, "ready"),
                 false => said(
                     StatusCode::OK,
-                    "ready; some search parameters are being indexed\n",
+                    "ready; some search parameters are being indexed",
                 ),
             }
         }
         Ok(Err(error)) if error.is_disk_full() => said(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the disk of the database is full: nothing can be written\n",
+            "the disk of the database is full: nothing can be written",
         ),
         _ => said(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the database does not answer\n",
+            "the database does not answer",
         ),
     }
 }
 
-fn said(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+fn said(status: StatusCode, text: &str) -> Response {
+    telemetry::said(status, text).map(Body::from)
 }

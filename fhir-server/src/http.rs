@@ -20,7 +20,9 @@ use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::State;
 use axum::response::Response;
+use body::Arriving;
 use fhir_model::{IssueKind, json};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use metrics::counter;
 use serde_json::Value;
@@ -89,15 +91,21 @@ async fn answer(State(app): State<Arc<App>>, request: axum::extract::Request) ->
         return preflight;
     }
     let span = tracing::info_span!("request", request_id = request_id.as_str());
-    let mut response = match about_the_server(&app, request.uri().path()).await {
+    let (parts, body) = request.into_parts();
+    let mut body = Arriving::new(body, &parts.headers);
+    let mut response = match about_the_server(&app, parts.uri.path()).await {
         Some(response) => response,
-        None if request.uri().path() == v2_over_http::PATH => {
-            let work = Box::pin(v2_over_http::answer(&app, request));
+        None if parts.uri.path() == v2_over_http::PATH => {
+            let work = Box::pin(v2_over_http::answer(&app, &parts, &mut body));
             let answered = work.instrument(span).await;
             answered.unwrap_or_else(|failure| response(failure.reply(), Seen::nothing()))
         }
-        None => fhir(&app, request).instrument(span).await,
+        None => fhir(&app, parts, &mut body).instrument(span).await,
     };
+    // A body that did not arrive is not waited for again.
+    if response.status() != StatusCode::REQUEST_TIMEOUT {
+        body.pass().await;
+    }
     if head {
         let body = std::mem::replace(response.body_mut(), HttpBody::empty());
         if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
@@ -134,8 +142,7 @@ async fn refuse(State(app): State<Arc<App>>, request: axum::extract::Request) ->
     response(failure.reply(), Seen::nothing())
 }
 
-async fn fhir(app: &App, request: axum::extract::Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+async fn fhir(app: &App, mut parts: Parts, body: &mut Arriving) -> Response {
     let watch = telemetry::RequestWatch::start();
     let mut seen = Seen {
         base: base::of(app, &parts.headers).unwrap_or_default(),
@@ -207,7 +214,7 @@ async fn interact(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: Sent,
+    body: Sent<'_>,
 ) -> Result<Reply, Failure> {
     let url_bytes = uri.path().len() + uri.query().map_or(0, str::len);
     if url_bytes > app.config.url_max_bytes {
@@ -406,8 +413,8 @@ fn options(found: Result<Found, Failure>) -> Result<Reply, Failure> {
 }
 
 /// A body as it comes to this service.
-enum Sent {
-    Text(HttpBody),
+enum Sent<'a> {
+    Text(&'a mut Arriving),
     InProcess(Value),
 }
 

@@ -9,8 +9,7 @@ use crate::data::{self, Data};
 use crate::{connections, embed, policy, retention, telemetry};
 use fhir_definitions::DataError;
 use fhir_storage::{Error, PrivatePostgres, Store, StoreSettings};
-use hl7_mllp_listener::intake::Intake;
-use hl7_mllp_listener::server as mllp;
+use hl7_mllp_listener::bridge::Bridge;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,29 +163,17 @@ impl Server {
         let mut tasks = Vec::new();
         if !entrances.is_empty() || app.config.hl7v2_http {
             let processor = embed::processor(&app, service.clone(), data.hl7v2)?;
-            tasks.push(tokio::spawn(
-                processor.clone().requeue_at_start(stop.clone()),
-            ));
             let (settings, spool) = (app.config.mllp(), app.config.mllp_spool());
-            let max_in_work = settings.max_messages_in_work;
-            let intake = Intake::start(processor, max_in_work, spool.as_ref(), stop.clone());
-            let intake = intake.map_err(StartError::Mllp)?;
-            let grace = Duration::from_millis(settings.shutdown_grace_ms);
-            app.set_intake(app.config.hl7v2_http.then(|| intake.clone()));
-            for entrance in entrances {
-                let (intake, settings) = (intake.clone(), settings.clone());
-                tasks.push(tokio::spawn(mllp::serve(
-                    entrance,
-                    intake,
-                    settings,
-                    stop.clone(),
-                )));
-            }
-            let stop = stop.clone();
-            tasks.push(tokio::spawn(async move {
-                stop.cancelled().await;
-                let _ = tokio::time::timeout(grace, intake.ended()).await;
-            }));
+            let bridge = Bridge::start(
+                processor,
+                entrances,
+                &settings,
+                spool.as_ref(),
+                stop.clone(),
+            )
+            .map_err(StartError::Mllp)?;
+            app.set_intake(app.config.hl7v2_http.then(|| bridge.intake.clone()));
+            tasks.push(tokio::spawn(bridge.ended()));
         }
         let refusal = crate::http::refusal(app.clone());
         let work = connections::serve(http, service, refusal, app.clone(), stop.clone());

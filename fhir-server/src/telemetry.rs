@@ -4,19 +4,13 @@ use crate::app::App;
 use crate::config::{Config, LogFormat};
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+pub use hl7_mllp_listener::telemetry::start_metrics;
+use http::{HeaderValue, StatusCode};
 use metrics::{counter, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::io::IsTerminal;
-use std::sync::OnceLock;
 use std::time::Instant;
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
-
-/// Starts counting. Once per process; later calls change nothing.
-pub fn start_metrics() {
-    metrics_handle();
-}
 
 /// Starts logging to standard error. Once per process.
 pub fn start_logs(config: &Config) {
@@ -105,42 +99,5 @@ pub fn metrics(app: &App) -> Response {
     let index = definitions.index();
     let waiting = index.parameters.len() + index.types.len();
     gauge!("fhir_search_parameters_waiting").set(waiting as f64);
-    if let Some(bytes) = resident_bytes() {
-        gauge!("process_resident_memory_bytes").set(bytes as f64);
-    }
-    let handle = metrics_handle();
-    handle.run_upkeep();
-    let mut response = Response::new(Body::from(handle.render()));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
-    response
-}
-
-const DURATION_BUCKETS_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
-
-/// The one recorder of the process: the metrics facade is global.
-fn metrics_handle() -> &'static PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), DURATION_BUCKETS_SECONDS)
-            .expect("the list of buckets is not empty")
-            .build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another metrics recorder is installed; /metrics stays empty");
-        }
-        handle
-    })
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
+    hl7_mllp_listener::telemetry::metrics().map(Body::from)
 }

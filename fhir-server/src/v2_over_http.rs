@@ -7,12 +7,13 @@
 use crate::app::App;
 use crate::failure::Failure;
 use crate::format;
-use crate::http::body;
+use crate::http::body::{self, Arriving};
 use axum::response::Response;
 use bytes::Bytes;
 use fhir_model::IssueKind;
 use hl7_mllp_listener::codec::Frame;
 use hl7_mllp_listener::listeners::Admission;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 /// Beside the FHIR base, not below it.
@@ -29,8 +30,11 @@ const CONTENT_TYPES: [&str; 3] = [
 ///
 /// # Errors
 /// What is no message, or cannot be taken in now.
-pub async fn answer(app: &App, request: axum::extract::Request) -> Result<Response, Failure> {
-    let (parts, body) = request.into_parts();
+pub(crate) async fn answer(
+    app: &App,
+    parts: &Parts,
+    body: &mut Arriving,
+) -> Result<Response, Failure> {
     if parts.method != Method::POST {
         return Err(Failure::method_not_allowed(
             &parts.method,
@@ -54,11 +58,7 @@ pub async fn answer(app: &App, request: axum::extract::Request) -> Result<Respon
         let why = "the server is stopping; send the message again";
         return Err(Failure::new(IssueKind::Transient, why));
     };
-    let mut acknowledgments = reply.acknowledgments;
-    if let Some(later) = reply.later {
-        acknowledgments.extend(later.await);
-    }
-    Ok(acknowledged(acknowledgments.pop()))
+    Ok(acknowledged(reply.all().await.pop()))
 }
 
 fn acknowledged(acknowledgment: Option<Bytes>) -> Response {

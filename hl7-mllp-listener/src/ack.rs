@@ -6,13 +6,13 @@
 mod er7;
 mod mode;
 
+pub(crate) use er7::Ack;
 pub use mode::{Condition, Mode};
 
 use crate::header::Header;
 use crate::message::{MessageError, MessageWarning};
 use bytes::Bytes;
 use encoding_rs::mem::encode_latin1_lossy;
-use er7::Ack;
 
 /// Most errors an ACK lists; more help nobody and could pass the sender's own limit.
 const MAX_ERRORS: usize = 50;
@@ -226,14 +226,30 @@ impl Answer {
         self.acknowledge_as(raw, &control_id(), &now())
     }
 
+    /// As [`Answer::acknowledge`], for a way of its own: it asks to be told that it has arrived (MSH-15 AL, MSH-16 NE).
+    pub fn acknowledge_apart(&self, raw: &[u8]) -> Option<Bytes> {
+        self.written(raw, &control_id(), &now(), true)
+    }
+
     /// As [`Answer::acknowledge`], with the ACK's own MSH-10 and MSH-7 given.
     pub fn acknowledge_as(&self, raw: &[u8], control_id: &str, time: &str) -> Option<Bytes> {
+        self.written(raw, control_id, time, false)
+    }
+
+    fn written(
+        &self,
+        raw: &[u8],
+        control_id: &str,
+        time: &str,
+        asks_for_receipt: bool,
+    ) -> Option<Bytes> {
         let header = Header::read(raw);
         if header.is_some_and(|header| header.component(9, 1) == "ACK") {
             return None;
         }
         let ack = Ack::answering(header.as_ref());
-        let mut segments = vec![ack.msh(control_id, time), ack.msa(self)];
+        let header = ack.msh(control_id, time, asks_for_receipt);
+        let mut segments = vec![header, ack.msa(self)];
         let listed = &self.errors[..self.errors.len().min(MAX_ERRORS)];
         match ack.has_modern_errors() {
             true => segments.extend(listed.iter().map(|error| ack.err(error))),
@@ -243,6 +259,17 @@ impl Answer {
         // Every segment ends with CR, the last one too: some peers cannot read an ACK without it.
         let text = segments.join("\r") + "\r";
         Some(Bytes::from(encode_latin1_lossy(&text).into_owned()))
+    }
+}
+
+/// For people, on a line: `E 103 OBX-5 the text`.
+impl std::fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ", self.severity.code(), self.code.code().0)?;
+        if let Some(at) = &self.location {
+            write!(f, "{}-{} ", at.segment, at.field)?;
+        }
+        f.write_str(&self.text)
     }
 }
 

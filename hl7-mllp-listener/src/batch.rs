@@ -4,9 +4,11 @@
 //! Refuses a batch that contradicts itself (BTS-1 or FTS-1 say another number than came, lines that belong to no message): something was
 //! lost on the way, so none of it is applied, and each message is told so.
 
-use crate::ack::{AnswerError, ErrorCode, Location};
+use crate::ack::{Ack, AnswerError, ErrorCode, Location};
 use crate::header::{Header, without_leading_space};
 use bytes::Bytes;
+use encoding_rs::mem::encode_latin1_lossy;
+use std::borrow::Cow;
 
 /// Most messages of one batch.
 pub const MAX_MESSAGES: usize = 10_000;
@@ -216,32 +218,14 @@ impl Reader {
 /// A header of the answer: names swapped, the control id of the one that came as reference (BHS-12, FHS-12).
 fn answering(name: &str, line: &[u8], time: &str) -> Vec<u8> {
     let came = Header::of_line(line);
-    let separators = came.separators;
-    let field = |n| came.field(n).into_owned();
+    let ack = Ack::answering(Some(&came));
     // A message in place of a header says who sent it, not which batch it was.
     let id = match line.starts_with(b"MSH") {
-        true => String::new(),
-        false => field(11),
+        true => Cow::default(),
+        false => ack.echo(11),
     };
-    let fields = [
-        name.to_owned(),
-        separators.encoding_characters(),
-        field(5),
-        field(6),
-        field(3),
-        field(4),
-        time.to_owned(),
-        String::new(),
-        String::new(),
-        String::new(),
-        String::new(),
-        id,
-    ];
-    let text = fields.join(&char::from(separators.field).to_string());
-    let text = text
-        .trim_end_matches(char::from(separators.field))
-        .replace('\0', "");
-    encoding_rs::mem::encode_latin1_lossy(&(text + "\r")).into_owned()
+    let text = ack.header(name, time, &["", "", "", "", &id]);
+    encode_latin1_lossy(&(text + "\r")).into_owned()
 }
 
 fn trailer(name: &str, header: &[u8], count: usize) -> Vec<u8> {
@@ -326,6 +310,11 @@ mod tests {
         ];
         let answer = batch.acknowledge(&said, "2026");
         let expect = "FHS|^~\\&|HUB|Y|LAB|X|2026|||||F7/BHS|^~\\&|HUB|Y|LAB|X|2026|||||B7/MSA|CA|1/MSA|AA|1/BTS|2/FTS|1/";
+        assert_eq!(String::from_utf8_lossy(&answer).replace('\r', "/"), expect);
+        // NUL is left out, as in an acknowledgement.
+        let frame = Bytes::from("BHS|^~\\&|L\0AB|X|HUB|Y|||||B\x007\rMSH|1");
+        let answer = Batch::read(&frame).unwrap().acknowledge(&[], "2026");
+        let expect = "BHS|^~\\&|HUB|Y|LAB|X|2026|||||B7/BTS|0/";
         assert_eq!(String::from_utf8_lossy(&answer).replace('\r', "/"), expect);
         let frame = Bytes::from("MSH|^~\\&|LAB|X|HUB|Y\rMSH|2");
         let answer = Batch::read(&frame).unwrap().acknowledge(&[], "2026");

@@ -1,25 +1,39 @@
-//! A small MLLP client: one message, one acknowledgement, or two where the message asks for both in enhanced mode. An answer under
+//! A small MLLP client, in clear or over TLS: one message, one acknowledgement, or two where the message asks for both in enhanced mode. An answer under
 //! another control id, or none in time, ends the connection, since a late answer would be taken for the next message's.
 
 use crate::ack::{Condition, Mode};
 use crate::batch::Batch;
-use crate::codec::{Frame, MllpCodec, VT};
+use crate::codec::{FS, Frame, MllpCodec, VT};
 use crate::header::Header;
+use crate::tls::{ClientTls, ClientTlsFiles};
 use bytes::{Bytes, BytesMut};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio_util::codec::{Decoder, Encoder};
 
 /// Longest acknowledgement that is read, in bytes.
 const MAX_ACK_BYTES: usize = 1024 * 1024;
 
+/// Send the messages of files to an MLLP listener, and print what it answers; fails if one is not accepted.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SendFiles {
+    /// Host and port of the listener.
+    address: String,
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Longest wait for an answer, in seconds.
+    #[arg(long, default_value_t = 30)]
+    timeout_seconds: u64,
+    #[command(flatten)]
+    tls: ClientTlsFiles,
+}
+
 /// One connection to an MLLP listener.
-#[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     codec: MllpCodec,
     buffer: BytesMut,
     timeout: Duration,
@@ -36,29 +50,34 @@ pub struct Acknowledgment {
     pub errors: Vec<String>,
 }
 
-/// Sends the messages of each file over one connection, and writes a line for each: file, MSA-1, MSA-2, ERR segments.
-/// Gives the number of messages that were not accepted.
-///
-/// # Errors
-/// A file that cannot be read, or a message without an answer; the text names the file.
-pub async fn send_files(
-    address: &str,
-    files: &[PathBuf],
-    timeout: Duration,
-    out: &mut (dyn Write + Send),
-) -> Result<usize> {
-    let mut client = Client::connect(address, timeout).await?;
-    let mut refused = 0;
-    for file in files {
-        let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
-        for message in read_messages(file)? {
-            let answer = client.exchange(message).await.map_err(named)?;
-            refused += usize::from(!matches!(answer.code.as_str(), "AA" | "CA"));
-            let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
-            writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
+/// In clear or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl SendFiles {
+    /// Sends the messages of each file over one connection, and writes a line for each: file, MSA-1, MSA-2, ERR segments. True if all were
+    /// accepted.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a message without an answer; the text names the file.
+    pub async fn run(&self, out: &mut (dyn Write + Send)) -> Result<bool> {
+        let timeout = Duration::from_secs(self.timeout_seconds);
+        let tls = self.tls.client(&self.address).map_err(Error::other)?;
+        let mut client = Client::connect_over(&self.address, tls.as_ref(), timeout).await?;
+        let mut are_accepted = true;
+        for file in &self.files {
+            let named =
+                |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
+            for message in read_messages(file)? {
+                let answer = client.exchange(message).await.map_err(named)?;
+                are_accepted &= matches!(answer.code.as_str(), "AA" | "CA");
+                let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
+                writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
+            }
         }
+        Ok(are_accepted)
     }
-    Ok(refused)
 }
 
 /// The messages of a file, one by one: with or without MLLP frames, several one after the other, or a batch.
@@ -68,22 +87,8 @@ pub async fn send_files(
 pub fn read_messages(file: &Path) -> Result<Vec<Bytes>> {
     let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
     let invalid = |why: &str| named(Error::new(ErrorKind::InvalidData, why));
-    let bytes = std::fs::read(file).map_err(named)?;
-    let mut frames = Vec::new();
-    match bytes.contains(&VT) {
-        false => frames.push(Bytes::from(bytes)),
-        true => {
-            let mut codec = MllpCodec::new(bytes.len());
-            let mut buffer = BytesMut::from(&bytes[..]);
-            // The last frame may lack its end.
-            buffer.extend_from_slice(&[crate::codec::FS]);
-            while let Some(Frame::Message(frame)) = codec.decode(&mut buffer)? {
-                frames.push(frame);
-            }
-        }
-    }
     let mut messages = Vec::new();
-    for frame in frames {
+    for frame in frames(file).map_err(named)? {
         match Batch::read(&frame) {
             None => messages.push(frame),
             Some(Batch {
@@ -99,28 +104,58 @@ pub fn read_messages(file: &Path) -> Result<Vec<Bytes>> {
     }
 }
 
-/// The message of a file. Files are often saved with their MLLP frame.
+/// The message of a file, whatever it is.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn read_unframed(file: &Path) -> Result<Bytes> {
-    let bytes = std::fs::read(file)?;
-    let start = bytes
-        .iter()
-        .position(|byte| !matches!(byte, 0x0B))
-        .unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0x1C)
-        .unwrap_or(bytes.len());
-    Ok(Bytes::from(bytes).slice(start.min(end)..end))
+    Ok(frames(file)?.into_iter().next().unwrap_or_default())
+}
+
+/// What a file holds: files are often saved with their MLLP frames.
+fn frames(file: &Path) -> Result<Vec<Bytes>> {
+    let mut bytes = std::fs::read(file)?;
+    if !bytes.contains(&VT) {
+        bytes.insert(0, VT);
+    }
+    let mut codec = MllpCodec::new(bytes.len());
+    // The last frame may lack its end.
+    bytes.push(FS);
+    let mut buffer = BytesMut::from(&bytes[..]);
+    let mut frames = Vec::new();
+    while let Some(Frame::Message(frame)) = codec.decode(&mut buffer)? {
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 impl Client {
-    /// Connects; every later wait is bounded by the timeout.
+    /// Connects in clear; every later wait is bounded by the timeout.
+    ///
+    /// # Errors
+    /// Nobody listens there, or not in time.
     pub async fn connect(address: impl ToSocketAddrs, timeout: Duration) -> Result<Client> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
+        Client::connect_over(address, None, timeout).await
+    }
+
+    /// Connects over TLS, where it is given; every later wait is bounded by the timeout.
+    ///
+    /// # Errors
+    /// Nobody listens there, or not in time, or not the one that is meant.
+    pub async fn connect_over(
+        address: impl ToSocketAddrs,
+        tls: Option<&ClientTls>,
+        timeout: Duration,
+    ) -> Result<Client> {
+        let connect = async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok::<Box<dyn Stream>, Error>(match tls {
+                Some(tls) => Box::new(tls.connect(stream).await?),
+                None => Box::new(stream),
+            })
+        };
+        let stream = tokio::time::timeout(timeout, connect).await??;
         Ok(Client {
             stream,
             codec: MllpCodec::new(MAX_ACK_BYTES),
@@ -143,6 +178,7 @@ impl Client {
         self.codec.encode(message, &mut frame)?;
         let (timeout, exchange) = (self.timeout, async {
             self.stream.write_all(&frame).await?;
+            self.stream.flush().await?;
             let first = self.read_acknowledgment().await?;
             match asks_for_both && first.code == "CA" && first.control_id == control_id {
                 true => self.read_acknowledgment().await,

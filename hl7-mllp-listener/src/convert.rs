@@ -43,10 +43,6 @@ impl Converter {
 
     /// One message: `code` (MSA-1), `errors` (severity, code and text), `ending` of the journal and `bundle`, the transaction.
     pub async fn convert(&self, raw: &[u8]) -> Json {
-        *self
-            .transaction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Json::Null;
         let answer = self.processor.answer(raw).await;
         let mut transaction = self
             .transaction
@@ -60,20 +56,7 @@ impl Converter {
             .next()
             .unwrap_or_default()
             .to_owned();
-        let errors: Vec<String> = answer
-            .errors
-            .iter()
-            .map(|error| {
-                let place = error.location.as_ref();
-                let place = place.map(|at| format!("{}-{} ", at.segment, at.field));
-                let (severity, code) = (error.severity.code(), error.code.code().0);
-                format!(
-                    "{severity} {code} {}{}",
-                    place.unwrap_or_default(),
-                    error.text
-                )
-            })
-            .collect();
+        let errors: Vec<String> = answer.errors.iter().map(ToString::to_string).collect();
         let mut converted = json!({"code": answer.code.code(), "errors": errors, "ending": task});
         converted["bundle"] = bundle;
         converted

@@ -26,10 +26,7 @@ pub fn explain(raw: &[u8], mappings: &Mappings) -> std::result::Result<String, S
         }
     };
     for error in told {
-        let place = error.location.as_ref();
-        let place = place.map_or_else(String::new, |at| format!("{}-{}", at.segment, at.field));
-        let (severity, code) = (error.severity.code(), error.code.code().0);
-        let _ = writeln!(text, "# {severity} {code} {place} {}", error.text);
+        let _ = writeln!(text, "# {error}");
     }
     for step in trace.steps() {
         let map = &mappings.program.maps[step.map];

@@ -1,4 +1,4 @@
-//! A FHIR server in memory for the tests of this crate: searches by `_id` and `identifier`, reads, and transactions of PUTs that
+//! A FHIR server in memory for the tests of this crate: searches by `_id` and `identifier` in pages, reads, and transactions of PUTs that
 //! honour ifMatch and ifNoneMatch, all or nothing. Real servers are met in the tests of the server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -6,6 +6,7 @@
 use crate::submit::Submit;
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -27,6 +28,8 @@ pub struct FakeServer {
     history: Arc<Mutex<BTreeMap<String, Json>>>,
     /// A type it cannot search now.
     pub cannot_search: Arc<Mutex<Option<&'static str>>>,
+    /// Most matches on a page, whatever is asked for.
+    pub page_max: Arc<Mutex<Option<usize>>>,
 }
 
 impl FakeServer {
@@ -51,7 +54,11 @@ impl FakeServer {
     fn search(&self, rows: &Rows, url: &str) -> Json {
         match *self.cannot_search.lock().unwrap() {
             Some(kind) if url.starts_with(kind) => json!({"response": {"status": "503"}}),
-            _ => search(rows, url),
+            _ => search(
+                rows,
+                url,
+                self.page_max.lock().unwrap().unwrap_or(usize::MAX),
+            ),
         }
     }
 
@@ -160,7 +167,7 @@ pub fn put(rows: &mut Rows, url: &str, mut body: Json) {
     rows.insert(url.to_owned(), (version, body));
 }
 
-fn search(rows: &Rows, url: &str) -> Json {
+fn search(rows: &Rows, url: &str, page_max: usize) -> Json {
     let (kind, query) = url.split_once('?').unwrap();
     let compartment = kind.strip_suffix("/*");
     let parameters: Vec<(&str, Vec<String>)> = query
@@ -180,14 +187,33 @@ fn search(rows: &Rows, url: &str) -> Json {
                 .all(|(name, wanted)| is_match(body, name, wanted))
         })
         .collect();
-    if query.contains("_sort=authored-on") {
-        found.sort_by_key(|body| body["authoredOn"].to_string());
+    let is_sorted = query.contains("_sort=authored-on");
+    let place = |body: &Json| {
+        let time = is_sorted.then(|| body["authoredOn"].to_string());
+        format!("{time:?} {} {}", body["resourceType"], body["id"])
+    };
+    found.sort_by_cached_key(|body| place(body));
+    let value = |name: &str| {
+        let own = parameters.iter().find(|(own, _)| *own == name);
+        own.map(|(_, values)| values.join(","))
+    };
+    if let Some(after) = value("_after") {
+        found.retain(|body| place(body) > after);
     }
-    let found: Vec<Json> = found
-        .into_iter()
-        .map(|body| json!({"resource": body, "search": {"mode": "match"}}))
-        .collect();
-    json!({"response": {"status": "200"}, "resource": {"resourceType": "Bundle", "entry": found}})
+    let count = value("_count").map_or(usize::MAX, |count| count.parse().unwrap());
+    let has_more = found.len() > count.min(page_max);
+    found.truncate(count.min(page_max));
+    let mut page = json!({"resourceType": "Bundle"});
+    if has_more {
+        let (first, _) = query.split_once("&_after=").unwrap_or((query, ""));
+        let after =
+            utf8_percent_encode(&place(found.last().unwrap()), NON_ALPHANUMERIC).to_string();
+        let url = format!("http://the-server.example/fhir/{kind}?{first}&_after={after}");
+        page["link"] = json!([{"relation": "self", "url": "x"}, {"relation": "next", "url": url}]);
+    }
+    let entry = |body| json!({"resource": body, "search": {"mode": "match"}});
+    page["entry"] = found.into_iter().map(entry).collect();
+    json!({"response": {"status": "200"}, "resource": page})
 }
 
 fn decoded(text: &str) -> String {
@@ -198,7 +224,7 @@ fn decoded(text: &str) -> String {
 /// Of reference parameters any reference matches.
 fn is_match(body: &Json, name: &str, wanted: &[String]) -> bool {
     match name {
-        "_count" | "_sort" | "_total" => true,
+        "_after" | "_count" | "_sort" | "_total" => true,
         "_type" => wanted
             .iter()
             .any(|kind| body["resourceType"] == kind.as_str()),

@@ -58,9 +58,56 @@ pub struct Outcome {
 /// What is sent back for a frame: acknowledgements without their frames, in order.
 #[derive(Default)]
 pub struct Reply {
+    /// What is said on the connection.
     pub acknowledgments: Vec<Bytes>,
-    /// What is said when a stored message is applied, where the sender asked for that.
-    pub later: Option<BoxFuture<'static, Vec<Bytes>>>,
+    /// What the application says to a message that asked for that (MSH-16); it follows on the connection, or goes elsewhere.
+    pub application: Option<Application>,
+    /// The same, when a stored message is applied.
+    pub later: Option<BoxFuture<'static, Option<Application>>>,
+}
+
+/// The application's acknowledgement of enhanced mode.
+pub struct Application {
+    message: Bytes,
+    answer: Answer,
+}
+
+impl Application {
+    /// As it follows on the connection of its message.
+    pub fn acknowledgment(&self) -> Option<Bytes> {
+        self.answer.acknowledge(&self.message)
+    }
+
+    /// As a message of its own.
+    pub fn apart(&self) -> Option<Bytes> {
+        self.answer.acknowledge_apart(&self.message)
+    }
+}
+
+impl Reply {
+    fn of(message: &Bytes, mode: Mode, said: Vec<Answer>) -> Reply {
+        let mut reply = Reply::default();
+        for answer in said {
+            match mode.is_application(&answer) {
+                false => reply.acknowledgments.extend(answer.acknowledge(message)),
+                true => {
+                    let message = message.clone();
+                    reply.application = Some(Application { message, answer });
+                }
+            }
+        }
+        reply
+    }
+
+    /// All that is said, at once and later.
+    pub async fn all(self) -> Vec<Bytes> {
+        let mut said = self.acknowledgments;
+        said.extend(self.application.and_then(|own| own.acknowledgment()));
+        if let Some(later) = self.later {
+            said.extend(later.await.and_then(|own| own.acknowledgment()));
+        }
+        said
+    }
 }
 
 /// Takes frames; shared by all listeners of a process.
@@ -96,34 +143,40 @@ impl<A: Apply> Intake<A> {
         }
         let opened = spool.map(Stored::open).transpose()?;
         let (stored, waiting) = opened.map_or((None, Vec::new()), |(s, w)| (Some(s), w));
-        let intake = Arc::new(Intake {
-            apply,
-            lanes: Lanes::default(),
-            in_work: Semaphore::new(max_in_work.max(1)),
-            traffic: Traffic::new(known),
-            stored,
-            shutdown,
-            tasks: TaskTracker::new(),
-        });
+        let intake = Arc::new(Intake::new(apply, max_in_work, stored, shutdown));
         intake.resume(waiting);
         intake.tasks.spawn(look(intake.clone()));
         Ok(intake)
     }
 
+    fn new(
+        apply: A,
+        max_in_work: usize,
+        stored: Option<Stored>,
+        shutdown: CancellationToken,
+    ) -> Intake<A> {
+        Intake {
+            lanes: Lanes::default(),
+            in_work: Semaphore::new(max_in_work.max(1)),
+            traffic: Traffic::new(apply.known()),
+            apply,
+            stored,
+            shutdown,
+            tasks: TaskTracker::new(),
+        }
+    }
+
     /// Answers a frame. `None`: the server stops and the frame was not begun, or not all of it; unanswered, it is sent again.
     pub async fn take(self: &Arc<Self>, frame: Frame, admission: &Admission) -> Option<Reply> {
         match frame {
-            Frame::TooLong { head, length } => Some(Reply {
-                acknowledgments: self.too_long(&head, length, admission),
-                later: None,
-            }),
+            Frame::TooLong { head, length } => Some(self.too_long(&head, length, admission)),
             Frame::Message(bytes) => match Batch::read(&bytes) {
                 None => self.message(bytes, admission).await,
                 Some(batch) => {
                     let acknowledgments = self.batch(&batch, admission).await?;
                     Some(Reply {
                         acknowledgments,
-                        later: None,
+                        ..Reply::default()
                     })
                 }
             },
@@ -136,21 +189,24 @@ impl<A: Apply> Intake<A> {
         self.tasks.wait().await;
     }
 
-    /// Several messages: one answer that holds theirs. What contradicts itself is refused message by message.
+    /// Several messages: one answer that holds all of theirs. What contradicts itself is refused message by message.
     async fn batch(self: &Arc<Self>, batch: &Batch, admission: &Admission) -> Option<Vec<Bytes>> {
         let said: Vec<Option<Vec<Bytes>>> = match &batch.fault {
             Some(fault) => {
                 tracing::warn!(reason = fault.text, "a batch was refused");
-                let refuse = |message: &Bytes| {
-                    Some(self.refuse(message, admission, AckCode::AE, fault.clone(), false))
-                };
-                batch.messages().map(refuse).collect()
+                let mut said = Vec::new();
+                for message in batch.messages() {
+                    let fault = fault.clone();
+                    let reply = self.refuse(message, admission, AckCode::AE, fault, false);
+                    said.push(Some(reply.all().await));
+                }
+                said
             }
             None => {
                 // All take their places before the first is worked on.
                 let messages = batch.messages().cloned();
                 let replies: Vec<_> = messages
-                    .map(|m| all_of(self.message(m, admission)))
+                    .map(|message| all_of(self.message(message, admission)))
                     .collect();
                 stream::iter(replies)
                     .buffered(BATCH_IN_WORK)
@@ -202,7 +258,10 @@ impl<A: Apply> Intake<A> {
                 let outcome = timeout(deadline, apply).await;
                 match outcome.ok() {
                     Some(outcome) => outcome?,
-                    None => Outcome::later("the message was not applied in time; send again"),
+                    None => {
+                        let text = "the message was not applied in time; send again";
+                        Outcome::later(waits.policy.later(ErrorCode::Internal, text))
+                    }
                 }
             }
         };
@@ -215,10 +274,7 @@ impl<A: Apply> Intake<A> {
     fn answered(&self, waits: &Waits, outcome: &Outcome) -> Reply {
         self.report(waits, outcome.answer.code);
         let said = waits.mode.on_applied(&outcome.answer, outcome.is_kept);
-        Reply {
-            acknowledgments: acknowledgments(&waits.message, &said),
-            later: None,
-        }
+        Reply::of(&waits.message, waits.mode, said)
     }
 
     /// The turn of a message: the earlier ones of its lanes are done, and few others are worked on. `None`: the server stops.
@@ -259,12 +315,12 @@ impl<A: Apply> Intake<A> {
     /// One message that is not tried.
     fn refuse(
         &self,
-        message: &[u8],
+        message: &Bytes,
         admission: &Admission,
         code: AckCode,
         error: AnswerError,
         is_final: bool,
-    ) -> Vec<Bytes> {
+    ) -> Reply {
         let header = Header::read(message);
         let policy = self
             .apply
@@ -273,11 +329,11 @@ impl<A: Apply> Intake<A> {
         self.traffic
             .answered(header.as_ref(), &policy, message.len(), Some(code), now);
         let answer = Answer::refuse(code, error);
-        let said = mode(&policy, header.as_ref()).on_applied(&answer, is_final);
-        acknowledgments(message, &said)
+        let mode = mode(&policy, header.as_ref());
+        Reply::of(message, mode, mode.on_applied(&answer, is_final))
     }
 
-    fn too_long(&self, head: &[u8], length: usize, admission: &Admission) -> Vec<Bytes> {
+    fn too_long(&self, head: &Bytes, length: usize, admission: &Admission) -> Reply {
         let text = "the message is longer than this listener takes";
         tracing::warn!(bytes = length, "a message was too long");
         let error = AnswerError::error(ErrorCode::ValueTooLong, None, text);
@@ -287,11 +343,10 @@ impl<A: Apply> Intake<A> {
 }
 
 impl Outcome {
-    /// Not applied, for a reason that passes.
-    pub fn later(text: &str) -> Outcome {
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
+    /// Not applied, for a reason that passes; the answer is that of [`Policy::later`].
+    pub fn later(answer: Answer) -> Outcome {
         Outcome {
-            answer: Answer::refuse(AckCode::AR, error),
+            answer,
             is_kept: false,
             may_succeed_later: true,
         }
@@ -338,11 +393,8 @@ impl Begun {
             return Begun::Over(Reply::default());
         }
         if let Some(error) = admission.refusal(&message) {
-            let acknowledgments = intake.refuse(&message, admission, AckCode::AR, error, true);
-            return Begun::Over(Reply {
-                acknowledgments,
-                later: None,
-            });
+            let reply = intake.refuse(&message, admission, AckCode::AR, error, true);
+            return Begun::Over(reply);
         }
         let mode = mode(&policy, header.as_ref());
         let place = intake.lanes.enter(keys(&message, policy.is_single_lane));
@@ -358,14 +410,8 @@ impl Begun {
     }
 }
 
-/// What is said at once and later.
 async fn all_of(reply: impl Future<Output = Option<Reply>>) -> Option<Vec<Bytes>> {
-    let reply = reply.await?;
-    let mut said = reply.acknowledgments;
-    if let Some(later) = reply.later {
-        said.extend(later.await);
-    }
-    Some(said)
+    Some(reply.await?.all().await)
 }
 
 fn mode(policy: &Policy, header: Option<&Header<'_>>) -> Mode {
@@ -373,12 +419,6 @@ fn mode(policy: &Policy, header: Option<&Header<'_>>) -> Mode {
         true => Mode::Original,
         false => Mode::of(header),
     }
-}
-
-fn acknowledgments(message: &[u8], said: &[Answer]) -> Vec<Bytes> {
-    let said = said.iter();
-    said.filter_map(|answer| answer.acknowledge(message))
-        .collect()
 }
 
 /// Alerts and gauges, until the server stops.

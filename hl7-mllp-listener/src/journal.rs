@@ -34,6 +34,10 @@ pub const SENDER_SYSTEM: &str = "urn:hl7v2:sender";
 pub const MAPPINGS_SYSTEM: &str = "urn:hl7v2:mappings";
 /// Task.statusReason: table 0357.
 const ERROR_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v2-0357";
+/// Task.input: the bytes.
+pub const MESSAGE_INPUT: &str = "message";
+/// Task.input: the sender whose file holds where the message's own has none.
+pub const POLICY_INPUT: &str = "policy";
 const CONTENT_TYPE: &str = "x-application/hl7-v2+er7";
 
 /// Most characters kept of MSH-3, MSH-4, MSH-9 and MSH-10.
@@ -90,6 +94,8 @@ pub struct Record<'a> {
     pub answer: &'a Answer,
     /// An instant.
     pub received: &'a str,
+    /// The sender whose file holds where the message's own has none: that of the listener.
+    pub policy: Option<&'a str>,
     /// The version of the mappings.
     pub mappings: &'a str,
     /// Items of the work list.
@@ -258,8 +264,11 @@ impl MessageKey {
                 "display": self.sender(),
             },
             "groupIdentifier": {"system": MAPPINGS_SYSTEM, "value": record.mappings},
-            "input": [typed("message", "valueReference", json!({"reference": format!("Binary/{}", self.binary_id)}))],
+            "input": [typed(MESSAGE_INPUT, "valueReference", json!({"reference": format!("Binary/{}", self.binary_id)}))],
         });
+        if let (Some(policy), Some(input)) = (record.policy, task["input"].as_array_mut()) {
+            input.push(typed(POLICY_INPUT, "valueString", policy.into()));
+        }
         task["output"] = Json::Array(output);
         if !self.event.is_empty() {
             task["code"] = json!({"text": self.event});
@@ -355,6 +364,13 @@ pub(crate) fn typed(code: &str, name: &str, value: Json) -> Json {
     let mut item = json!({"type": {"coding": [{"system": JOURNAL_SYSTEM, "code": code}]}});
     item[name] = value;
     item
+}
+
+/// An input of a Task by its type.
+pub(crate) fn input<'t>(task: &'t Json, code: &str) -> Option<&'t Json> {
+    let inputs = task["input"].as_array()?;
+    let is_typed = |own: &&Json| own["type"]["coding"][0]["code"] == code;
+    inputs.iter().find(is_typed)
 }
 
 /// The outcome a Task stands for: `applied`, `unmapped` or `refused`.

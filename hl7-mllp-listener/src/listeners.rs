@@ -5,6 +5,7 @@
 //!   senders: [HIS.GENHOSP, LAB.GENHOSP]       # MSH-3.MSH-4 that may send here; without it all may
 //!   processing_ids: [P]                       # MSH-11; without it all are taken
 //!   policy: HIS.GENHOSP                       # the file in senders/ for those who have none
+//!   reply_to: his.example.org:2600            # where acknowledgements by MSH-16 go; without it they follow on the connection
 //!   tls: { certificate: server.pem, key: server.key, client_authorities: clients.pem }
 //!   certificates:                             # whom a client certificate may speak for; others may not send
 //!     lab.example.org: [LAB.GENHOSP]
@@ -34,6 +35,8 @@ pub struct Listener {
     pub address: SocketAddr,
     pub tls: Option<TlsFiles>,
     pub admission: Admission,
+    /// Where the application's acknowledgements of enhanced mode go, `host:port`; without it they follow on the connection.
+    pub reply_to: Option<String>,
 }
 
 /// Who may send: everybody, as long as nothing is said.
@@ -56,7 +59,23 @@ impl Listener {
             address,
             tls,
             admission: Admission::default(),
+            reply_to: None,
         }
+    }
+
+    /// The one at an address of its own, if there is to be one, and those of a file.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn all(
+        own: Option<SocketAddr>,
+        tls: Option<TlsFiles>,
+        file: Option<&Path>,
+    ) -> Result<Vec<Listener>, String> {
+        let own = own.map(|address| Listener::open(address, tls));
+        let further = file.map(Listener::read_file).transpose()?;
+        let further = further.unwrap_or_default();
+        Ok(own.into_iter().chain(further).collect())
     }
 
     /// The listeners of a file.
@@ -70,17 +89,7 @@ impl Listener {
         Listener::read(&bytes, folder).map_err(|fault| named(fault.line, &fault.reason))
     }
 
-    /// Listens, and reads the certificates.
-    ///
-    /// # Errors
-    /// What is missing, or in use.
-    pub async fn bind(&self) -> Result<Entrance, String> {
-        let listener = TcpListener::bind(self.address).await;
-        let listener = listener.map_err(|error| format!("{}: {error}", self.address))?;
-        self.on(listener)
-    }
-
-    /// As [`Listener::bind`], on a socket that listens.
+    /// Lets it take the connections of a socket that listens.
     ///
     /// # Errors
     /// A certificate that cannot be used.
@@ -90,6 +99,7 @@ impl Listener {
             listener,
             tls: tls.map_err(|error| error.to_string())?,
             admission: self.admission.clone(),
+            reply_to: self.reply_to.clone(),
         })
     }
 
@@ -168,7 +178,7 @@ impl Admission {
 
 fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
     let mut address = None;
-    let (mut tls, mut admission) = (None, Admission::default());
+    let (mut tls, mut admission, mut reply_to) = (None, Admission::default(), None);
     for entry in node.map()? {
         let node = &entry.node;
         match entry.key.as_str() {
@@ -180,6 +190,7 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
             "tls" => tls = Some(tls_files(node, folder)?),
             "senders" => admission.senders = Some(senders(node)?),
             "processing_ids" => admission.processing_ids = Some(node.texts()?),
+            "reply_to" => reply_to = Some(host_and_port(node)?),
             "policy" => admission.policy = Some(node.text()?.into()),
             "certificates" => {
                 for named in node.map()? {
@@ -200,7 +211,23 @@ fn listener(node: &Node, folder: &Path) -> Result<Listener, Fault> {
         address: address.ok_or_else(|| Fault::new(node.line, "`address` is missing"))?,
         tls,
         admission,
+        reply_to,
     })
+}
+
+fn host_and_port(node: &Node) -> Result<String, Fault> {
+    let text = node.text()?;
+    let parts = text.rsplit_once(':');
+    let is_address = |(host, port): (&str, &str)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    match parts.is_some_and(is_address) {
+        true => Ok(text.to_owned()),
+        false => {
+            let why = "reply_to: a host and a port, as his.example.org:2600";
+            Err(Fault::new(node.line, why))
+        }
+    }
 }
 
 fn tls_files(node: &Node, folder: &Path) -> Result<TlsFiles, Fault> {
@@ -214,14 +241,10 @@ fn tls_files(node: &Node, folder: &Path) -> Result<TlsFiles, Fault> {
             _ => return Err(entry.unknown()),
         }
     }
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(TlsFiles {
-            certificate,
-            key,
-            client_authorities,
-        }),
-        _ => Err(Fault::new(node.line, "tls needs `certificate` and `key`")),
-    }
+    let tls = TlsFiles::of(certificate, key, client_authorities);
+    tls.ok()
+        .flatten()
+        .ok_or_else(|| Fault::new(node.line, "tls needs `certificate` and `key`"))
 }
 
 fn senders(node: &Node) -> Result<Vec<String>, Fault> {
@@ -266,6 +289,14 @@ mod tests {
         check(
             "- address: 127.0.0.1:1\n  senders: [AB]",
             Err("2: a sender is MSH-3.1 and MSH-4.1 with a dot between, as HIS.GENHOSP"),
+        );
+        check(
+            "- address: 127.0.0.1:1\n  reply_to: '[::1]:2600'\n- address: 127.0.0.1:2\n  reply_to: his.example.org:2600",
+            Ok(2),
+        );
+        check(
+            "- address: 127.0.0.1:1\n  reply_to: his.example.org",
+            Err("2: reply_to: a host and a port, as his.example.org:2600"),
         );
         check(
             "- address: 127.0.0.1:1\n  tls: {key: k}",

@@ -1,23 +1,24 @@
 //! The listener alone: MLLP in, transactions over HTTP to a FHIR server.
 
 use clap::{Parser, Subcommand};
-use hl7_mllp_listener::client::{read_messages, read_unframed, send_files};
+use hl7_mllp_listener::bridge::Bridge;
+use hl7_mllp_listener::client::{self, read_messages, read_unframed};
 use hl7_mllp_listener::convert::Converter;
 use hl7_mllp_listener::explain;
+use hl7_mllp_listener::health::{self, Health};
 use hl7_mllp_listener::identity::SiteSecret;
-use hl7_mllp_listener::intake::Intake;
 use hl7_mllp_listener::mapping::Mappings;
 use hl7_mllp_listener::process::Processor;
 use hl7_mllp_listener::replay::command;
 use hl7_mllp_listener::server;
 use hl7_mllp_listener::settings::Settings;
 use hl7_mllp_listener::submit::{HttpSettings, Submit};
+use hl7_mllp_listener::telemetry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -54,16 +55,7 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Send messages to an MLLP listener, one file each, and print what it answers.
-    Send {
-        /// HOST:PORT
-        address: String,
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Longest wait for an answer.
-        #[arg(long, default_value_t = 30)]
-        timeout_seconds: u64,
-    },
+    Send(client::SendFiles),
 }
 
 #[tokio::main]
@@ -85,37 +77,25 @@ async fn main() -> ExitCode {
 }
 
 async fn run(line: CommandLine) -> Result<ExitCode, Failure> {
+    let settings = || -> Result<Settings, Failure> {
+        let file = line.config.as_deref().map(Settings::read).transpose()?;
+        Ok(line.settings.or(file.unwrap_or_default()))
+    };
     match line.command.unwrap_or(Command::Serve) {
-        Command::Serve => {
-            let file = line.config.as_deref().map(Settings::read).transpose()?;
-            serve(line.settings.or(file.unwrap_or_default())).await
-        }
+        Command::Serve => serve(settings()?).await,
         Command::Replay(command) => {
-            let file = line.config.as_deref().map(Settings::read).transpose()?;
-            let processor = processor(&line.settings.or(file.unwrap_or_default()))?;
+            let processor = processor(&settings()?)?;
             let accepted = command.run(&processor, &mut std::io::stdout()).await?;
             Ok(exit_code(accepted))
         }
         Command::Requeue => {
-            let file = line.config.as_deref().map(Settings::read).transpose()?;
-            let processor = processor(&line.settings.or(file.unwrap_or_default()))?;
+            let processor = processor(&settings()?)?;
             let accepted = command::requeue(&processor, &mut std::io::stdout()).await?;
             Ok(exit_code(accepted))
         }
-        Command::Explain { file } => {
-            let config = line.config.as_deref().map(Settings::read).transpose()?;
-            explain(&line.settings.or(config.unwrap_or_default()), &file)
-        }
-        Command::Convert { files } => {
-            let file = line.config.as_deref().map(Settings::read).transpose()?;
-            let settings = line.settings.or(file.unwrap_or_default());
-            convert(mappings(&settings)?, &files).await
-        }
-        Command::Send {
-            address,
-            files,
-            timeout_seconds,
-        } => send(&address, &files, Duration::from_secs(timeout_seconds)).await,
+        Command::Explain { file } => explain(&settings()?, &file),
+        Command::Convert { files } => convert(mappings(&settings()?)?, &files).await,
+        Command::Send(send) => Ok(exit_code(send.run(&mut std::io::stdout()).await?)),
     }
 }
 
@@ -125,28 +105,34 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let connections = settings.connections();
     let mut entrances = Vec::new();
     for listener in settings.listeners()? {
-        entrances.push(listener.bind().await?);
-    }
-    let shutdown = CancellationToken::new();
-    let (max_in_work, spool) = (connections.max_messages_in_work, settings.spool());
-    tokio::spawn(processor.clone().requeue_at_start(shutdown.clone()));
-    let intake = Intake::start(processor, max_in_work, spool.as_ref(), shutdown.clone())?;
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
-    let mut work = JoinSet::new();
-    for entrance in entrances {
+        let address = listener.address;
+        let socket = TcpListener::bind(address).await;
+        let entrance = listener.on(socket.map_err(|error| format!("{address}: {error}"))?)?;
         let is_tls = entrance.tls.is_some();
         tracing::info!(address = %entrance.listener.local_addr()?, is_tls, "listening");
-        let (intake, connections) = (intake.clone(), connections.clone());
-        work.spawn(server::serve(
-            entrance,
-            intake,
-            connections,
-            shutdown.clone(),
-        ));
+        entrances.push(entrance);
     }
-    work.join_all().await;
-    let grace = Duration::from_millis(connections.shutdown_grace_ms);
-    let _ = tokio::time::timeout(grace, intake.ended()).await;
+    let (stop, spool) = (CancellationToken::new(), settings.spool());
+    if let Some(address) = settings.mllp_http_addr {
+        telemetry::start_metrics();
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|error| format!("{address}: {error}"))?;
+        tracing::info!(http_address = %socket.local_addr()?, "listening for operators");
+        let health = Health {
+            processor: processor.clone(),
+            has_spool: spool.is_some(),
+        };
+        tokio::spawn(health::serve(socket, health, stop.clone()));
+    }
+    let bridge = Bridge::start(
+        processor,
+        entrances,
+        &connections,
+        spool.as_ref(),
+        stop.clone(),
+    )?;
+    tokio::spawn(cancel_on_signal(stop));
+    bridge.ended().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -258,13 +244,4 @@ async fn convert(mappings: Mappings, files: &[PathBuf]) -> Result<ExitCode, Fail
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Fails if any message was not accepted.
-async fn send(address: &str, files: &[PathBuf], timeout: Duration) -> Result<ExitCode, Failure> {
-    let refused = send_files(address, files, timeout, &mut std::io::stdout()).await?;
-    Ok(match refused {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
 }

@@ -1,6 +1,7 @@
-//! How the messages of a sender are taken, as its file in `senders/` says: when it gets its acknowledgement, in which order its messages
-//! are applied, and what an operator wants to be told.
+//! How the messages of a sender are taken, as its file in `senders/` says: when it gets its acknowledgement and which, in which order its
+//! messages are applied, and what an operator wants to be told.
 
+use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
 use crate::mapping::yaml::{Entry, Fault};
 
 /// Longest deadline, in seconds: senders do not wait longer.
@@ -17,6 +18,8 @@ pub struct Policy {
     pub is_single_lane: bool,
     /// Original mode whatever MSH-15 and MSH-16 say.
     pub is_original_mode: bool,
+    /// What is said of a message that cannot be applied now: AR, for engines that send again after AR only, or AE.
+    pub unreachable: AckCode,
     /// An alert when nothing came for so long.
     pub silent_minutes: Option<u64>,
     /// An alert when so many of a hundred messages are not accepted.
@@ -30,6 +33,7 @@ impl Default for Policy {
             deadline_ms: 15_000,
             is_single_lane: false,
             is_original_mode: false,
+            unreachable: AckCode::AR,
             silent_minutes: None,
             errors_percent: None,
         }
@@ -37,6 +41,11 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// What is said of a message that may be applied later: sending it again may help.
+    pub fn later(&self, code: ErrorCode, text: &str) -> Answer {
+        Answer::refuse(self.unreachable, AnswerError::error(code, None, text))
+    }
+
     /// Takes a key of a sender's file; false if it is none of these.
     ///
     /// # Errors
@@ -46,6 +55,10 @@ impl Policy {
             "ack" => self.is_stored_first = entry.one_of(["applied", "stored"])? == 1,
             "lanes" => self.is_single_lane = entry.one_of(["patient", "sender"])? == 1,
             "mode" => self.is_original_mode = entry.one_of(["asked", "original"])? == 1,
+            "unreachable" => {
+                let codes = [AckCode::AR, AckCode::AE];
+                self.unreachable = codes[entry.one_of(codes.map(AckCode::code))?];
+            }
             "deadline_seconds" => {
                 self.deadline_ms = 1_000 * number(entry, 1..=MAX_DEADLINE_SECONDS)?;
             }
@@ -104,11 +117,12 @@ mod tests {
         let default = Policy::default();
         check("ack: applied\nlanes: patient\nmode: asked", Ok(default));
         check(
-            "ack: stored\nlanes: sender\nmode: original\ndeadline_seconds: 5",
+            "ack: stored\nlanes: sender\nmode: original\nunreachable: AE\ndeadline_seconds: 5",
             Ok(Policy {
                 is_stored_first: true,
                 is_single_lane: true,
                 is_original_mode: true,
+                unreachable: AckCode::AE,
                 deadline_ms: 5_000,
                 ..default
             }),
@@ -122,6 +136,7 @@ mod tests {
             }),
         );
         check("ack: soon", Err("1: ack: applied or stored"));
+        check("unreachable: CE", Err("1: unreachable: AR or AE"));
         check("lanes: two", Err("1: lanes: patient or sender"));
         check(
             "deadline_seconds: 0",

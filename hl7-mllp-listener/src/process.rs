@@ -14,8 +14,8 @@ use crate::message::{Message, TextOptions};
 use crate::policy::Policy;
 use crate::relate;
 use crate::seldom::Seldom;
-use crate::server_api::{Api, ApiError};
-use crate::state::{self, State, search_text};
+use crate::server_api::{Api, ApiError, Page, search_token};
+use crate::state::{self, State};
 use crate::submit::Submit;
 use crate::worklist::{self, Item};
 use bytes::Bytes;
@@ -36,6 +36,15 @@ pub struct Processor {
     pub(crate) api: Api,
     pub(crate) mappings: Arc<Mappings>,
     pub(crate) secret: SiteSecret,
+}
+
+/// A message as it came in.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub raw: &'a [u8],
+    pub key: &'a MessageKey,
+    /// The sender whose file holds where its own has none.
+    pub policy: Option<&'a str>,
 }
 
 /// Why a message has no effect.
@@ -68,6 +77,14 @@ impl Processor {
         }
     }
 
+    /// Whether the FHIR server answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn reach_server(&self) -> Result<(), ApiError> {
+        self.api.read("Task", "none").await.map(drop)
+    }
+
     /// The answer to one message.
     pub async fn answer(&self, raw: &[u8]) -> Answer {
         self.outcome(raw, None).await.answer
@@ -75,18 +92,14 @@ impl Processor {
 
     /// What becomes of one message: it is committed before AA is said. `policy` names the sender whose file holds where this one has none.
     pub async fn outcome(&self, raw: &[u8], policy: Option<&str>) -> Outcome {
-        let key = MessageKey::read(&self.secret, raw);
-        let sender = self.mappings.sender_or(raw, policy);
-        let kept = match self.apply(raw, &key, sender, None).await {
-            Err(Refusal::Content(answer)) => self.refuse(raw, &key, sender, answer).await,
+        let key = &MessageKey::read(&self.secret, raw);
+        let incoming = Incoming { raw, key, policy };
+        let kept = match self.apply(incoming, None).await {
+            Err(Refusal::Content(answer)) => self.refuse(incoming, answer).await,
             other => other,
         };
         match kept {
-            Err(Refusal::Outside(answer)) => Outcome {
-                answer,
-                is_kept: false,
-                may_succeed_later: true,
-            },
+            Err(Refusal::Outside(answer)) => Outcome::later(answer),
             Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Content(answer)) => Outcome {
                 answer,
                 is_kept: true,
@@ -98,12 +111,11 @@ impl Processor {
     /// `again` is what is known of a message that is run again.
     pub(crate) async fn apply(
         &self,
-        raw: &[u8],
-        key: &MessageKey,
-        sender: &Sender,
+        incoming: Incoming<'_>,
         again: Option<&Before>,
     ) -> Result<Answer, Refusal> {
-        let message = self.parse(raw, sender)?;
+        let (key, sender) = (incoming.key, self.sender(incoming));
+        let message = self.parse(incoming.raw, sender)?;
         let converted = match self.mappings.convert(&message, sender) {
             Ok(converted) => Some(converted),
             Err(ConvertError::Unmapped) if sender.accept_unmapped => None,
@@ -120,18 +132,19 @@ impl Processor {
             .collect();
         let (mut attempt, mut steps, mut before) = (0, 0, Vec::new());
         while attempt < ATTEMPTS_MAX && steps < STEPS_MAX {
-            let mut journal = match again {
+            let mut along = match again {
                 None => journal_urls(key).to_vec(),
                 Some(_) => Vec::new(),
             };
-            journal.extend(worklist::search(&items));
+            let of_journal = along.len();
+            along.extend(worklist::search(&items));
             let (drafts, relations) = match &converted {
                 Some(own) => (&own.drafts[..], &own.relations[..]),
                 None => (&[][..], &[][..]),
             };
             let said = (drafts, relations);
-            let read = state::read(&self.api, &self.mappings, &self.secret, said, &journal);
-            let (state, tasks) = match read.await {
+            let read = state::read(&self.api, &self.mappings, &self.secret, said, &along);
+            let (state, mut pages) = match read.await {
                 Ok(read) => read,
                 Err(error) => {
                     // What cannot be read now does not matter to a message that came before.
@@ -139,7 +152,9 @@ impl Processor {
                     return Err(refusal(error, sender));
                 }
             };
-            let warning = recognised(key, &tasks)?;
+            let listed = self.api.rest(pages.split_off(of_journal)).await;
+            let listed = listed.map_err(|error| refusal(error, sender))?;
+            let warning = recognised(key, &pages)?;
             let effects = relate::effects(&self.mappings, drafts, relations, &state)
                 .map_err(|error| Refusal::Content(Answer::refuse(AckCode::AE, error)))?;
             let referring = match relate::referring(&self.api, &effects).await {
@@ -153,14 +168,14 @@ impl Processor {
             let earlier = earlier.map_err(|error| refusal(error, sender))?;
             let told = (key, earlier.as_ref());
             let mut decided = self.decide(&message, converted.as_ref(), &state, told, warning)?;
-            decided.unmapped = worklist::entries(&items, &tasks, &now());
+            decided.unmapped = worklist::entries(&items, &listed, &now());
             let assembled = &mut decided.assembled;
             let is_last = relate::apply(&effects, referring, &state, assembled, &key.source());
             let committed = match is_last {
                 true => {
                     assembled.add_written(&before);
                     decided.items = items.iter().map(|item| item.id.clone()).collect();
-                    self.commit(raw, key, &mut decided, again).await
+                    self.commit(incoming, &mut decided, again).await
                 }
                 false => {
                     let entries = std::mem::take(&mut assembled.entries);
@@ -186,11 +201,12 @@ impl Processor {
             true => "others kept changing the same resources; send again",
             false => "not everything has moved yet; send again to go on",
         };
-        let error = AnswerError::error(ErrorCode::RecordLocked, None, reason);
-        Err(Refusal::Outside(Answer::refuse(
-            outside_code(sender),
-            error,
-        )))
+        let answer = sender.policy.later(ErrorCode::RecordLocked, reason);
+        Err(Refusal::Outside(answer))
+    }
+
+    fn sender(&self, incoming: Incoming<'_>) -> &Sender {
+        self.mappings.sender_or(incoming.raw, incoming.policy)
     }
 
     fn parse(&self, raw: &[u8], sender: &Sender) -> Result<Message, Refusal> {
@@ -227,8 +243,8 @@ impl Processor {
         key: &MessageKey,
         sender: &Sender,
     ) -> Result<Option<AnswerError>, Refusal> {
-        match self.api.searches(&journal_urls(key), &[]).await {
-            Ok((tasks, _)) => recognised(key, &tasks),
+        match self.api.searches(&journal_urls(key)).await {
+            Ok(pages) => recognised(key, &pages),
             Err(error) => Err(refusal(error, sender)),
         }
     }
@@ -280,8 +296,7 @@ impl Processor {
 
     async fn commit(
         &self,
-        raw: &[u8],
-        key: &MessageKey,
+        Incoming { raw, key, policy }: Incoming<'_>,
         decided: &mut Decided,
         again: Option<&Before>,
     ) -> Result<(), ApiError> {
@@ -291,6 +306,7 @@ impl Processor {
             ending: decided.ending,
             answer: &decided.answer,
             received: &now(),
+            policy,
             mappings: &self.mappings.version,
             unmapped: &decided.items,
             mapped: &decided.assembled.mapped,
@@ -304,19 +320,16 @@ impl Processor {
     }
 
     /// Keeps a refused message: its bytes and the reason.
-    async fn refuse(
-        &self,
-        raw: &[u8],
-        key: &MessageKey,
-        sender: &Sender,
-        answer: Answer,
-    ) -> Result<Answer, Refusal> {
+    async fn refuse(&self, incoming: Incoming<'_>, answer: Answer) -> Result<Answer, Refusal> {
+        let sender = self.sender(incoming);
+        let Incoming { raw, key, policy } = incoming;
         // A message that came before as refused gets the answer it got then.
         self.recognise(key, sender).await?;
         let record = Record {
             ending: Ending::Refused,
             answer: &answer,
             received: &now(),
+            policy,
             mappings: &self.mappings.version,
             unmapped: &[],
             mapped: &[],
@@ -378,11 +391,7 @@ impl Decided {
 
 /// The journal's entry of the message, and the last of those with its control id.
 fn journal_urls(key: &MessageKey) -> [String; 2] {
-    let identifier = format!(
-        "{}%7C{}",
-        search_text(MESSAGE_SYSTEM),
-        search_text(&key.identifier())
-    );
+    let identifier = search_token(MESSAGE_SYSTEM, &key.identifier());
     [
         format!("Task?_id={}", key.task_id),
         format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),
@@ -390,12 +399,15 @@ fn journal_urls(key: &MessageKey) -> [String; 2] {
 }
 
 /// Whether the message came before, by what [`journal_urls`] match; a warning when another one used its control id.
-fn recognised(key: &MessageKey, tasks: &[Json]) -> Result<Option<AnswerError>, Refusal> {
-    let own = tasks.iter().find(|task| task["id"] == key.task_id.as_str());
+fn recognised(key: &MessageKey, pages: &[Page]) -> Result<Option<AnswerError>, Refusal> {
+    let mut tasks = pages.iter().flat_map(|page| &page.resources);
+    let own = tasks
+        .clone()
+        .find(|task| task["id"] == key.task_id.as_str());
     if let Some(answer) = own.and_then(stored_answer) {
         return Err(Refusal::Repeat(answer));
     }
-    let other = tasks.iter().any(|task| ending(task).is_some());
+    let other = tasks.any(|task| ending(task).is_some());
     Ok(other.then(|| {
         AnswerError::warning(
             ErrorCode::DuplicateKey,
@@ -415,13 +427,6 @@ fn unmapped(code: AckCode) -> Answer {
     Answer::refuse(code, error)
 }
 
-fn outside_code(sender: &Sender) -> AckCode {
-    match sender.unreachable_is_reject {
-        true => AckCode::AR,
-        false => AckCode::AE,
-    }
-}
-
 fn refusal(error: ApiError, sender: &Sender) -> Refusal {
     if error.is_transient() {
         static OUTSIDE: Seldom = Seldom::new();
@@ -429,8 +434,7 @@ fn refusal(error: ApiError, sender: &Sender) -> Refusal {
             tracing::warn!(%error, times, "messages could not be applied");
         }
         let text = "the FHIR server cannot take it now; send again";
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
-        return Refusal::Outside(Answer::refuse(outside_code(sender), error));
+        return Refusal::Outside(sender.policy.later(ErrorCode::Internal, text));
     }
     match error {
         ApiError::Refused { status, issue } => {
@@ -446,12 +450,8 @@ fn refusal(error: ApiError, sender: &Sender) -> Refusal {
         }
         error => {
             tracing::error!(%error, "a message could not be applied");
-            let error = AnswerError::error(
-                ErrorCode::Internal,
-                None,
-                "the FHIR server answered wrongly",
-            );
-            Refusal::Outside(Answer::refuse(outside_code(sender), error))
+            let text = "the FHIR server answered wrongly";
+            Refusal::Outside(sender.policy.later(ErrorCode::Internal, text))
         }
     }
 }

@@ -446,6 +446,7 @@ async fn a_refused_message_is_applied_by_replay() {
         ending: Ending::Unmapped,
         answer: &unmapped(AckCode::AA),
         received: "2026-01-01T00:00:00Z",
+        policy: None,
         mappings: "older",
         unmapped: &[],
         mapped: &[],

@@ -51,6 +51,25 @@ fn reference(resource: &Json) -> String {
     )
 }
 
+/// A server gives pages as long as it likes, whatever is asked for.
+#[tokio::test]
+async fn everything_moves_however_short_pages_are() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let admit = |number: &str, control: &str| event("A01", control, &[&pid(number), VISIT]);
+    let results: Vec<String> = (10..17).map(|n| result(&n.to_string(), "1")).collect();
+    accepted(&processor, &[admit("1", "1")]).await;
+    accepted(&processor, &results).await;
+    *server.page_max.lock().unwrap() = Some(2);
+    let merge = event("A40", "3", &[&pid("2"), &mrg("1")]);
+    accepted(&processor, &[merge]).await;
+    let survivor = reference(&patient(&server, "2"));
+    let moved = ["Encounter", "Observation", "DiagnosticReport"];
+    for resource in moved.iter().flat_map(|kind| server.all(kind)) {
+        assert_eq!(resource["subject"]["reference"], survivor, "{resource}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_taken_back() {
     let admit = || event("A01", "1", &[&pid("1"), VISIT]);

@@ -9,11 +9,12 @@ pub mod command;
 use crate::ack::Answer;
 use crate::assemble::Earlier;
 use crate::journal::{
-    Before, JOURNAL_SYSTEM, MAPPINGS_SYSTEM, MESSAGE_SYSTEM, MessageKey, SENDER_SYSTEM, ending,
+    Before, JOURNAL_SYSTEM, MAPPINGS_SYSTEM, MESSAGE_INPUT, MESSAGE_SYSTEM, MessageKey,
+    POLICY_INPUT, SENDER_SYSTEM, ending, input,
 };
-use crate::process::{Processor, Refusal, now};
-use crate::server_api::ApiError;
-use crate::state::{State, search_text};
+use crate::process::{Incoming, Processor, Refusal, now};
+use crate::server_api::{ApiError, search_text, search_token};
+use crate::state::State;
 use crate::worklist;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +23,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
-/// Journal entries read at a time.
+/// Journal entries asked for at a time.
 const PAGE: usize = 100;
 
 /// Why a message was not run again.
@@ -70,13 +71,11 @@ pub struct Replayed {
 }
 
 impl Selection {
-    /// The search for those received at or after an instant, the oldest first.
-    fn url(&self, current: &str, since: Option<&str>) -> String {
-        let token =
-            |system: &str, value: &str| format!("{}%7C{}", search_text(system), search_text(value));
+    /// The search for them, the oldest first.
+    fn url(&self, current: &str) -> String {
         let mut url = format!(
-            "Task?identifier={}%7C&_sort=authored-on&_count={PAGE}",
-            search_text(MESSAGE_SYSTEM)
+            "Task?identifier={}&_sort=authored-on&_count={PAGE}",
+            search_token(MESSAGE_SYSTEM, "")
         );
         let mut add = |name: &str, value: String| url.push_str(&format!("&{name}={value}"));
         let endings: Vec<String> = match self.endings.is_empty() {
@@ -85,26 +84,29 @@ impl Selection {
         };
         let endings: Vec<String> = endings
             .iter()
-            .map(|own| token(JOURNAL_SYSTEM, own))
+            .map(|own| search_token(JOURNAL_SYSTEM, own))
             .collect();
         add("business-status", endings.join(","));
-        if let Some(from) = since.or(self.from.as_deref()) {
+        if let Some(from) = &self.from {
             add("authored-on", format!("ge{}", search_text(from)));
         }
         if let Some(to) = &self.to {
             add("authored-on", format!("le{}", search_text(to)));
         }
         if let Some(sender) = &self.sender {
-            add("requester:identifier", token(SENDER_SYSTEM, sender));
+            add("requester:identifier", search_token(SENDER_SYSTEM, sender));
         }
         if let Some(event) = &self.event {
             add("code", search_text(event));
         }
         if let Some(version) = &self.mappings {
-            add("group-identifier", token(MAPPINGS_SYSTEM, version));
+            add("group-identifier", search_token(MAPPINGS_SYSTEM, version));
         }
         if self.outdated {
-            add("group-identifier:not", token(MAPPINGS_SYSTEM, current));
+            add(
+                "group-identifier:not",
+                search_token(MAPPINGS_SYSTEM, current),
+            );
         }
         if let Some(item) = &self.item {
             add("output", format!("Task/{}", search_text(item)));
@@ -140,22 +142,11 @@ impl Processor {
         mut report: impl FnMut(&str, &Result<Answer, ReplayError>),
     ) -> Result<Replayed, ReplayError> {
         let mut replayed = Replayed::default();
-        // Those of the last instant: the next page begins with it.
-        let (mut since, mut seen) = (None::<String>, BTreeSet::new());
-        loop {
-            let url = selection.url(&self.mappings.version, since.as_deref());
-            let (tasks, _) = self.api.searches(&[url], &[]).await?;
-            let count = tasks.len();
-            let new: Vec<Json> = tasks
-                .into_iter()
-                .filter(|task| task["id"].as_str().is_some_and(|id| !seen.contains(id)))
-                .collect();
-            if new.is_empty() {
-                return Ok(replayed);
-            }
-            for task in &new {
+        let mut next = Some(selection.url(&self.mappings.version));
+        while let Some(url) = next {
+            let page = self.api.page(url).await?;
+            for task in &page.resources {
                 let id = task["id"].as_str().unwrap_or_default();
-                seen.insert(id.to_owned());
                 let result = self.again(task).await;
                 report(id, &result);
                 match result {
@@ -165,14 +156,9 @@ impl Processor {
                     Err(error) => return Err(error),
                 }
             }
-            if count < PAGE {
-                return Ok(replayed);
-            }
-            since = new
-                .last()
-                .and_then(|task| task["authoredOn"].as_str())
-                .map(str::to_owned);
+            next = page.next;
         }
+        Ok(replayed)
     }
 
     /// Goes through the work list: messages whose code has a mapping by now are run again, and the item is done.
@@ -181,36 +167,42 @@ impl Processor {
     /// When the server does not answer.
     pub async fn requeue(&self) -> Result<Replayed, ReplayError> {
         let mut all = Replayed::default();
-        let (items, _) = self.api.searches(&[worklist::open_items()], &[]).await?;
-        for item in items {
-            let is_mapped =
-                worklist::unmapped_code(&item).is_some_and(|code| self.mappings.is_mapped(&code));
-            let (Some(id), true) = (item["id"].as_str(), is_mapped) else {
-                continue;
-            };
-            let selection = Selection {
-                endings: ["applied", "refused", "unmapped"]
-                    .map(str::to_owned)
-                    .to_vec(),
-                item: Some(id.to_owned()),
-                outdated: true,
-                ..Selection::default()
-            };
-            let replayed = self.replay_all(&selection, |_, _| {}).await?;
-            all.accepted += replayed.accepted;
-            all.refused += replayed.refused;
-            all.pruned += replayed.pruned;
-            match self
-                .api
-                .transaction(worklist::done(&item, &now()).into_iter().collect())
-                .await
-            {
-                // Another listener was there before.
-                Ok(()) | Err(ApiError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+        let mut next = Some(worklist::open_items());
+        while let Some(url) = next {
+            let page = self.api.page(url).await?;
+            for item in &page.resources {
+                let replayed = self.requeue_item(item).await?;
+                all.accepted += replayed.accepted;
+                all.refused += replayed.refused;
+                all.pruned += replayed.pruned;
             }
+            next = page.next;
         }
         Ok(all)
+    }
+
+    /// Nothing, as long as its code has no mapping.
+    async fn requeue_item(&self, item: &Json) -> Result<Replayed, ReplayError> {
+        let is_mapped =
+            worklist::unmapped_code(item).is_some_and(|code| self.mappings.is_mapped(&code));
+        let (Some(id), true) = (item["id"].as_str(), is_mapped) else {
+            return Ok(Replayed::default());
+        };
+        let selection = Selection {
+            endings: ["applied", "refused", "unmapped"]
+                .map(str::to_owned)
+                .to_vec(),
+            item: Some(id.to_owned()),
+            outdated: true,
+            ..Selection::default()
+        };
+        let replayed = self.replay_all(&selection, |_, _| {}).await?;
+        let done = worklist::done(item, &now()).into_iter().collect();
+        match self.api.transaction(done).await {
+            // Another listener was there before.
+            Ok(()) | Err(ApiError::Conflict) => Ok(replayed),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// [`Processor::requeue`] as a listener does it when it starts: its vocabularies may be other ones than before.
@@ -245,8 +237,8 @@ impl Processor {
         let not_a_message = || ReplayError::NotAMessage(id.to_owned());
         let is_applied = ending(task).ok_or_else(not_a_message)? == "applied";
         let version = text(&task["meta"]["versionId"]).ok_or_else(not_a_message)?;
-        let binary_id = task["input"][0]["valueReference"]["reference"]
-            .as_str()
+        let binary_id = input(task, MESSAGE_INPUT)
+            .and_then(|message| message["valueReference"]["reference"].as_str())
             .and_then(|reference| reference.strip_prefix("Binary/"))
             .ok_or_else(not_a_message)?;
         let binary = self.api.read("Binary", binary_id).await?;
@@ -269,8 +261,13 @@ impl Processor {
             provenance_id: self.secret.derived_id("Provenance", &provenance),
             ..MessageKey::read(&self.secret, &raw)
         };
-        let sender = self.mappings.sender(&raw);
-        Ok(match self.apply(&raw, &key, sender, Some(&before)).await {
+        let policy = input(task, POLICY_INPUT).and_then(|policy| policy["valueString"].as_str());
+        let incoming = Incoming {
+            raw: &raw,
+            key: &key,
+            policy,
+        };
+        Ok(match self.apply(incoming, Some(&before)).await {
             Ok(answer)
             | Err(Refusal::Repeat(answer) | Refusal::Outside(answer) | Refusal::Content(answer)) => {
                 answer
@@ -320,7 +317,7 @@ impl Processor {
             "Provenance?entity=Binary/{}&_count={PAGE}",
             search_text(binary_id)
         );
-        let (found, _) = self.api.searches(&[url], &[]).await?;
+        let found = self.api.all(&[url]).await?;
         let targets = found
             .iter()
             .filter_map(|own| own["target"].as_array())

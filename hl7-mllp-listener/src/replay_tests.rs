@@ -141,3 +141,92 @@ async fn what_was_changed_since_is_not_undone() {
             .all(|task| ending(task) == Some("applied"))
     );
 }
+
+/// The vocabulary that a message lacked comes, and the file of the listener's policy still holds for it.
+#[tokio::test]
+async fn a_message_is_run_again_by_the_policy_of_its_listener() {
+    let server = FakeServer::default();
+    let with_east = |mut files: Vec<File>| {
+        files.push(File {
+            path: "senders/EAST.GATE.yaml".to_owned(),
+            bytes: b"zone: +05:00\n".to_vec(),
+        });
+        files
+    };
+    let first = with_files(&server, &with_east(files()));
+    let message = adt("A01", "1", "|||||||||||||||||||||||||20260301080000");
+    let refused = message
+        .replace("ADT^A01", "ADT^A99")
+        .replace("|1|P|", "|2|P|");
+    let unknown = message.replace("|F\r", "|Q\r");
+    for message in [unknown, refused] {
+        let outcome = first.outcome(message.as_bytes(), Some("EAST.GATE"));
+        assert_eq!(outcome.await.answer.code, AckCode::AA);
+    }
+    let starts = || {
+        let encounters = server.all("Encounter");
+        encounters[0]["actualPeriod"]["start"].clone()
+    };
+    assert_eq!(starts(), "2026-03-01T08:00:00+05:00");
+
+    let second = with_files(&server, &with_east(completed()));
+    // What the patient is known as is told anew, so the visit is, too.
+    let replayed = second.requeue().await.unwrap();
+    assert_eq!((replayed.accepted, replayed.refused), (1, 0));
+    assert_eq!(starts(), "2026-03-01T08:00:00+05:00");
+    let again = Selection::default();
+    let replayed = second.replay_all(&again, |_, _| {}).await.unwrap();
+    assert_eq!((replayed.accepted, replayed.refused), (1, 0));
+    // The entry keeps it.
+    for task in server
+        .all("Task")
+        .iter()
+        .filter(|task| ending(task).is_some())
+    {
+        let policy = crate::journal::input(task, crate::journal::POLICY_INPUT);
+        assert_eq!(policy.unwrap()["valueString"], "EAST.GATE");
+    }
+}
+
+/// However many messages and codes there are, and however many came in one instant.
+#[tokio::test]
+async fn all_are_run_again_however_short_pages_are() {
+    let server = FakeServer::default();
+    *server.page_max.lock().unwrap() = Some(2);
+    let first = with_files(&server, &files());
+    let unknown = |n: usize| {
+        adt(
+            "A01",
+            &n.to_string(),
+            "\rNK1|1|DOE^JO|Q1\rNK1|2|DOE^JO|Q2\rNK1|3|DOE^JO|Q3\r",
+        )
+        .replace("100001", &format!("20{n}"))
+        .replace("V9", &format!("V{n}"))
+        .replace("|F\r", "|Q\r")
+    };
+    let messages: Vec<String> = (0..5).map(unknown).collect();
+    // The items are known from the second on.
+    assert_eq!(send(&first, &messages).await, ["AA"; 5]);
+    assert_eq!(items(&server).len(), 4);
+    for (_, task) in server.rows.lock().unwrap().values_mut() {
+        if task["resourceType"] == "Task" {
+            task["authoredOn"] = "2026-01-01T00:00:00.000Z".into();
+        }
+    }
+    let applied = Selection {
+        endings: vec!["applied".to_owned()],
+        ..Selection::default()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let replayed = first.replay_all(&applied, |id, _| assert!(seen.insert(id.to_owned())));
+    assert_eq!(replayed.await.unwrap().accepted, 5);
+
+    let second = with_files(&server, &completed());
+    assert_eq!(second.requeue().await.unwrap().accepted, 5);
+    let patients = server.all("Patient").into_iter();
+    let known = patients.filter(|patient| patient["gender"] == "other");
+    assert_eq!(known.count(), 5);
+    let items = items(&server).into_iter();
+    let done = items.filter(|item| item["status"] == "completed");
+    assert_eq!(done.count(), 1);
+}

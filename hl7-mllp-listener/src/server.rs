@@ -3,6 +3,7 @@
 
 use crate::intake::{Apply, Intake};
 use crate::listeners::Admission;
+use crate::replies::Replies;
 use crate::seldom::Seldom;
 use crate::session::{self, End};
 use crate::settings::ConnectionSettings;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,8 @@ pub struct Entrance {
     /// Without it connections are in clear.
     pub tls: Option<TlsAcceptor>,
     pub admission: Admission,
+    /// Where the application's acknowledgements of enhanced mode go, `host:port`; without it they follow on the connection.
+    pub reply_to: Option<String>,
 }
 
 impl Entrance {
@@ -38,6 +41,7 @@ impl Entrance {
             listener,
             tls: None,
             admission: Admission::default(),
+            reply_to: None,
         }
     }
 }
@@ -53,16 +57,22 @@ pub async fn serve<A: Apply>(
         listener,
         tls,
         admission,
+        reply_to,
     } = entrance;
+    let (replies, sending) = reply_to
+        .map(|address| Replies::to(address, shutdown.clone()))
+        .unzip();
+    let sending = sending.map(tokio::spawn);
     let shared = Arc::new(Shared {
         large_messages: Semaphore::new(settings.max_large_messages),
         settings,
         intake,
         tls,
         admission,
+        replies,
         shutdown: shutdown.clone(),
     });
-    let settings = &shared.settings;
+    let settings = shared.settings.clone();
     let refused = Seldom::new();
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -106,14 +116,18 @@ pub async fn serve<A: Apply>(
     }
     drop(listener);
     connections.close();
-    let grace = Duration::from_millis(settings.shutdown_grace_ms);
-    if timeout(grace, connections.wait()).await.is_err() {
+    let end = Instant::now() + Duration::from_millis(settings.shutdown_grace_ms);
+    if timeout_at(end, connections.wait()).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "messages in work were abandoned: their senders get no answer"
         );
         abort.cancel();
         connections.wait().await;
+    }
+    drop(shared);
+    if let Some(sending) = sending {
+        let _ = timeout_at(end, sending).await;
     }
 }
 
@@ -123,6 +137,7 @@ struct Shared<A> {
     intake: Arc<Intake<A>>,
     tls: Option<TlsAcceptor>,
     admission: Admission,
+    replies: Option<Replies>,
     large_messages: Semaphore,
     shutdown: CancellationToken,
 }
@@ -160,6 +175,7 @@ impl<A: Apply> Shared<A> {
             admission,
             settings,
             large_messages,
+            self.replies.as_ref(),
             &self.shutdown,
         )
         .await

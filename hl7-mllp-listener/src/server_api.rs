@@ -3,13 +3,34 @@
 
 use crate::submit::{Submit, SubmitError};
 use http::{Method, Request, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
 const FHIR_JSON: &str = "application/fhir+json";
+/// Most pages of a search that are read for one decision.
+const PAGES_MAX: usize = 100;
+/// Values in one search.
+pub const SEARCH_VALUES_MAX: usize = 40;
 
 #[derive(Clone, Debug)]
 pub struct Api {
     submit: Submit,
+}
+
+/// A page of what a search matches.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub resources: Vec<Json>,
+    /// The search for those that follow; `None`: there are no more.
+    pub next: Option<String>,
+}
+
+/// What searches match.
+#[derive(Debug, Default)]
+pub struct Matches {
+    pub resources: Vec<Json>,
+    /// There are no more.
+    pub is_all: bool,
 }
 
 /// Why there is no result.
@@ -46,26 +67,72 @@ impl Api {
         Api { submit }
     }
 
-    /// What searches match, in one request: the resources on the first pages of `first`, and all that `whole` match.
+    /// The first pages of searches, in one request. How long a page is, the server says, whatever `_count` asks for.
     ///
     /// # Errors
     /// Also when a single search fails: a decision on half of the state would be wrong.
-    pub async fn searches(
-        &self,
-        first: &[String],
-        whole: &[String],
-    ) -> Result<(Vec<Json>, Vec<Json>), ApiError> {
-        let urls = first.iter().chain(whole);
-        let entries = urls.map(|url| json!({"request": {"method": "GET", "url": url}}));
+    pub async fn searches(&self, urls: &[String]) -> Result<Vec<Page>, ApiError> {
+        let entries = urls
+            .iter()
+            .map(|url| json!({"request": {"method": "GET", "url": url}}));
         let mut answer = self.post(bundle("batch", entries.collect())).await?;
         let Some(entries) = answer["entry"].as_array_mut() else {
             return Err(ApiError::Unexpected("no entries"));
         };
-        if entries.len() != first.len() + whole.len() {
+        if entries.len() != urls.len() {
             return Err(ApiError::Unexpected("another number of entries"));
         }
-        let (head, tail) = entries.split_at_mut(first.len());
-        Ok((matches(head, false)?, matches(tail, true)?))
+        let pages = entries.iter_mut().zip(urls);
+        pages.map(|(entry, url)| page(entry, url)).collect()
+    }
+
+    /// One page of one search.
+    ///
+    /// # Errors
+    /// As of [`Api::searches`].
+    pub async fn page(&self, url: String) -> Result<Page, ApiError> {
+        let mut pages = self.searches(&[url]).await?;
+        Ok(pages.pop().unwrap_or_default())
+    }
+
+    /// All that searches match.
+    ///
+    /// # Errors
+    /// As of [`Api::rest`].
+    pub async fn all(&self, urls: &[String]) -> Result<Vec<Json>, ApiError> {
+        self.rest(self.searches(urls).await?).await
+    }
+
+    /// What is on pages and all that follows them.
+    ///
+    /// # Errors
+    /// As of [`Api::searches`]; also when there is no end to it.
+    pub async fn rest(&self, pages: Vec<Page>) -> Result<Vec<Json>, ApiError> {
+        let found = self.follow(pages, usize::MAX).await?;
+        match found.is_all {
+            true => Ok(found.resources),
+            false => Err(ApiError::Unexpected("more pages than are read")),
+        }
+    }
+
+    /// What is on pages and what follows them, until there are `enough` or no more.
+    ///
+    /// # Errors
+    /// As of [`Api::searches`].
+    pub async fn follow(&self, first: Vec<Page>, enough: usize) -> Result<Matches, ApiError> {
+        let (mut found, mut pages) = (Matches::default(), first);
+        for _ in 0..PAGES_MAX {
+            let next: Vec<String> = pages.iter_mut().filter_map(|p| p.next.take()).collect();
+            found
+                .resources
+                .extend(pages.into_iter().flat_map(|page| page.resources));
+            found.is_all = next.is_empty();
+            if found.is_all || found.resources.len() >= enough {
+                return Ok(found);
+            }
+            pages = self.searches(&next).await?;
+        }
+        Ok(found)
     }
 
     /// Commits a transaction.
@@ -107,6 +174,23 @@ impl Api {
     }
 }
 
+/// A value in a search URL: `\`, `,`, `|` and `$` escaped as FHIR asks, then the rest as URLs ask.
+pub fn search_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | ',' | '|' | '$') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
+}
+
+/// A token in a search URL.
+pub fn search_token(system: &str, value: &str) -> String {
+    format!("{}%7C{}", search_text(system), search_text(value))
+}
+
 /// Made of what is moved into it: the `json!` macro copies whatever it is given.
 fn bundle(kind: &str, entries: Vec<Json>) -> Json {
     let mut bundle = json!({"resourceType": "Bundle", "type": kind});
@@ -114,35 +198,46 @@ fn bundle(kind: &str, entries: Vec<Json>) -> Json {
     bundle
 }
 
-/// The resources in the searchsets of a batch-response; refuses those with more pages where they must be whole.
-fn matches(entries: &mut [Json], is_whole: bool) -> Result<Vec<Json>, ApiError> {
-    let mut found = Vec::new();
-    for entry in entries {
-        let status = entry["response"]["status"].as_str().unwrap_or_default();
-        if !status.starts_with("200") {
-            let code = status.get(..3).and_then(|code| code.parse().ok());
-            return Err(
-                match code.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
-                    Some(code) => refused(code, &entry["response"]["outcome"]),
-                    None => ApiError::Unexpected("an entry without status"),
-                },
-            );
-        }
-        let page = &mut entry["resource"];
-        let has_more = page["link"]
-            .as_array()
-            .is_some_and(|links| links.iter().any(|link| link["relation"] == "next"));
-        if is_whole && has_more {
-            return Err(ApiError::Unexpected("more matches than one page holds"));
-        }
-        if let Some(matches) = page["entry"].as_array_mut() {
-            let resources = matches
-                .iter_mut()
-                .filter(|m| m["search"]["mode"] != "outcome");
-            found.extend(resources.map(|m| m["resource"].take()));
-        }
+/// The searchset in an entry of a batch-response.
+fn page(entry: &mut Json, url: &str) -> Result<Page, ApiError> {
+    let status = entry["response"]["status"].as_str().unwrap_or_default();
+    if !status.starts_with("200") {
+        let code = status.get(..3).and_then(|code| code.parse().ok());
+        return Err(
+            match code.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
+                Some(code) => refused(code, &entry["response"]["outcome"]),
+                None => ApiError::Unexpected("an entry without status"),
+            },
+        );
     }
-    Ok(found)
+    let searchset = &mut entry["resource"];
+    let next = next(searchset, url)?;
+    let matches = searchset["entry"].as_array_mut().into_iter().flatten();
+    let matches = matches.filter(|m| m["search"]["mode"] != "outcome");
+    Ok(Page {
+        resources: matches.map(|m| m["resource"].take()).collect(),
+        next,
+    })
+}
+
+/// Where the next link leads, relative to the base as `url` is: the server may know itself by another name than we do.
+fn next(searchset: &Json, url: &str) -> Result<Option<String>, ApiError> {
+    let mut links = searchset["link"].as_array().into_iter().flatten();
+    let Some(link) = links.find(|link| link["relation"] == "next") else {
+        return Ok(None);
+    };
+    let path = url.split('?').next().unwrap_or_default();
+    let (to, query) = link["url"]
+        .as_str()
+        .and_then(|link| link.split_once('?'))
+        .unwrap_or_default();
+    match to
+        .strip_suffix(path)
+        .is_some_and(|base| base.ends_with('/'))
+    {
+        true => Ok(Some(format!("{path}?{query}"))),
+        false => Err(ApiError::Unexpected("a next page that is elsewhere")),
+    }
 }
 
 fn parse(status: StatusCode, body: &[u8]) -> Result<Json, ApiError> {

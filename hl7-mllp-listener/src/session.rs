@@ -3,8 +3,9 @@
 //! Closes connections that stall, send no MLLP, or do not take their acknowledgement.
 
 use crate::codec::{Frame, MllpCodec};
-use crate::intake::{Apply, Intake};
+use crate::intake::{Application, Apply, Intake, Reply};
 use crate::listeners::Admission;
+use crate::replies::Replies;
 use crate::settings::ConnectionSettings;
 use bytes::{Bytes, BytesMut};
 use std::io;
@@ -44,13 +45,15 @@ pub(crate) enum End {
     Broken(io::ErrorKind),
 }
 
-/// Serves one connection until it ends. `large_messages` has a permit for each large message that may be in memory.
+/// Serves one connection until it ends. `large_messages` has a permit for each large message that may be in memory. Application
+/// acknowledgements of enhanced mode go to `replies`, where there are any.
 pub(crate) async fn run<S, A>(
     stream: S,
     intake: &Arc<Intake<A>>,
     admission: &Admission,
     settings: &ConnectionSettings,
     large_messages: &Semaphore,
+    replies: Option<&Replies>,
     shutdown: &CancellationToken,
 ) -> End
 where
@@ -80,16 +83,29 @@ where
         let Some(reply) = intake.take(frame, admission).await else {
             return End::Shutdown;
         };
-        if let Err(end) = session.write_all(reply.acknowledgments).await {
+        let Reply {
+            acknowledgments,
+            application,
+            later,
+        } = reply;
+        if let Err(end) = session.write_all(acknowledgments).await {
             return end;
         }
-        if let Some(later) = reply.later {
+        if let Some(replies) = replies {
+            replies.put(application, later);
+            session.release();
+            continue;
+        }
+        if let Err(end) = session.write_application(application).await {
+            return end;
+        }
+        if let Some(later) = later {
             let later = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return End::Shutdown,
                 later = later => later,
             };
-            if let Err(end) = session.write_all(later).await {
+            if let Err(end) = session.write_application(later).await {
                 return end;
             }
         }
@@ -158,6 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         } else {
             Ok(())
         }
+    }
+
+    async fn write_application(&mut self, application: Option<Application>) -> Result<(), End> {
+        let acknowledgment = application.and_then(|own| own.acknowledgment());
+        self.write_all(acknowledgment.into_iter().collect()).await
     }
 
     async fn write_all(&mut self, messages: Vec<Bytes>) -> Result<(), End> {

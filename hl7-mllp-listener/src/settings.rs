@@ -57,6 +57,9 @@ pub struct Settings {
     /// Address to listen on [default: 127.0.0.1:2575].
     #[arg(long, env = "FHIR_MLLP_ADDR")]
     pub mllp_addr: Option<SocketAddr>,
+    /// Address for operators over HTTP: /health/live, /health/ready and /metrics [default: none].
+    #[arg(long, env = "FHIR_MLLP_HTTP_ADDR")]
+    pub mllp_http_addr: Option<SocketAddr>,
     /// Base of the FHIR server, such as http://127.0.0.1:8080/fhir.
     #[arg(long, env = "FHIR_SERVER_URL")]
     pub server_url: Option<String>,
@@ -142,6 +145,7 @@ impl Settings {
     pub fn or(self, file: Settings) -> Settings {
         Settings {
             mllp_addr: self.mllp_addr.or(file.mllp_addr),
+            mllp_http_addr: self.mllp_http_addr.or(file.mllp_http_addr),
             server_url: self.server_url.or(file.server_url),
             mappings_dir: self.mappings_dir.or(file.mappings_dir),
             site_secret_file: self.site_secret_file.or(file.site_secret_file),
@@ -179,9 +183,8 @@ impl Settings {
     /// # Errors
     /// Half of what TLS needs, or a file that cannot be used.
     pub fn listeners(&self) -> Result<Vec<Listener>, String> {
-        let further = self.mllp_listeners_file.as_deref();
-        let further = further.map(Listener::read_file).transpose()?;
-        let default = further
+        let file = self.mllp_listeners_file.as_deref();
+        let default = file
             .is_none()
             .then(|| SocketAddr::from(([127, 0, 0, 1], 2575)));
         let tls = TlsFiles::of(
@@ -189,13 +192,7 @@ impl Settings {
             self.mllp_tls_key_file.clone(),
             self.mllp_tls_client_authorities_file.clone(),
         )?;
-        let own = self.mllp_addr.or(default);
-        let mut listeners: Vec<Listener> = own
-            .map(|address| Listener::open(address, tls))
-            .into_iter()
-            .collect();
-        listeners.extend(further.unwrap_or_default());
-        Ok(listeners)
+        Listener::all(self.mllp_addr.or(default), tls, file)
     }
 
     /// The spool, if there is to be one.
@@ -262,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_taken_over_from_the_file() {
-        let file = "mllp_addr='127.0.0.1:1'\nserver_url='u'\nmllp_tls_certificate_file='c'\nmllp_tls_key_file='k'\nmllp_tls_client_authorities_file='a'\n\
+        let file = "mllp_addr='127.0.0.1:1'\nmllp_http_addr='127.0.0.1:2'\nserver_url='u'\nmllp_tls_certificate_file='c'\nmllp_tls_key_file='k'\nmllp_tls_client_authorities_file='a'\n\
             mllp_listeners_file='l'\nmllp_spool_dir='d'\nmllp_spool_max_bytes=1\nmappings_dir='m'\nsite_secret_file='s'\nmllp_max_message_bytes=1\n\
             mllp_max_connections=1\nmllp_max_in_work=1\nmllp_idle_timeout_seconds=1\nmllp_read_timeout_seconds=1\nmllp_write_timeout_seconds=1\n\
             mllp_shutdown_grace_seconds=1\nserver_timeout_seconds=1";

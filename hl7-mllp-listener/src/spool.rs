@@ -97,6 +97,14 @@ impl Spool {
         Ok((Spool { requests, folder }, messages))
     }
 
+    /// One that stores nothing.
+    #[cfg(test)]
+    pub fn broken() -> Spool {
+        let (requests, _) = mpsc::unbounded_channel();
+        let folder = Arc::default();
+        Spool { requests, folder }
+    }
+
     /// Stores a message: it is on disk when this returns. Its number is for [`Spool::done`].
     ///
     /// # Errors

@@ -8,14 +8,11 @@ mod roles;
 
 use crate::identity::SiteSecret;
 use crate::mapping::{Draft, KeyPart, Mappings, Relation};
-use crate::server_api::{Api, ApiError};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use crate::server_api::{Api, ApiError, Page, SEARCH_VALUES_MAX, search_token};
 use roles::Roles;
 use serde_json::{Map as Object, Value as Json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Values in one search.
-const SEARCH_VALUES_MAX: usize = 40;
 /// Rounds of reading: keys may depend on ids found before, and links lead on.
 const ROUNDS_MAX: usize = 12;
 
@@ -64,7 +61,7 @@ struct Questions {
     identifiers: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
-/// Finds out what the drafts are. The caller's searches `along` go with the first batch; the resources on their first pages come back too.
+/// Finds out what the drafts are. The caller's searches `along` go with the first batch; their first pages come back, too.
 ///
 /// # Errors
 /// When the server does not answer, or not as a server should.
@@ -74,7 +71,7 @@ pub async fn read(
     secret: &SiteSecret,
     (drafts, relations): (&[Draft], &[Relation]),
     mut along: &[String],
-) -> Result<(State, Vec<Json>), ApiError> {
+) -> Result<(State, Vec<Page>), ApiError> {
     let mut state = State {
         resolved: vec![None; drafts.len()],
         origins: vec![None; drafts.len()],
@@ -94,9 +91,11 @@ pub async fn read(
         if along.is_empty() && open.ids.is_empty() && open.identifiers.is_empty() {
             break;
         }
-        let (first, resources) = api.searches(along, &open.urls()).await?;
+        let urls: Vec<String> = along.iter().cloned().chain(open.urls()).collect();
+        let mut pages = api.searches(&urls).await?;
+        let resources = api.rest(pages.split_off(along.len())).await?;
         if !along.is_empty() {
-            (along, found_along) = (&[], first);
+            (along, found_along) = (&[], pages);
         }
         state.add_all(resources)?;
         asked.add(open);
@@ -434,23 +433,9 @@ impl Questions {
             add(kind, "_id", ids.iter().cloned().collect());
         }
         for (kind, identifiers) in &self.identifiers {
-            let token = |(system, value): &(String, String)| {
-                format!("{}%7C{}", search_text(system), search_text(value))
-            };
+            let token = |(system, value): &(String, String)| search_token(system, value);
             add(kind, "identifier", identifiers.iter().map(token).collect());
         }
         urls
     }
-}
-
-/// A value in a search URL: `\`, `,`, `|` and `$` escaped as FHIR asks, then the rest as URLs ask.
-pub fn search_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '\\' | ',' | '|' | '$') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
-    }
-    utf8_percent_encode(&escaped, NON_ALPHANUMERIC).to_string()
 }

@@ -4,8 +4,9 @@
 //! An item is made once, however many messages use the code: the messages are found by `Task?output=Task/<item>`.
 
 use crate::identity::SiteSecret;
-use crate::journal::{JOURNAL_SYSTEM, put_new, put_version, typed};
+use crate::journal::{JOURNAL_SYSTEM, input, put_new, put_version, typed};
 use crate::mapping::UnmappedCode;
+use crate::server_api::search_token;
 use serde_json::{Value as Json, json};
 
 /// Task.code of an item.
@@ -84,16 +85,12 @@ pub fn unmapped_code(task: &Json) -> Option<UnmappedCode> {
     if task["code"]["coding"][0]["code"] != ITEM_CODE {
         return None;
     }
-    let input = |code: &str| {
-        let inputs = task["input"].as_array()?;
-        inputs
-            .iter()
-            .find(|own| own["type"]["coding"][0]["code"] == code)
-    };
-    let coding = &input("code")?["valueCoding"];
+    let coding = &input(task, "code")?["valueCoding"];
     let text = |name: &str| coding[name].as_str().map(str::to_owned);
     Some(UnmappedCode {
-        vocabulary: input("vocabulary")?["valueString"].as_str()?.to_owned(),
+        vocabulary: input(task, "vocabulary")?["valueString"]
+            .as_str()?
+            .to_owned(),
         system: text("system"),
         code: text("code")?,
         display: text("display"),
@@ -123,10 +120,10 @@ pub fn done(task: &Json, now: &str) -> Option<Json> {
     Some(put_version(next, task["meta"]["versionId"].as_str()?))
 }
 
-/// The search for open items.
+/// The search for open items, the oldest first.
 pub fn open_items() -> String {
-    let code = crate::state::search_text(JOURNAL_SYSTEM);
-    format!("Task?code={code}%7C{ITEM_CODE}&status=requested&_sort=authored-on&_count=500")
+    let code = search_token(JOURNAL_SYSTEM, ITEM_CODE);
+    format!("Task?code={code}&status=requested&_sort=authored-on&_count=100")
 }
 
 #[cfg(test)]

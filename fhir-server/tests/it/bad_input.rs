@@ -160,6 +160,50 @@ async fn sockets() {
     site.check("GET Patient/none", "", "404").await;
 }
 
+/// A client that sends all before it listens gets its answer, also where the body is refused before it is read.
+#[tokio::test]
+async fn what_is_refused_unread_is_answered() {
+    let site = with_settings(&[
+        ("body_max_bytes", "2000"),
+        ("mllp_message_max_bytes", "2000"),
+    ]);
+    let length = 20_000_000;
+    for (path, content_type, expect) in [
+        ("/hl7v2", "application/hl7-v2", "413"),
+        ("/hl7v2", "text/plain", "415"),
+        ("/fhir/Patient", "application/fhir+json", "413"),
+        ("/fhir/Patient", "image/png", "415"),
+        ("/fhir/Nothing", "application/fhir+json", "404"),
+    ] {
+        for is_chunked in [false, true] {
+            let (how, begin, end) = match is_chunked {
+                false => (format!("Content-Length: {length}"), String::new(), ""),
+                true => (
+                    "Transfer-Encoding: chunked".to_owned(),
+                    format!("{length:x}\r\n"),
+                    "\r\n0\r\n\r\n",
+                ),
+            };
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: {content_type}\r\n{how}\r\n\r\n{begin}"
+            );
+            let mut bytes = head.into_bytes();
+            bytes.resize(bytes.len() + length, b'x');
+            bytes.extend_from_slice(end.as_bytes());
+            let answer = raw(&site.origin, &bytes).await;
+            let status = format!("HTTP/1.1 {expect}");
+            assert!(
+                answer.starts_with(&status),
+                "{path} {content_type} {how}: {answer}"
+            );
+        }
+    }
+    // Who asks first whether to send is told at once, and sends nothing.
+    let asks = b"POST /hl7v2 HTTP/1.1\r\nHost: h\r\nContent-Type: application/hl7-v2\r\nContent-Length: 3000\r\nExpect: 100-continue\r\n\r\n";
+    let answer = raw(&site.origin, asks).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_thousand_idle_connections_and_half_open_ones() {
     hl7_mllp_listener::server::raise_open_file_limit();

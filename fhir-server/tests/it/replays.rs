@@ -15,9 +15,11 @@ async fn a_code_gets_its_mapping() {
     let (_kept, data_dir) = directory();
     let maps = tempfile::tempdir().unwrap();
     copy(&mappings_folder(), maps.path());
-    let mut arguments = ["--mllp-addr", "127.0.0.1:0", "--mappings-dir"]
+    // Pages are short, so what there is more is asked for, too.
+    let mut arguments = ["--mllp-addr", "127.0.0.1:0", "--count-max", "1"]
         .map(str::to_string)
         .to_vec();
+    arguments.push("--mappings-dir".to_owned());
     arguments.push(maps.path().to_str().unwrap().to_string());
     let mut running = serve(&data_dir, &arguments);
     let site = running.site.clone();

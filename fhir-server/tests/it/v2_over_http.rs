@@ -1,6 +1,6 @@
 //! HL7 over HTTP: the same messages as over MLLP, with the same effects and answers.
 
-use crate::mllp::{adt, msa};
+use crate::mllp::{adt, msa, oru};
 use crate::site::{Site, shared, with_settings};
 
 const ER7: &str = "application/hl7-v2";
@@ -67,6 +67,42 @@ async fn batches_are_answered_as_batches() {
     let batch = format!("FHS|^~\\&|X\rBHS|^~\\&|X\r{one}{two}BTS|2\rFTS|1\r");
     check(ER7, &batch, 200, &["AA", "AA"]).await;
     check(ER7, &batch.replace("BTS|2", "BTS|3"), 200, &["AE", "AE"]).await;
+}
+
+/// What refers to the one who goes is more than a page of this site holds.
+#[tokio::test]
+async fn a_merge_moves_everything_however_short_pages_are() {
+    let site = with_settings(&[("count_max", "2")]);
+    let merge = adt("A40", "HM3", 70_012).replace("ADT_A40", "ADT_A39");
+    let merge = merge.split("PV1|").next().unwrap();
+    for message in [
+        adt("A04", "HM1", 70_011),
+        oru("HM2", 70_011, "70011", 7),
+        format!("{merge}MRG|M70011^^^CAMP4^MR\r"),
+    ] {
+        assert_eq!(post(&site, ER7, &message).await, (200, vec!["AA".into()]));
+    }
+    let found = site
+        .check(
+            "GET Patient?identifier=M70012&active=true",
+            "",
+            "200 ; /total = 1",
+        )
+        .await
+        .json();
+    let survivor = found["entry"][0]["resource"]["id"].as_str().unwrap();
+    for kind in [
+        "Observation",
+        "DiagnosticReport",
+        "Encounter",
+        "ServiceRequest",
+    ] {
+        let count = |query: &str| format!("GET {kind}?{query}_summary=count");
+        let all = site.check(&count(""), "", "200").await.json()["total"].clone();
+        let expect = format!("200 ; /total = {all}");
+        site.check(&count(&format!("patient={survivor}&")), "", &expect)
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -14,13 +14,13 @@ const MAX_MSA_TEXT: usize = 80;
 const DEFAULT_VERSION: &str = "2.5.1";
 
 /// What the answered message says about how to answer it; values are the sender's bytes read as Latin-1.
-pub(super) struct Ack<'h> {
+pub(crate) struct Ack<'h> {
     separators: Separators,
     header: Option<&'h Header<'h>>,
 }
 
 impl Ack<'_> {
-    pub(super) fn answering<'h>(header: Option<&'h Header<'h>>) -> Ack<'h> {
+    pub(crate) fn answering<'h>(header: Option<&'h Header<'h>>) -> Ack<'h> {
         Ack {
             separators: header.map(|header| header.separators).unwrap_or_default(),
             header,
@@ -28,7 +28,7 @@ impl Ack<'_> {
     }
 
     /// NUL is left out: a message that holds it is refused, and its sender must be able to read why.
-    fn echo(&self, field: usize) -> Cow<'_, str> {
+    pub(crate) fn echo(&self, field: usize) -> Cow<'_, str> {
         let sent = self.header.map(|header| header.field(field));
         match sent.unwrap_or_default() {
             sent if sent.contains('\0') => sent.replace('\0', "").into(),
@@ -68,7 +68,8 @@ impl Ack<'_> {
         self.version() >= [2, 5, 0]
     }
 
-    pub(super) fn msh(&self, control_id: &str, time: &str) -> String {
+    /// `asks_for_receipt`: the answer is a message of its own, whose arrival is to be told.
+    pub(super) fn msh(&self, control_id: &str, time: &str, asks_for_receipt: bool) -> String {
         let component = self.join(self.separators.component);
         let mut kind = vec!["ACK".to_owned()];
         let event = self.component(9, 2);
@@ -79,14 +80,11 @@ impl Ack<'_> {
                 kind.push("ACK".to_owned());
             }
         }
-        let fields = [
-            "MSH",
-            &self.separators.encoding_characters(),
-            &self.echo(5),
-            &self.echo(6),
-            &self.echo(3),
-            &self.echo(4),
-            time,
+        let (accept, application) = match asks_for_receipt {
+            true => ("AL", "NE"),
+            false => ("", ""),
+        };
+        let rest = [
             "",
             &kind.join(&component),
             control_id,
@@ -94,12 +92,26 @@ impl Ack<'_> {
             &Self::or(self.echo(12), DEFAULT_VERSION),
             "",
             "",
-            "",
-            "",
+            accept,
+            application,
             "",
             &self.echo(18),
         ];
-        self.segment(&fields)
+        self.header("MSH", time, &rest)
+    }
+
+    /// MSH, BHS or FHS: the first seven fields are the same, names swapped. `rest` are those from the eighth on.
+    pub(crate) fn header(&self, name: &str, time: &str, rest: &[&str]) -> String {
+        let first = [
+            name,
+            &self.separators.encoding_characters(),
+            &self.echo(5),
+            &self.echo(6),
+            &self.echo(3),
+            &self.echo(4),
+            time,
+        ];
+        self.segment(&[&first, rest].concat())
     }
 
     pub(super) fn msa(&self, answer: &Answer) -> String {
@@ -156,7 +168,7 @@ impl Ack<'_> {
     }
 
     /// Fields joined, empty ones at the end left out.
-    fn segment(&self, fields: &[&str]) -> String {
+    pub(crate) fn segment(&self, fields: &[&str]) -> String {
         let last = fields
             .iter()
             .rposition(|field| !field.is_empty())

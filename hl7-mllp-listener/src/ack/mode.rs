@@ -124,6 +124,12 @@ impl Mode {
         }
     }
 
+    /// Whether this is the application's acknowledgement of enhanced mode, which may go another way than the commit acknowledgement.
+    pub fn is_application(self, said: &Answer) -> bool {
+        let of_commit = [AckCode::CA, AckCode::CE, AckCode::CR];
+        self != Mode::Original && !of_commit.contains(&said.code)
+    }
+
     /// Whether something may be said after the message is in the spool.
     pub fn awaits_application(self) -> bool {
         matches!(self, Mode::Enhanced { application, .. } if application != Condition::Never)

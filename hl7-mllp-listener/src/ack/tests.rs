@@ -43,6 +43,16 @@ fn an_ack_holds_no_nul() {
 }
 
 #[test]
+fn an_error_is_told_on_a_line() {
+    let errors = refused().errors;
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        ["E 101 PID-5 a name | is n\u{e9}eded", "W 103 odd code"]
+    );
+}
+
+#[test]
 fn an_ack_answers_in_the_words_of_the_sender() {
     check(
         "MSH|^~\\&|HIS^1.2^ISO|GH|FHIR|HUB|2026||ADT^A01^ADT_A01|F1|P|2.5.1||||||8859/1\rPID|1",

@@ -1,11 +1,18 @@
 //! Messages that are acknowledged when they are in the spool: each is applied in its lanes, again and again until it is applied or
 //! refused for what it says. What waits is bounded: beyond the bound connections are not read.
+//!
+//! Nothing waits in a circle. A message that waits for room has its places in its lanes already, and who holds the room may stand behind
+//! it: of a batch only a few messages are looked at at a time, and later ones of other connections may take all room meanwhile. So a
+//! message never needs room: it is applied as soon as it is its turn, stored or not. What it waits for then is what entered its lanes
+//! before it, of which the first waits for nobody. (Of a batch, what is not looked at yet waits for earlier ones of the same batch,
+//! which entered before it, too.)
 
-use super::{Apply, Intake, Reply, Waits, acknowledgments};
-use crate::ack::{AckCode, Answer, AnswerError, ErrorCode};
+use super::{Application, Apply, Intake, Outcome, Reply, Waits};
+use crate::ack::{AckCode, Answer, ErrorCode};
 use crate::lanes::{Place, keys};
 use crate::spool::{Spool, Waiting};
 use crate::traffic::InWork;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use metrics::{counter, gauge, histogram};
 use std::collections::BTreeMap;
@@ -58,13 +65,22 @@ impl Stored {
             );
         }
         let max_units = (settings.max_bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let stored = Stored {
+        Ok((Stored::new(spool, max_units), waiting))
+    }
+
+    /// One whose disk takes nothing.
+    #[cfg(test)]
+    pub(super) fn broken() -> Stored {
+        Stored::new(Spool::broken(), 1)
+    }
+
+    fn new(spool: Spool, max_units: usize) -> Stored {
+        Stored {
             spool,
             room: Arc::new(Semaphore::new(max_units)),
             max_units,
             received: Mutex::default(),
-        };
-        Ok((stored, waiting))
+        }
     }
 
     fn units(&self, message: &[u8]) -> u32 {
@@ -83,6 +99,11 @@ impl Stored {
         gauge!("mllp_spool_bytes").set(((self.max_units - free) * UNIT_BYTES) as f64);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_full(&self) -> bool {
+        self.room.available_permits() == 0
+    }
+
     fn waits(&self, number: u64, received_ms: u64) {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.insert(number, received_ms);
@@ -99,11 +120,11 @@ impl<A: Apply> Intake<A> {
     pub(super) async fn store_first(self: &Arc<Self>, waits: Waits) -> Option<Reply> {
         // What could never be applied is not promised: nobody would look at its answer.
         let text = "the message could not be stored; send again";
-        let error = AnswerError::error(ErrorCode::Internal, None, text);
-        self.store(waits, &Answer::refuse(AckCode::AR, error)).await
+        let otherwise = waits.policy.later(ErrorCode::Internal, text);
+        self.store(waits, &otherwise).await
     }
 
-    /// Stores a message and says so; `otherwise` is said when that fails.
+    /// Stores a message and says so, unless it is applied before there is room for it; `otherwise` is said when storing fails.
     pub(super) async fn store(self: &Arc<Self>, waits: Waits, otherwise: &Answer) -> Option<Reply> {
         let stored = self.stored.as_ref()?;
         let room = stored.room.clone();
@@ -111,16 +132,16 @@ impl<A: Apply> Intake<A> {
             biased;
             () = self.shutdown.cancelled() => return None,
             room = room.acquire_many_owned(stored.units(&waits.message)) => room.ok()?,
+            outcome = self.apply_until_known(&waits.message, waits.as_sender(), &waits.place) => {
+                return Some(self.answered(&waits, &outcome?));
+            }
         };
         let received_ms = now_ms();
         let (message, policy) = (waits.message.clone(), waits.as_sender.clone());
         let Ok(number) = stored.spool.store(message, policy, received_ms).await else {
             self.report(&waits, otherwise.code);
             let said = waits.mode.on_applied(otherwise, false);
-            return Some(Reply {
-                acknowledgments: acknowledgments(&waits.message, &said),
-                later: None,
-            });
+            return Some(Reply::of(&waits.message, waits.mode, said));
         };
         stored.waits(number, received_ms);
         counter!("mllp_spool_stored_total").increment(1);
@@ -129,16 +150,16 @@ impl<A: Apply> Intake<A> {
         self.report(&waits, code);
         let (tell, told) = oneshot::channel();
         let reply = Reply {
-            acknowledgments: acknowledgments(&waits.message, &said),
             later: waits.mode.awaits_application().then(|| {
                 let (mode, message) = (waits.mode, waits.message.clone());
                 let later = async move {
-                    let answer: Option<Answer> = told.await.ok();
-                    let said = answer.and_then(|answer| mode.after_stored(&answer));
-                    acknowledgments(&message, said.as_slice())
+                    let answer: Answer = told.await.ok()?;
+                    let answer = mode.after_stored(&answer)?;
+                    Some(Application { message, answer })
                 };
                 later.boxed()
             }),
+            ..Reply::of(&waits.message, waits.mode, said)
         };
         let waiting = Waiting {
             number,
@@ -187,7 +208,8 @@ impl<A: Apply> Intake<A> {
             return;
         };
         let _in_work = InWork::begin();
-        let Some(outcome) = self.apply_until_known(&waiting, &place).await else {
+        let (message, as_sender) = (&waiting.message, waiting.policy.as_deref());
+        let Some(outcome) = self.apply_until_known(message, as_sender, &place).await else {
             return;
         };
         match outcome.is_kept {
@@ -210,14 +232,17 @@ impl<A: Apply> Intake<A> {
         let _ = tell.send(outcome.answer);
     }
 
-    /// `None`: the server stops, and the message stays in the spool.
-    async fn apply_until_known(&self, waiting: &Waiting, place: &Place) -> Option<super::Outcome> {
+    /// `None`: the server stops, and a stored message stays in the spool.
+    async fn apply_until_known(
+        &self,
+        message: &Bytes,
+        as_sender: Option<&str>,
+        place: &Place,
+    ) -> Option<Outcome> {
         let mut pause = PAUSE.start;
         loop {
             let turn = self.turn(place).await?;
-            let outcome = self
-                .apply_or_refuse(&waiting.message, waiting.policy.as_deref())
-                .await;
+            let outcome = self.apply_or_refuse(message, as_sender).await;
             drop(turn);
             if !outcome.may_succeed_later {
                 return Some(outcome);

@@ -25,7 +25,7 @@ impl Apply for StandIn {
         }
         assert_ne!(what, "PANIC");
         if what == "DOWN" || what == "SPOOL" && self.is_down.load(Ordering::Relaxed) {
-            return Outcome::later("x");
+            return Outcome::later(self.policy.later(ErrorCode::Internal, "x"));
         }
         self.done.lock().unwrap().push(id);
         let error = || AnswerError::error(ErrorCode::DataType, None, "x");
@@ -68,10 +68,7 @@ fn intake(policy: Policy) -> Arc<Intake<StandIn>> {
 async fn take(intake: &Arc<Intake<StandIn>>, frame: &str) -> Vec<String> {
     let frame = Frame::Message(Bytes::from(frame.to_owned()));
     let reply = intake.take(frame, &Admission::default()).await.unwrap();
-    let mut said = reply.acknowledgments;
-    if let Some(later) = reply.later {
-        said.extend(later.await);
-    }
+    let said = reply.all().await;
     said.iter()
         .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
         .collect()
@@ -128,7 +125,7 @@ async fn the_policy_of_a_listener_holds_for_refusals() {
         };
         let intake = intake(Policy::default());
         let reply = intake.take(frame, &admission).await.unwrap();
-        let said = String::from_utf8(reply.acknowledgments.concat()).unwrap();
+        let said = String::from_utf8(reply.all().await.concat()).unwrap();
         assert_eq!(codes(&[said]), [expect]);
     }
 }
@@ -198,6 +195,7 @@ const STORED: Policy = Policy {
     deadline_ms: 15_000,
     is_single_lane: false,
     is_original_mode: false,
+    unreachable: AckCode::AR,
     silent_minutes: None,
     errors_percent: None,
 };
@@ -286,6 +284,30 @@ async fn what_takes_too_long_or_cannot_be_applied_now_is_stored() {
     );
 }
 
+/// Whatever it is that cannot be done now: apply, apply in time, store.
+#[tokio::test]
+async fn what_is_not_possible_now_is_answered_as_the_sender_understands_it() {
+    for (what, ack, expect) in [
+        ("DOWN", Policy::default(), "AE|1"),
+        ("500", Policy::default(), "AE|1"),
+        ("0", STORED, "AE|1"),
+    ] {
+        let policy = Policy {
+            unreachable: AckCode::AE,
+            deadline_ms: 20,
+            ..ack
+        };
+        let stand_in = StandIn {
+            policy,
+            ..StandIn::default()
+        };
+        let stored = Some(Stored::broken());
+        let intake = Intake::new(stand_in, 8, stored, CancellationToken::new());
+        let said = take(&Arc::new(intake), &message(what, "1", "", "")).await;
+        assert_eq!(codes(&said), [expect], "{what}");
+    }
+}
+
 #[tokio::test]
 async fn a_stored_message_that_cannot_be_applied_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,6 +342,52 @@ async fn a_spool_that_is_full_holds_senders_back() {
     assert!(early.is_err(), "there was room for a third one");
     intake.apply.is_down.store(false, Ordering::Relaxed);
     assert_eq!(codes(&third.await), ["AA|3"]);
+}
+
+/// A batch whose fifth message is not looked at yet, and messages behind it that take all room there is.
+#[tokio::test]
+async fn room_that_is_taken_by_later_messages_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let stand_in = StandIn {
+        policy: STORED,
+        is_down: AtomicBool::new(true),
+        ..StandIn::default()
+    };
+    let spool = SpoolSettings {
+        max_bytes: 5 << 10,
+        ..SpoolSettings::at(folder.path().to_owned())
+    };
+    let intake = Intake::start(stand_in, 8, Some(&spool), CancellationToken::new()).unwrap();
+    let of = |id: &str, patient: &str| {
+        message("SPOOL", id, "AL", "AL").replace(&format!("||{id}\r"), &format!("||{patient}\r"))
+    };
+    let batch: Vec<String> = (1..=5)
+        .map(|n| of(&n.to_string(), &format!("P{n}")))
+        .collect();
+    let batch = batch.concat();
+    let later: Vec<String> = (6..=12).map(|n| of(&n.to_string(), "P5")).collect();
+    let all = async {
+        // In the order in which they are polled: the batch has its places first.
+        let later = later.iter().map(|message| take(&intake, message));
+        let later = futures_util::future::join_all(later);
+        let up = async {
+            wait_for(|| intake.stored.as_ref().unwrap().is_full()).await;
+            intake.apply.is_down.store(false, Ordering::Relaxed);
+        };
+        tokio::join!(take(&intake, &batch), later, up)
+    };
+    let said = timeout(Duration::from_secs(20), all).await;
+    let (batch, later, ()) = said.expect("somebody waits for ever");
+    let of_batch = codes(&batch).concat();
+    assert!(
+        (1..=5).all(|n| of_batch.contains(&format!("AA|{n}"))),
+        "{of_batch}"
+    );
+    assert_eq!(later.len(), 7);
+    let done = intake.apply.done.lock().unwrap();
+    let mut of_patient: Vec<u32> = done.iter().map(|id| id.parse().unwrap()).collect();
+    of_patient.retain(|id| *id >= 5);
+    assert_eq!(of_patient, (5..=12).collect::<Vec<_>>());
 }
 
 #[tokio::test]

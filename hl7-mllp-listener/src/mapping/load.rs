@@ -132,11 +132,9 @@ pub struct Sender {
     pub accept_unmapped: bool,
     /// What maps ask as `$sender.name`: its own, and those of `default` that it does not set.
     pub set: HashMap<String, String>,
-    /// The code when the FHIR server cannot be reached: AR, for engines that send again after AR only, or AE.
-    pub unreachable_is_reject: bool,
     /// Its own events and codes.
     pub overlay: Overlay,
-    /// When it is answered, and in which order its messages are applied.
+    /// When and how it is answered, and in which order its messages are applied.
     pub policy: Policy,
 }
 
@@ -149,7 +147,6 @@ impl Default for Sender {
             null_deletes: true,
             accept_unmapped: true,
             set: HashMap::new(),
-            unreachable_is_reject: true,
             overlay: Overlay::default(),
             policy: Policy::default(),
         }
@@ -439,7 +436,6 @@ fn sender(file: &str, node: &Node) -> Result<Sender, Fault> {
             }
             "null" => sender.null_deletes = entry.one_of(["delete", "keep"])? == 0,
             "unmapped" => sender.accept_unmapped = entry.one_of(["accept", "reject"])? == 0,
-            "unreachable" => sender.unreachable_is_reject = entry.one_of(["AR", "AE"])? == 0,
             "accept" | "events" | "vocabulary" | "codes" => sender.overlay.read(file, entry)?,
             _ if sender.policy.read(entry)? => {}
             _ => return Err(entry.unknown()),

@@ -3,7 +3,7 @@
 
 use super::Effect;
 use crate::mapping::program::Verb;
-use crate::server_api::{Api, ApiError};
+use crate::server_api::{Api, ApiError, SEARCH_VALUES_MAX};
 use fhir_model::ResourceKey;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
@@ -76,68 +76,65 @@ pub async fn referring(api: &Api, effects: &[Effect]) -> Result<Referring, ApiEr
     }
     let mut seen = BTreeSet::new();
     for (index, effect) in effects.iter().enumerate() {
-        let resources = match (effect.verb, &effect.what) {
-            (Verb::Merge, _) | (Verb::Move, None) => to_what_goes(api, &effect.from).await?,
+        let urls = match (effect.verb, &effect.what) {
+            (Verb::Merge, _) | (Verb::Move, None) => to_what_goes(&effect.from),
             (Verb::Move, Some(what)) => with_what_moves(api, what, &effect.from).await?,
-            _ => Vec::new(),
+            _ => continue,
         };
-        for resource in resources {
+        let matches = api.follow(api.searches(&urls).await?, STEP_MAX).await?;
+        found.is_all &= matches.is_all;
+        for resource in matches.resources {
             let key = format!(
                 "{}/{}",
                 text(&resource, "resourceType"),
                 text(&resource, "id")
             );
-            match found.resources.len() < STEP_MAX {
-                true if seen.insert(key) => found.resources.push((index, resource)),
-                true => found.is_all = false,
+            match found.resources.len() < STEP_MAX && seen.insert(key) {
+                true => found.resources.push((index, resource)),
+                // Also one that another effect changes in this step.
                 false => found.is_all = false,
             }
         }
     }
-    if found.resources.len() >= STEP_MAX {
-        found.is_all = false;
-    }
     Ok(found)
 }
 
-async fn to_what_goes(api: &Api, from: &ResourceKey) -> Result<Vec<Json>, ApiError> {
-    let urls = match from.resource_type.as_str() {
+fn to_what_goes(from: &ResourceKey) -> Vec<String> {
+    match from.resource_type.as_str() {
         "Patient" => vec![format!("{from}/*?_type={OF_A_PATIENT}&_count={STEP_MAX}")],
-        "Encounter" => of_visits(&from.id, ""),
+        "Encounter" => of_visits(&[from.id.as_str()], ""),
         _ => of_account(from, ""),
-    };
-    api.searches(&urls, &[]).await.map(|(found, _)| found)
+    }
 }
 
-/// What refers to the thing that moves and to whose it was. With an account its visits move, and with a visit what belongs to it.
+/// The searches for what refers to the thing that moves and to whose it was. With an account its visits move, and with a visit what belongs to it.
 async fn with_what_moves(
     api: &Api,
     what: &ResourceKey,
     from: &ResourceKey,
-) -> Result<Vec<Json>, ApiError> {
+) -> Result<Vec<String>, ApiError> {
     let of_patient = format!("&patient={from}");
     if what.resource_type == "Encounter" {
-        let urls = of_visits(&what.id, &of_patient);
-        return api.searches(&urls, &[]).await.map(|(found, _)| found);
+        return Ok(of_visits(&[what.id.as_str()], &of_patient));
     }
     let visits = format!("Encounter?account={what}&_count={STEP_MAX}");
-    let (visits, _) = api.searches(&[visits], &[]).await?;
+    let visits = api.all(&[visits]).await?;
     let mut urls = of_account(what, &of_patient);
     let ids: Vec<&str> = visits.iter().map(|visit| text(visit, "id")).collect();
-    if !ids.is_empty() {
-        urls.extend(of_visits(&ids.join(","), &of_patient));
+    for ids in ids.chunks(SEARCH_VALUES_MAX) {
+        urls.extend(of_visits(ids, &of_patient));
     }
-    api.searches(&urls, &[]).await.map(|(found, _)| found)
+    Ok(urls)
 }
 
-fn of_visits(ids: &str, more: &str) -> Vec<String> {
+fn of_visits(ids: &[&str], more: &str) -> Vec<String> {
+    let visits: Vec<String> = ids.iter().map(|id| format!("Encounter/{id}")).collect();
+    let visits = visits.join(",");
     let url = |kind: &&str| {
         let parameter = match *kind {
             "DocumentReference" => "context",
             _ => "encounter",
         };
-        let visits: Vec<String> = ids.split(',').map(|id| format!("Encounter/{id}")).collect();
-        let visits = visits.join(",");
         format!("{kind}?{parameter}={visits}{more}&_count={STEP_MAX}")
     };
     OF_A_VISIT.iter().map(url).collect()

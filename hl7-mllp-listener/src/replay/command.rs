@@ -94,13 +94,7 @@ pub async fn requeue(processor: &Processor, out: &mut impl Write) -> Result<bool
 fn print_answer(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{}", answer.code.code())?;
     for error in &answer.errors {
-        let (code, name) = error.code.code();
-        writeln!(
-            out,
-            "{}\t{code} {name}\t{}",
-            error.severity.code(),
-            error.text
-        )?;
+        writeln!(out, "{error}")?;
     }
     Ok(())
 }

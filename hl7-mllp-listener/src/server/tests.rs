@@ -70,14 +70,18 @@ pub(super) async fn listen_as(
     admission: Admission,
 ) -> Listener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let intake = intake(&settings, &shutdown);
     let entrance = Entrance {
-        listener,
         tls,
         admission,
+        ..Entrance::open(listener)
     };
+    listen_at(entrance, settings)
+}
+
+fn listen_at(entrance: Entrance, settings: ConnectionSettings) -> Listener {
+    let address = entrance.listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let intake = intake(&settings, &shutdown);
     let task = tokio::spawn(serve(entrance, intake, settings, shutdown.clone()));
     Listener {
         address,
@@ -343,7 +347,9 @@ async fn a_peer_that_reads_no_answers_is_closed() {
     let shutdown = CancellationToken::new();
     let (intake, large) = (intake(&settings, &shutdown), Semaphore::new(1));
     let admission = Admission::default();
-    let session = session::run(ours, &intake, &admission, &settings, &large, &shutdown);
+    let session = session::run(
+        ours, &intake, &admission, &settings, &large, None, &shutdown,
+    );
     let sender = async {
         let _ = peer.write_all(message("0", "1").as_bytes()).await;
         // Kept open, never read.
@@ -353,4 +359,61 @@ async fn a_peer_that_reads_no_answers_is_closed() {
         end = session => assert_eq!(end, End::Unread),
         () = sender => panic!("the session did not end"),
     }
+}
+
+/// Whom application acknowledgements go to: it answers one after the other by these codes, and closes the connection where one is
+/// empty. Gives MSH-15, MSH-16 and MSA of each that came.
+async fn replies_to(listener: TcpListener, codes: &[&str]) -> Vec<String> {
+    let mut came = Vec::new();
+    while came.len() < codes.len() {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while came.len() < codes.len() && stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
+            if !bytes.ends_with(b"\x1c\r") {
+                continue;
+            }
+            let frame = String::from_utf8(std::mem::take(&mut bytes)).unwrap();
+            let header: Vec<&str> = frame.split('\r').next().unwrap().split('|').collect();
+            let code = codes[came.len()];
+            came.push(format!("{} {} {}", header[14], header[15], msa(&frame)));
+            if code.is_empty() {
+                break;
+            }
+            let id = header[9];
+            let answer = format!("\x0bMSH|^~\\&|||||||ACK|9|P|2.5\rMSA|{code}|{id}\r\x1c\r");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+    came
+}
+
+#[tokio::test]
+async fn application_acknowledgements_go_where_they_are_wanted() {
+    let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let reply_to = Some(there.local_addr().unwrap().to_string());
+    let entrance = Entrance {
+        reply_to,
+        ..Entrance::open(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    };
+    let listener = listen_at(entrance, quick());
+    let enhanced = |id: &str, fields: &str| {
+        message("0", id).replace("|2.5.1\r", &format!("|2.5.1|||{fields}\r"))
+    };
+    let sent = [
+        enhanced("1", "AL|AL"),
+        message("0", "2"),
+        enhanced("3", "AL|NE"),
+        enhanced("4", "NE|AL"),
+    ]
+    .concat();
+    // The first is tried again: it could not be kept, then the connection breaks.
+    let there = tokio::spawn(replies_to(there, &["CE", "", "CA", "CR"]));
+    let said = listener.exchange(&[sent.as_bytes()], 3).await;
+    assert_eq!(said, ["CA|1", "AA|2", "CA|3"]);
+    let came = timeout(Duration::from_secs(20), there).await;
+    let came = came.expect("all of them come").unwrap();
+    assert_eq!(
+        came,
+        ["AL NE AA|1", "AL NE AA|1", "AL NE AA|1", "AL NE AA|4"]
+    );
 }

@@ -2,14 +2,13 @@
 
 use super::tests::{listen_as, message, quick, read_answers};
 use super::*;
-use crate::tls::TlsFiles;
+use crate::client;
+use crate::tls::{ClientTlsFiles, TlsFiles};
+use clap::Parser;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsConnector;
 
 fn file(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -22,25 +21,16 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 
 /// What a client with this certificate, or none, is answered; empty: it is not let in.
 async fn said(address: SocketAddr, client: Option<&str>, sender: &str) -> Vec<String> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate("authority")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match client {
-        None => config.with_no_client_auth(),
-        Some(name) => {
-            let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key"))).unwrap();
-            let chain = vec![certificate(name)];
-            config.with_client_auth_cert(chain, key).unwrap()
-        }
+    let own = |extension: &str| client.map(|name| file(&format!("{name}.{extension}")));
+    let files = ClientTlsFiles {
+        tls_ca: Some(file("authority.pem")),
+        tls_cert: own("pem"),
+        tls_key: own("key"),
+        tls_name: None,
     };
-    let connector = TlsConnector::from(Arc::new(config));
+    let tls = files.client("server.example.org:2575").unwrap().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("server.example.org").unwrap();
-    let Ok(mut stream) = connector.connect(name, stream).await else {
+    let Ok(mut stream) = tls.connect(stream).await else {
         return Vec::new();
     };
     // In TLS 1.3 a client learns only by reading that its certificate was refused.
@@ -82,6 +72,57 @@ async fn clients_need_a_certificate_where_authorities_are_named() {
             expect,
             "{client:?}"
         );
+    }
+}
+
+/// `send` of the command lines.
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    send: client::SendFiles,
+}
+
+#[tokio::test]
+async fn files_are_sent_over_tls() {
+    let tls = tls(Some("authority.pem"));
+    let listener = listen_as(quick(), tls, Admission::default()).await;
+    let saved = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(saved.path(), message("0", "1")).unwrap();
+    let (address, path) = (listener.address.to_string(), saved.path().to_str().unwrap());
+    let authority = format!("--tls-ca={}", file("authority.pem").display());
+    let authority = authority.as_str();
+    let certificate = |name: &str| {
+        let (own, key) = (file(&format!("{name}.pem")), file(&format!("{name}.key")));
+        [
+            format!("--tls-cert={}", own.display()),
+            format!("--tls-key={}", key.display()),
+        ]
+    };
+    let (lab, stranger) = (certificate("lab"), certificate("stranger"));
+    let name = "--tls-name=server.example.org";
+    for (arguments, is_sent) in [
+        (vec![authority, name, &lab[0], &lab[1]], true),
+        (vec![authority, name, &stranger[0], &stranger[1]], false),
+        (vec![authority, name], false),
+        // The certificate is not for 127.0.0.1.
+        (vec![authority, &lab[0], &lab[1]], false),
+        (vec![], false),
+    ] {
+        let program = ["send", "--timeout-seconds=5", &address, path];
+        let line = program.iter().chain(&arguments);
+        let mut out = Vec::new();
+        let sent = CommandLine::parse_from(line).send.run(&mut out).await;
+        assert_eq!(sent.is_ok_and(|sent| sent), is_sent, "{arguments:?}");
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.contains("\tAA\t1\t"), is_sent, "{out}");
+    }
+    for halves in [
+        &["--tls-cert=c", "--tls-ca=a"][..],
+        &["--tls-key=k"],
+        &["--tls-cert=c", "--tls-key=k"],
+    ] {
+        let line = ["send", "h:1", "f"].iter().chain(halves);
+        assert!(CommandLine::try_parse_from(line).is_err(), "{halves:?}");
     }
 }
 
