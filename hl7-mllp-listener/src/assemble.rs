@@ -9,6 +9,7 @@ use crate::merge::{Merged, create, fill, is_same_choice, merge};
 use crate::state::{Resolved, State};
 use fhir_model::ResourceKey;
 use serde_json::{Map as Object, Value as Json, json};
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// What a message writes.
@@ -77,12 +78,13 @@ pub fn assemble(
                 if state.ambiguous.contains(&index) {
                     out.ambiguous(map, told.message_type)?;
                 }
-                let draft = references.finished(united(drafts, index, again.get(&index)));
+                let (draft, inside) = references.finished(united(drafts, index, again.get(&index)));
                 out.mapped.extend(&draft.lines);
                 out.resource(map, told, draft, state, &key);
+                out.contained(&inside, drafts);
             }
             Some(Resolved::Same(_)) => out.mapped.extend(&draft.lines),
-            // Counted as mapped below, when something refers to it.
+            // Counted as mapped with what contains it.
             Some(Resolved::Contained) | None => {}
             Some(Resolved::LeftOut) => out.notices.push(AnswerError::warning(
                 ErrorCode::UnknownKey,
@@ -90,10 +92,6 @@ pub fn assemble(
                 format!("no identifier for a {kind}: it was kept in the journal only"),
             )),
         }
-    }
-    let kept_inside = out.contained(&state.resolved);
-    for index in kept_inside {
-        out.mapped.extend(&drafts[index].lines);
     }
     out.mapped.sort_unstable();
     out.mapped.dedup();
@@ -227,19 +225,14 @@ impl Assembled {
         });
     }
 
-    /// The contained drafts that stand in one of the entries.
-    fn contained(&self, resolved: &[Option<Resolved>]) -> Vec<usize> {
-        let ids: Vec<&str> = self
-            .entries
-            .iter()
-            .filter_map(|entry| entry["resource"]["contained"].as_array())
-            .flatten()
-            .filter_map(|resource| resource["id"].as_str())
-            .collect();
-        (0..resolved.len())
-            .filter(|index| resolved[*index] == Some(Resolved::Contained))
-            .filter(|index| ids.contains(&contained_id(*index).as_str()))
-            .collect()
+    /// The lines of the contained drafts that stand in the last entry.
+    fn contained(&mut self, inside: &[Inside], drafts: &[Draft]) {
+        let entry = self.entries.last();
+        let there = entry.and_then(|entry| entry["resource"]["contained"].as_array());
+        let stands = |own: &&Inside| there.is_some_and(|all| all.iter().any(|r| r["id"] == own.id));
+        let indices = inside.iter().filter(stands).flat_map(|own| &own.drafts);
+        let lines: Vec<usize> = indices.flat_map(|i| drafts[*i].lines.clone()).collect();
+        self.mapped.extend(lines);
     }
 }
 
@@ -258,8 +251,20 @@ fn united(drafts: &[Draft], index: usize, again: Option<&Vec<usize>>) -> Draft {
     united
 }
 
-fn contained_id(index: usize) -> String {
-    format!("d{index}")
+/// A resource that is contained in a draft: other drafts that say the same, or one that a converter wrote in the place of a reference.
+struct Inside {
+    drafts: Vec<usize>,
+    /// Of the resource, made of its content: the same thing told again has the same, and what is kept of an earlier message goes on referring
+    /// to what came with it.
+    id: String,
+    resource: Json,
+}
+
+fn contained_id(resource: &Json) -> String {
+    let hash = Sha256::digest(resource.to_string());
+    hash[..8]
+        .iter()
+        .fold("c".to_owned(), |id, byte| format!("{id}{byte:02x}"))
 }
 
 struct References<'a> {
@@ -270,50 +275,45 @@ struct References<'a> {
 
 impl References<'_> {
     /// The draft with real references, and with what it has to contain.
-    fn finished(&self, mut draft: Draft) -> Draft {
+    fn finished(&self, mut draft: Draft) -> (Draft, Vec<Inside>) {
         let mut inside = Vec::new();
         for body in [&mut draft.body, &mut draft.new] {
             self.rewrite_members(body, &mut inside);
         }
-        let mut contained = Vec::new();
-        let mut next = 0;
-        while let Some(index) = inside.get(next).copied() {
-            next += 1;
-            let inner = self.drafts[index].clone();
-            let map = &self.mappings.program.maps[inner.map];
-            let mut resource = Json::Object(create(map, inner));
-            self.rewrite(&mut resource, &mut inside);
-            resource["id"] = contained_id(index).into();
-            contained.push(resource);
+        if !inside.is_empty() {
+            let contained = inside.iter().map(|own| own.resource.clone()).collect();
+            draft
+                .body
+                .insert("contained".into(), Json::Array(contained));
         }
-        if !contained.is_empty() {
-            let contained = Json::Array(contained);
-            draft.body.insert("contained".into(), contained);
-        }
-        draft
+        (draft, inside)
     }
 
-    fn rewrite_members(&self, object: &mut Object<String, Json>, inside: &mut Vec<usize>) {
+    fn rewrite_members(&self, object: &mut Object<String, Json>, inside: &mut Vec<Inside>) {
         object.retain(|_, child| self.rewrite(child, inside));
     }
 
     /// Returns false when nothing is left of the value.
-    fn rewrite(&self, value: &mut Json, inside: &mut Vec<usize>) -> bool {
+    fn rewrite(&self, value: &mut Json, inside: &mut Vec<Inside>) -> bool {
         match value {
             Json::Object(object) => {
-                if let Some(index) = object
-                    .get("reference")
-                    .and_then(Json::as_str)
-                    .and_then(draft_index)
-                {
-                    let Some(text) = self.text(index, inside) else {
-                        return false;
-                    };
-                    object.insert("reference".into(), text.into());
-                    return true;
-                }
-                self.rewrite_members(object, inside);
-                !object.is_empty()
+                let told = object.get_mut("reference");
+                let index = told.as_deref().and_then(Json::as_str).and_then(draft_index);
+                let text = match (index, told) {
+                    (Some(index), _) => self.text(index, inside),
+                    (None, Some(told)) if told["resourceType"].is_string() => {
+                        Some(format!("#{}", self.contain(None, told.take(), inside)))
+                    }
+                    _ => {
+                        self.rewrite_members(object, inside);
+                        return !object.is_empty();
+                    }
+                };
+                let Some(text) = text else {
+                    return false;
+                };
+                object.insert("reference".into(), text.into());
+                true
             }
             Json::Array(items) => {
                 let before = items.len();
@@ -324,20 +324,42 @@ impl References<'_> {
         }
     }
 
-    fn text(&self, index: usize, inside: &mut Vec<usize>) -> Option<String> {
+    fn text(&self, index: usize, inside: &mut Vec<Inside>) -> Option<String> {
         match self.state.resolved.get(index)?.as_ref()? {
             Resolved::Id(id) => {
                 let kind = self.drafts[index].body.get("resourceType")?.as_str()?;
                 Some(format!("{kind}/{id}"))
             }
             Resolved::Same(owner) => self.text(*owner, inside),
-            Resolved::Contained => {
-                if !inside.contains(&index) {
-                    inside.push(index);
-                }
-                Some(format!("#{}", contained_id(index)))
-            }
+            Resolved::Contained => Some(format!("#{}", self.contained(index, inside))),
             Resolved::LeftOut => None,
         }
+    }
+
+    /// The id of a draft inside the one at hand.
+    fn contained(&self, index: usize, inside: &mut Vec<Inside>) -> String {
+        if let Some(own) = inside.iter().find(|own| own.drafts.contains(&index)) {
+            return own.id.clone();
+        }
+        let draft = self.drafts[index].clone();
+        let map = &self.mappings.program.maps[draft.map];
+        self.contain(Some(index), Json::Object(create(map, draft)), inside)
+    }
+
+    /// Puts a resource inside and returns its id. What it refers to was made before it, so this comes to an end; and stands before it.
+    fn contain(&self, index: Option<usize>, resource: Json, inside: &mut Vec<Inside>) -> String {
+        let mut resource = resource;
+        self.rewrite(&mut resource, inside);
+        let id = contained_id(&resource);
+        resource["id"] = id.as_str().into();
+        match inside.iter_mut().find(|own| own.id == id) {
+            Some(own) => own.drafts.extend(index),
+            None => inside.push(Inside {
+                drafts: index.into_iter().collect(),
+                id: id.clone(),
+                resource,
+            }),
+        }
+        id
     }
 }

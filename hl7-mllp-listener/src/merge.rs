@@ -87,7 +87,7 @@ pub fn merge(
                 .order
                 .as_ref()
                 .is_some_and(|order| order.element == *name);
-        if is_kept || name == "resourceType" {
+        if is_kept || matches!(name.as_str(), "resourceType" | CONTAINED) {
             continue;
         }
         if map
@@ -106,6 +106,7 @@ pub fn merge(
     if let (Some(own), Some(told)) = (&map.succession, told) {
         follow(own, told.clone(), draft.back.as_deref(), &mut next);
     }
+    settle(&mut next, draft, current);
     Merged::Changed(next)
 }
 
@@ -125,11 +126,73 @@ pub fn fill(
     for (name, value) in &draft.body {
         let is_there =
             |body: &Object<String, Json>| body.keys().any(|own| is_same_choice(own, name));
-        if !is_there(current) && !is_there(earlier) {
+        if name != CONTAINED && !is_there(current) && !is_there(earlier) {
             next.insert(name.clone(), value.clone());
         }
     }
+    settle(&mut next, draft, current);
     Merged::Changed(next)
+}
+
+const CONTAINED: &str = "contained";
+
+/// What a resource contains goes with what refers to it: what the draft brings for its references comes in, what the last reference
+/// has left goes.
+fn settle(next: &mut Object<String, Json>, draft: &Draft, current: &Object<String, Json>) {
+    let list = |body: &Object<String, Json>| match body.get(CONTAINED) {
+        Some(Json::Array(items)) => items.clone(),
+        _ => Vec::new(),
+    };
+    let mut all = list(current);
+    let is_known = |all: &[Json], own: &Json| all.iter().any(|other| other["id"] == own["id"]);
+    for own in list(&draft.body) {
+        if !is_known(&all, &own) {
+            all.push(own);
+        }
+    }
+    if all.is_empty() {
+        return;
+    }
+    let (before, after) = (referred(current, &all), referred(next, &all));
+    all.retain(|own| {
+        let is_in = |ids: &[String]| ids.iter().any(|id| own["id"] == **id);
+        let is_of_others = is_known(&list(current), own) && !is_in(&before);
+        is_in(&after) || is_of_others
+    });
+    match all.is_empty() {
+        true => drop(next.remove(CONTAINED)),
+        false => drop(next.insert(CONTAINED.to_owned(), Json::Array(all))),
+    }
+}
+
+/// Ids of contained resources that a body refers to, also by way of one another.
+fn referred(body: &Object<String, Json>, contained: &[Json]) -> Vec<String> {
+    let mut found = Vec::new();
+    let members = body.iter().filter(|(name, _)| *name != CONTAINED);
+    members.for_each(|(_, value)| references(value, &mut found));
+    let mut next = 0;
+    while let Some(id) = found.get(next).cloned() {
+        next += 1;
+        let own = contained.iter().find(|own| own["id"] == *id);
+        own.into_iter().for_each(|own| references(own, &mut found));
+    }
+    found
+}
+
+fn references(value: &Json, found: &mut Vec<String>) {
+    match value {
+        Json::Object(object) => {
+            let reference = object.get("reference").and_then(Json::as_str);
+            if let Some(id) = reference.and_then(|text| text.strip_prefix('#'))
+                && !found.iter().any(|own| own == id)
+            {
+                found.push(id.to_owned());
+            }
+            object.values().for_each(|child| references(child, found));
+        }
+        Json::Array(items) => items.iter().for_each(|child| references(child, found)),
+        _ => {}
+    }
 }
 
 enum Standing {

@@ -191,3 +191,60 @@ fn fills_what_is_lacking() {
     assert_eq!(filled("ADT"), Merged::Changed(expect));
     assert_eq!(filled("ORU"), Merged::Kept);
 }
+
+/// What is contained comes and goes with what refers to it, also by way of one another; what others contain is theirs.
+#[test]
+fn what_is_contained_goes_with_its_last_reference() {
+    let inside = |id: &str| json!({"resourceType": "T", "id": id});
+    let to = |id: &str| json!({"reference": format!("#{id}")});
+    let role = json!({"resourceType": "T", "id": "role", "practitioner": to("who")});
+    for (current, new, expect) in [
+        (
+            json!({"by": to("1"), "contained": [inside("1")]}),
+            json!({"a": 1}),
+            json!({"by": to("1"), "contained": [inside("1")], "a": 1}),
+        ),
+        (
+            json!({"by": to("1"), "at": to("2"), "contained": [inside("1"), inside("2")]}),
+            json!({"by": to("3"), "contained": [inside("3")]}),
+            json!({"by": to("3"), "at": to("2"), "contained": [inside("2"), inside("3")]}),
+        ),
+        (
+            json!({"by": to("role"), "contained": [inside("who"), role]}),
+            json!({"by": {"reference": "P/1"}}),
+            json!({"by": {"reference": "P/1"}}),
+        ),
+        (
+            json!({"contained": [inside("others")]}),
+            json!({"by": to("role"), "contained": [inside("who"), role]}),
+            json!({"by": to("role"), "contained": [inside("others"), inside("who"), role]}),
+        ),
+        (
+            json!({"identifier": [{"value": "1", "assigner": to("1")}], "contained": [inside("1")]}),
+            json!({"identifier": [{"value": "2", "assigner": to("2")}], "contained": [inside("2")]}),
+            json!({"identifier": [{"value": "1", "assigner": to("1")}, {"value": "2", "assigner": to("2")}],
+                "contained": [inside("1"), inside("2")]}),
+        ),
+    ] {
+        let merged = merge(
+            &map(),
+            "ADT",
+            &draft(new.clone(), &[]),
+            &object(current.clone()),
+        );
+        assert_eq!(merged, Merged::Changed(object(expect)), "{current} + {new}");
+    }
+}
+
+#[test]
+fn what_is_lacking_brings_what_it_refers_to() {
+    let inside = |id: &str| json!({"resourceType": "T", "id": id});
+    let current = object(json!({"a": {"reference": "#1"}, "contained": [inside("1")]}));
+    let said = draft(
+        json!({"a": {"reference": "#2"}, "b": {"reference": "#3"}, "contained": [inside("2"), inside("3")]}),
+        &[],
+    );
+    let expect = json!({"a": {"reference": "#1"}, "b": {"reference": "#3"}, "contained": [inside("1"), inside("3")]});
+    let filled = fill(&map(), "ADT", &said, &current, &object(json!({})));
+    assert_eq!(filled, Merged::Changed(object(expect)));
+}

@@ -246,6 +246,41 @@ async fn nothing_without_identity_stands_alone() {
     );
 }
 
+/// Who ordered has no number: the order contains them, for as long as it names them.
+#[tokio::test]
+async fn who_has_no_number_stays_with_the_order() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let orm = |control: &str, orderer: &str| {
+        format!(
+            "{}{PID}ORC|XO|O1^HIS||||||||||{orderer}\rOBR|1|O1^HIS||1-1^x^LN",
+            msh("ORM^O01", control)
+        )
+    };
+    let mut told = Vec::new();
+    for (control, orderer) in [
+        ("1", "^WHO^ANNA"),
+        ("2", ""),
+        ("3", "^WHO^ANNA"),
+        ("4", "^NEW^NOEL"),
+    ] {
+        assert_eq!(send(&processor, &[orm(control, orderer)]).await, ["AA"]);
+        let order = &server.all("ServiceRequest")[0];
+        let inside = order["contained"].as_array().unwrap();
+        let reference = format!("#{}", inside[0]["id"].as_str().unwrap());
+        assert_eq!(order["requester"]["reference"], reference);
+        told.push((
+            inside.len(),
+            inside[0]["name"][0]["family"].clone(),
+            reference,
+        ));
+    }
+    assert_eq!((told[0].0, &told[0].1), (1, &json!("WHO")));
+    assert_eq!((&told[1], &told[2]), (&told[0], &told[0]));
+    assert_eq!((told[3].0, &told[3].1), (1, &json!("NEW")));
+    assert_eq!(server.all("Practitioner").len(), 0);
+}
+
 #[tokio::test]
 async fn null_deletes_and_absent_keeps() {
     let server = FakeServer::default();

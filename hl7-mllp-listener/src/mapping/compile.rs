@@ -361,11 +361,18 @@ impl Compiler {
                 }
                 Ok(Source::Template(compiled))
             }
-            Atom::Variable(name) => match self.shared_name(name)? {
-                Some(source) => Ok(source),
-                None => {
+            Atom::Variable(name) => match (self.shared_name(name)?, name.split_once('.')) {
+                (Some(source), _) => Ok(source),
+                (None, None) => {
                     let parameters = &mut names.frame.parameters;
                     Ok(Source::Argument(number(parameters, name)))
+                }
+                (None, Some((name, element))) => {
+                    let parameters = &mut names.frame.parameters;
+                    Ok(Source::Element {
+                        of: Box::new(Source::Argument(number(parameters, name))),
+                        element: element.to_owned(),
+                    })
                 }
             },
             Atom::Address(address) if address.segment.is_empty() => match names.element {
@@ -488,6 +495,9 @@ fn number(names: &mut Vec<String>, name: &str) -> usize {
         })
 }
 
+/// The first words of names that every map knows.
+const SHARED: [&str; 3] = ["event", "sender", "message"];
+
 /// The `$names` a map uses, besides those every map knows.
 fn parameters(map: &MapSource) -> Vec<String> {
     let mut found = Vec::new();
@@ -509,8 +519,11 @@ fn parameters(map: &MapSource) -> Vec<String> {
 fn collect(atoms: &[Atom], found: &mut Vec<String>) {
     for atom in atoms {
         match atom {
-            Atom::Variable(name) if !name.contains('.') => {
-                number(found, name);
+            Atom::Variable(name) => {
+                let (name, of) = name.split_once('.').unwrap_or((name, ""));
+                if of.is_empty() || !SHARED.contains(&name) {
+                    number(found, name);
+                }
             }
             Atom::Template(pieces) => pieces.iter().for_each(|piece| {
                 if let rule::Piece::Part { value, .. } = piece {

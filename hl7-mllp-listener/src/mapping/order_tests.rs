@@ -60,6 +60,38 @@ fn a_control_of_an_analyzer_is_nobodys() {
     }
 }
 
+/// Without OBR-25 a report is what its results are.
+#[test]
+fn a_report_without_status_is_what_its_results_are() {
+    let mappings = real();
+    for (report, results, expect) in [
+        ("", "F F", json!("final")),
+        ("", "F P", json!("partial")),
+        ("", "P I", json!("preliminary")),
+        ("", "I", json!("registered")),
+        ("", "F C", json!("corrected")),
+        ("", "F A", json!("amended")),
+        ("", "F X", json!("final")),
+        ("", "X", json!("cancelled")),
+        ("", "D", json!("entered-in-error")),
+        ("", "", json!(null)),
+        ("P", "F F", json!("preliminary")),
+    ] {
+        let mut text = message(
+            "ORU^R01^ORU_R01",
+            &format!("OBR|1||F1^L|1^a^L|||||||||||||||||||||{report}"),
+        );
+        for (index, status) in results.split_whitespace().enumerate() {
+            text.push_str(&format!("\rOBX|1|NM|{index}^a^L||1||||||{status}"));
+        }
+        let converted = convert(&mappings, &text).unwrap();
+        let report = converted.drafts.iter().map(|draft| &draft.body);
+        let mut report = report.filter(|body| body["resourceType"] == "DiagnosticReport");
+        let status = report.next().unwrap().get("status").cloned();
+        assert_eq!(status.unwrap_or_default(), expect, "{text}");
+    }
+}
+
 fn differences<'c>(
     converted: &'c Converted,
     expected: &'c [Expected],
@@ -358,6 +390,206 @@ fn cases() -> Vec<(String, Vec<Expected>)> {
             vec![
                 ("MedicationRequest", 0, "/status", json!("stopped")),
                 ("ServiceRequest", 0, "", json!(null)),
+            ],
+        ),
+        (
+            message(
+                "ORU^R01^ORU_R01",
+                "OBR|1||F1^L|1^a^L||||||||||20260301|||||||||||F\rOBX|1|TX|||line 1~line 2||||||F\rOBX|2|NM|2^b^L||5~6|mg|1-9|||||F",
+            ),
+            vec![
+                ("Observation", 0, "/code/text", json!("not coded")),
+                ("Observation", 0, "/valueString", json!("line 1\nline 2")),
+                ("Observation", 1, "/valueQuantity", json!(null)),
+                (
+                    "Observation",
+                    1,
+                    "/component/0/valueQuantity/value",
+                    json!(5),
+                ),
+                (
+                    "Observation",
+                    1,
+                    "/component/1/valueQuantity/value",
+                    json!(6),
+                ),
+                (
+                    "Observation",
+                    1,
+                    "/component/1/referenceRange/0/text",
+                    json!("1-9"),
+                ),
+                ("Observation", 1, "/referenceRange", json!(null)),
+                // When a specimen came, without what it is: the report's alone.
+                ("Specimen", 0, "/receivedTime", json!("2026-03-01")),
+                (
+                    "DiagnosticReport",
+                    0,
+                    "/specimen/0/reference",
+                    json!("urn:draft:2"),
+                ),
+                ("Observation", 1, "/specimen", json!(null)),
+            ],
+        ),
+        (
+            message(
+                "ORU^R01^ORU_R01",
+                "OBR|1|||1^a^L||||||||||||^WHO^ANNA||||||||||||||||7&READ&RAY^20260301\r\
+                 OBX|1|NM|2^b^L||5||||||F||||||||||||LAB A|1 MAIN^^LYON|^BOSS^BO",
+            ),
+            vec![
+                (
+                    "DiagnosticReport",
+                    0,
+                    "/basedOn/0/reference",
+                    json!("urn:draft:2"),
+                ),
+                ("ServiceRequest", 0, "/identifier", json!(null)),
+                ("ServiceRequest", 0, "/requester/display", json!("ANNA WHO")),
+                ("Organization", 0, "/name", json!("LAB A")),
+                (
+                    "Observation",
+                    0,
+                    "/performer/0",
+                    json!({"reference": "urn:draft:3", "display": "LAB A"}),
+                ),
+                ("Organization", 0, "/contact/0/address/city", json!("LYON")),
+                (
+                    "PractitionerRole",
+                    0,
+                    "/code/0/coding/0/code",
+                    json!("MDIR"),
+                ),
+                ("PractitionerRole", 1, "/period/start", json!("2026-03-01")),
+                (
+                    "PractitionerRole",
+                    1,
+                    "/practitioner/display",
+                    json!("RAY READ"),
+                ),
+            ],
+        ),
+        (
+            message(
+                "ORM^O01^ORM_O01",
+                "ORC|RP|P1^H\rOBR|1|P1^H||1^a^L\rORC|RO|P2^H\rOBR|1|P2^H||2^b^L||||||||||||||placer 1\rCTI|T7",
+            ),
+            vec![
+                ("ServiceRequest", 0, "/status", json!("revoked")),
+                (
+                    "ServiceRequest",
+                    1,
+                    "/replaces/0/reference",
+                    json!("urn:draft:1"),
+                ),
+                (
+                    "ServiceRequest",
+                    1,
+                    "/note",
+                    json!([{"authorString": "Placer Field 1", "text": "placer 1"}]),
+                ),
+                ("ResearchStudy", 0, "/identifier/0/value", json!("T7")),
+            ],
+        ),
+        (
+            message(
+                "OML^O21^OML_O21",
+                "ORC|NW|P1^H\rOBR|1|P1^H||1^a^L\rSPM|1|S1&H|S0&H~S9&H|BLD||EDTA^EDTA|||||||||AMB^Ambient||||||||||||T1^Tube",
+            ),
+            vec![
+                ("Specimen", 0, "/parent/1/identifier/value", json!("S9")),
+                (
+                    "Specimen",
+                    0,
+                    "/collection/extension/0/valueCodeableConcept/coding/0/code",
+                    json!("AMB"),
+                ),
+                ("Substance", 0, "/code/concept/coding/0/code", json!("EDTA")),
+                ("Device", 0, "/type/0/coding/0/code", json!("T1")),
+            ],
+        ),
+        (
+            format!(
+                "{MSH}OUL^R22^OUL_R22|1|P|2.5.1\rSPM|1|Q1&L||CTRL|||||||Q\rINV|M1^Control A||CO^Control|||||||||20270101||||LOT7\r\
+                 OBR|1|||1^a^L\rOBX|1|NM|1^a^L||5||||||F"
+            ),
+            vec![
+                ("Specimen", 0, "/subject/reference", json!("urn:draft:0")),
+                ("Substance", 0, "/identifier/0/value", json!("LOT7")),
+                ("Substance", 0, "/expiry", json!("2027-01-01")),
+            ],
+        ),
+        (
+            message(
+                "RDE^O11^RDE_O11",
+                "ORC|NW|P1^H\rRXO|N0^Asked^NDC|2||mg||||||||||||||||||||||||5\rRXR|PO^Oral\rRXE||N1^Given^NDC|5||mg\rRXR|IV^Intravenous",
+            ),
+            vec![
+                ("MedicationRequest", 0, "/intent", json!("original-order")),
+                (
+                    "MedicationRequest",
+                    0,
+                    "/medication/concept/coding/0/code",
+                    json!("N0"),
+                ),
+                (
+                    "MedicationRequest",
+                    0,
+                    "/dispenseRequest/dispenseInterval/value",
+                    json!(5),
+                ),
+                ("MedicationRequest", 1, "/intent", json!("filler-order")),
+                (
+                    "MedicationRequest",
+                    1,
+                    "/basedOn/0/reference",
+                    json!("urn:draft:1"),
+                ),
+                (
+                    "MedicationRequest",
+                    1,
+                    "/dosageInstruction/0/route/coding/0/code",
+                    json!("IVINJ"),
+                ),
+            ],
+        ),
+        (
+            message(
+                "ORM^O01^ORM_O01",
+                "ORC|CA|P1^H||||||||||7^WHO^ANNA^^^^^^H\rRQD|1|||I4^Implant|2|EA|||W1^Ward|20260302\rDG1|1||D64^Anaemia^I10",
+            ),
+            vec![
+                ("ServiceRequest", 0, "", json!(null)),
+                ("SupplyRequest", 0, "/status", json!("cancelled")),
+                (
+                    "SupplyRequest",
+                    0,
+                    "/quantity",
+                    json!({"value": 2, "unit": "EA"}),
+                ),
+                (
+                    "SupplyRequest",
+                    0,
+                    "/reason/0/reference/reference",
+                    json!("urn:draft:1"),
+                ),
+                ("SupplyRequest", 0, "/deliverTo/display", json!("Ward")),
+            ],
+        ),
+        (
+            message(
+                "ORU^R01^ORU_R01",
+                "PV1|1|O|W1^^^GH\rOBR|1||F1^L|1^a^L\rOBX|1|NM|1^a^L||5||||||F",
+            ),
+            vec![
+                (
+                    "DiagnosticReport",
+                    0,
+                    "/encounter/reference",
+                    json!("urn:draft:2"),
+                ),
+                ("Encounter", 0, "/class/0/coding/0/code", json!("AMB")),
+                ("Observation", 0, "/encounter", json!(null)),
             ],
         ),
     ]

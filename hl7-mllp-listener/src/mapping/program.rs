@@ -126,6 +126,11 @@ pub enum Source {
     Argument(usize),
     /// In a message map: what a `let` named.
     Handle(Store),
+    /// `$name.element`: an element of the resources that a name stands for.
+    Element {
+        of: Box<Source>,
+        element: String,
+    },
     /// A name that the trigger event sets.
     Event(usize),
     /// A name that the sender sets.

@@ -270,7 +270,7 @@ impl<'m> Runner<'m> {
         Ok(())
     }
 
-    /// The draft that a resource map makes of a value, or nothing when the value does not say which one it is.
+    /// The draft that a resource map makes of a value, or nothing when the value does not say which one it is (and it is not contained then).
     fn draft_of(
         &mut self,
         map: usize,
@@ -294,8 +294,10 @@ impl<'m> Runner<'m> {
         let draft = self.draft(map, &env);
         self.made.depth -= 1;
         let is_known = !draft.identifiers.is_empty() || !draft.keys.is_empty();
-        let index = is_known.then_some(self.made.drafts.len());
-        if is_known {
+        // What nothing identifies is contained in what names it, if its map says so and the value tells anything.
+        let is_made = is_known || self.program.maps[map].contained && !draft.lines.is_empty();
+        let index = is_made.then_some(self.made.drafts.len());
+        if is_made {
             self.made.drafts.push(draft);
         }
         if let Some(trace) = self.trace {

@@ -173,7 +173,7 @@ fn notes_of_an_order_stand_in_two_places() {
     assert_eq!(mapped(&text), [1, 2, 3, 4, 5]);
 }
 
-/// Who is named twice is made once; who has no number is only named.
+/// Who is named twice is made once; who has no number lives in what names them.
 #[test]
 fn people_are_resources_where_a_number_tells_who() {
     let text = format!(
@@ -183,17 +183,21 @@ fn people_are_resources_where_a_number_tells_who() {
     );
     let converted = convert(&real(), &text).unwrap();
     let people = drafts(&converted, "Practitioner");
-    assert_eq!(people.len(), 1);
+    assert_eq!(people.len(), 2);
+    assert_eq!(
+        people[1]["name"],
+        json!([{"family": "NAMED", "given": ["ONLY"]}])
+    );
     assert_eq!(
         people[0]["identifier"],
         json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7",
             "assigner": {"type": "Organization", "identifier": {"value": "LAB"}}}])
     );
     let result = &drafts(&converted, "Observation")[0];
-    assert_eq!(
-        result["performer"][1],
-        json!({"type": "Practitioner", "display": "ONLY NAMED"})
-    );
+    let named = &result["performer"][1];
+    let index = draft_index(named["reference"].as_str().unwrap()).unwrap();
+    assert_eq!(named["display"], "ONLY NAMED");
+    assert!(converted.drafts[index].identifiers.is_empty());
     let order = &drafts(&converted, "ServiceRequest")[0];
     assert_eq!(order["requester"], result["performer"][0]);
     let report = &drafts(&converted, "DiagnosticReport")[0];
@@ -213,8 +217,10 @@ fn a_document_between_order_and_request_is_no_result() {
     let converted = convert(&real(), &text).unwrap();
     assert_eq!(drafts(&converted, "Observation").len(), 1);
     assert!(converted.unplaced.is_empty());
-    // Kept, not mapped: PRT, the document's OBX, TXA.
-    assert_eq!(mapped(&text), [1, 2, 6, 7]);
+    let document = &drafts(&converted, "DocumentReference")[0];
+    assert_eq!(document["content"][0]["attachment"]["data"], "eA==");
+    // Kept, not mapped: PRT without a person.
+    assert_eq!(mapped(&text), [1, 2, 4, 5, 6, 7]);
 }
 
 #[test]

@@ -210,15 +210,23 @@ impl Compiler {
         names: &Names<'_>,
         scope: &MessageScope<'_>,
     ) -> Result<Vec<Source>, String> {
-        let replace = |source| match source {
-            Source::Argument(index) => {
-                let name = &names.frame.parameters[index];
-                let known = scope.names.iter().rev().find(|(known, _)| known == name);
-                match known {
-                    Some((_, store)) => Ok(Source::Handle(*store)),
-                    None => Err(format!("`${name}` is not known here")),
-                }
+        let handle = |index: usize| {
+            let name = &names.frame.parameters[index];
+            let known = scope.names.iter().rev().find(|(known, _)| known == name);
+            match known {
+                Some((_, store)) => Ok(Source::Handle(*store)),
+                None => Err(format!("`${name}` is not known here")),
             }
+        };
+        let replace = |source| match source {
+            Source::Argument(index) => handle(index),
+            Source::Element { of, element } => match *of {
+                Source::Argument(index) => Ok(Source::Element {
+                    of: Box::new(handle(index)?),
+                    element,
+                }),
+                _ => Ok(Source::Element { of, element }),
+            },
             other => Ok(other),
         };
         sources.into_iter().map(replace).collect()

@@ -251,7 +251,9 @@ impl<'m> Runner<'m> {
         match test {
             Test::Valued(value) => self.first(value, env, state).is_some(),
             Test::In(value, texts) => {
-                text(value).is_some_and(|text| texts.iter().any(|own| *own == text))
+                let all = self.all(value, env, state).into_iter();
+                all.filter_map(Got::into_text)
+                    .any(|text| texts.iter().any(|own| *own == text))
             }
             Test::Like(value, pattern) => text(value).is_some_and(|text| like(&text, pattern)),
             Test::Not(inner) => !self.test(inner, env, state),
@@ -325,6 +327,18 @@ impl<'m> Runner<'m> {
                     .collect()
             }
             Source::Argument(index) => env.arguments.get(*index).cloned().unwrap_or_default(),
+            Source::Element { of, element } => {
+                let drafts = self.each(of, env, state).into_iter();
+                let drafts = drafts.flat_map(|got| match got {
+                    Got::Draft(index) => vec![index],
+                    Got::Drafts(list) => list,
+                    _ => Vec::new(),
+                });
+                drafts
+                    .filter_map(|index| self.made.drafts[index].body.get(element)?.as_str())
+                    .map(|text| Got::Text(text.to_owned().into()))
+                    .collect()
+            }
             Source::Handle(store) => match (state, store) {
                 (Some(state), Store::One(one)) => {
                     state.ones[*one].map(Got::Draft).into_iter().collect()
