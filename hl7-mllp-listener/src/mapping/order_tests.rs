@@ -586,7 +586,7 @@ fn cases() -> Vec<(String, Vec<Expected>)> {
                     "DiagnosticReport",
                     0,
                     "/encounter/reference",
-                    json!("urn:draft:2"),
+                    json!("urn:draft:3"),
                 ),
                 ("Encounter", 0, "/class/0/coding/0/code", json!("AMB")),
                 ("Observation", 0, "/encounter", json!(null)),
