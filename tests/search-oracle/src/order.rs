@@ -51,7 +51,14 @@ type Place = Vec<Option<Value>>;
 
 /// The first that one of its hits has.
 fn place(world: &World<'_>, keys: &[SortKey], found: &Found<'_>) -> Result<Place, Unknown> {
-    let of_hit = |hit: &&Resource| keys.iter().map(|key| value(world, key, hit)).collect();
+    let score = || Some(Value::Number(BigDecimal::try_from(found.score?).ok()?));
+    let of_hit = |hit: &&Resource| {
+        let values = keys.iter().map(|key| match key.by {
+            SortBy::Score => Ok(score()),
+            _ => value(world, key, hit),
+        });
+        values.collect()
+    };
     let places = found.hits.iter().map(of_hit);
     let places = places.collect::<Result<Vec<Place>, _>>()?;
     let first = places.into_iter().min_by(|a, b| order(keys, a, b));
