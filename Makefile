@@ -29,6 +29,7 @@ model: toolchain postgres
 
 search-soak: toolchain postgres
 	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
+	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
 
 races: toolchain postgres
 	RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture

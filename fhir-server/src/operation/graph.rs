@@ -80,7 +80,7 @@ pub fn entries(base: &str, resources: &[StoredResource]) -> String {
 }
 
 /// What the graph `name` leads to from those of `starts` that are of the type it starts at, without these: `_graph` of a search
-/// (<https://hl7.org/fhir/R5/search.html#graph>).
+/// (<https://hl7.org/fhir/R5/search.html#graph>). A contained resource that is answered itself leads nowhere, as with includes.
 ///
 /// # Errors
 /// SearchParameter where there is no such GraphDefinition; what it refuses itself; TooCostly.
@@ -102,7 +102,7 @@ pub async fn led_to(
     let start = graph.node_type(graph.start)?;
     let starts: Vec<StoredResource> = starts
         .iter()
-        .filter(|stored| is_of(&stored.key, start))
+        .filter(|stored| is_of(&stored.key, start) && !stored.key.id.contains('#'))
         .cloned()
         .collect();
     let count = starts.len();

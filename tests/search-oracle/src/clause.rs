@@ -1,10 +1,9 @@
 //! Whether a resource meets a condition (<https://hl7.org/fhir/R5/search.html#modifiers>).
 
 use crate::elements::{self, Element};
-use crate::{Resource, Unknown, World, measure, reference, text, time, token, words};
+use crate::{Resource, Unknown, World, measure, place, reference, text, time, token, words};
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::ResourceKey;
-use fhir_search::position::Near;
 use fhir_search::query::{
     ChainedClause, Clause, Modifier, ReferenceMatch, TextComparison, UnitMatch, ValueMatch,
 };
@@ -315,7 +314,8 @@ impl World<'_> {
             (ValueMatch::String(wanted), Modifier::Text) => {
                 is_shown(parameter, element, &text::plain(wanted))
             }
-            (ValueMatch::Near(near), Modifier::None) => is_near(&element.value, near),
+            (ValueMatch::Near(near), Modifier::None) => place::is_near(&element.value, near),
+            (ValueMatch::Point(point), Modifier::None) => place::is_around(&element.value, *point),
             (ValueMatch::Words(query), Modifier::Text | Modifier::TextAdvanced) => {
                 let texts = match parameter.kind {
                     ParameterType::String => text::strings(element),
@@ -394,18 +394,6 @@ impl World<'_> {
             (value, modifier) => return Err(Unknown(format!("{modifier:?} {value:?}"))),
         })
     }
-}
-
-/// Within the distance, by the law of cosines on a globe.
-fn is_near(position: &Value, near: &Near) -> bool {
-    let degrees = |name: &str| position[name].as_f64();
-    let (Some(latitude), Some(longitude)) = (degrees("latitude"), degrees("longitude")) else {
-        return false;
-    };
-    let (a, b) = (latitude.to_radians(), near.at.latitude.to_radians());
-    let between = (longitude - near.at.longitude).to_radians();
-    let cosine = a.sin() * b.sin() + a.cos() * b.cos() * between.cos();
-    cosine.clamp(-1.0, 1.0).acos() * 6_371_008.8 <= near.metres
 }
 
 /// `_filter`'s operators on texts.

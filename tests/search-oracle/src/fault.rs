@@ -1,6 +1,9 @@
 //! Mistakes planted in a query before the engine gets it. A comparison that is worth something finds each of them.
 
 mod change;
+mod graph;
+
+pub use graph::{GRAPH_FAULTS, GraphFault};
 
 use change::{clauses, compared, ever, modifier, prefix, tokens, values};
 use fhir_search::Query;
@@ -258,6 +261,15 @@ pub const FAULTS: &[Fault] = &[
             _ => false,
         })
     }),
+    ("a place south for north", |q| {
+        values(q, &mut |value| match value {
+            ValueMatch::Point(point) => {
+                point.latitude = -point.latitude;
+                true
+            }
+            _ => false,
+        })
+    }),
     ("words by their beginning", |q| {
         clauses(q, &mut |clause| match clause {
             Clause::Text { query, .. } => match query {
@@ -394,6 +406,13 @@ pub const FAULTS: &[Fault] = &[
             }
             _ => false,
         }
+    }),
+    ("sort by _id for _score", |q| match q.sort.first_mut() {
+        Some(key) if matches!(key.by, SortBy::Score) => {
+            key.by = SortBy::Id;
+            true
+        }
+        _ => false,
     }),
     ("an include forgotten", |q| q.includes.pop().is_some()),
     (":iterate forgotten", |q| {

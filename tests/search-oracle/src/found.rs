@@ -15,6 +15,8 @@ pub struct Found<'w> {
     pub key: ResourceKey,
     /// What meets the conditions: the resource, or some that it contains. Never empty.
     pub(crate) hits: Vec<&'w Resource>,
+    /// How well it answers the words that were asked for. The specification leaves that to the engine, which is to say it.
+    pub score: Option<f64>,
 }
 
 impl World<'_> {
@@ -41,10 +43,12 @@ impl World<'_> {
                 ContainedType::Container => found.push(Found {
                     key: resource.key.clone(),
                     hits,
+                    score: None,
                 }),
                 ContainedType::Contained => found.extend(hits.into_iter().map(|hit| Found {
                     key: answered(hit),
                     hits: vec![hit],
+                    score: None,
                 })),
             }
         }

@@ -4,7 +4,7 @@
 //! expression (not from path programs or the search document), and text, dates, numbers, tokens and references are understood here once
 //! more. Where the specification leaves a choice, the reading is the one that `docs/search.md` states; each stands beside the code.
 //!
-//! [`drawn`] makes random resources and searches, [`tally`] counts what they cover, [`fault`] plants mistakes in a query.
+//! [`drawn`] makes random resources and searches, [`tally`] counts what they cover, [`fault`] plants mistakes in a query or a graph.
 //! A clause that is not interpreted here is [`Unknown`], never taken to hold.
 
 mod clause;
@@ -13,10 +13,12 @@ pub mod drawn;
 mod elements;
 pub mod fault;
 mod found;
+mod graph;
 mod include;
 mod measure;
 mod members;
 mod order;
+mod place;
 mod reference;
 pub mod tally;
 mod text;
@@ -25,6 +27,7 @@ mod token;
 mod words;
 
 pub use found::Found;
+pub use graph::Understand;
 pub use order::sorted;
 
 use elements::{Element, Elements};

@@ -114,13 +114,33 @@ pub(crate) fn in_unit(measure: &Measure, unit: &UnitMatch) -> Option<Measure> {
 
 const UCUM: &str = "http://unitsofmeasure.org";
 
-/// What a unit measures, and how large it is: those that are drawn.
+impl Measure {
+    /// Where it begins, else where it ends; in base units where it is in one of UCUM.
+    pub(crate) fn in_base_units(self) -> Option<BigDecimal> {
+        let number = self.low.or(self.high)?;
+        let size = match (self.system.as_deref(), self.code.as_deref()) {
+            (Some(UCUM), Some(code)) => size(code),
+            _ => None,
+        };
+        Some(match size {
+            Some((_, size)) => number * size,
+            None => number,
+        })
+    }
+}
+
+/// What a unit measures, and how large it is in base units of UCUM (grams, metres, seconds): those that are drawn.
 fn size(code: &str) -> Option<(&'static str, BigDecimal)> {
     let (of, size) = match code {
-        "g/dL" => ("concentration", "1"),
-        "mg/dL" => ("concentration", "0.001"),
+        // A decilitre is the ten thousandth part of a cubic metre.
+        "g/dL" => ("concentration", "10000"),
+        "mg/dL" => ("concentration", "10"),
         "g" => ("mass", "1"),
         "kg" => ("mass", "1000"),
+        // 133.322 Pa, each 1000 g/(m.s2).
+        "mm[Hg]" => ("pressure", "133322"),
+        // 365.25 days.
+        "a" => ("time", "31557600"),
         _ => return None,
     };
     Some((of, BigDecimal::from_str(size).ok()?))

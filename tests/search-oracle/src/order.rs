@@ -1,7 +1,7 @@
 //! `_sort` (<https://hl7.org/fhir/R5/search.html#_sort>): whether an answer is in the order asked for.
 //!
 //! Readings: of several values the least counts ascending, the greatest descending; what has no value comes last in both directions. Dates go by
-//! their start; quantities by number alone, and one below a limit (`<5`) by the limit; strings by their plain form, of family names each word too;
+//! their start; quantities in base units (g, m, s), what is in no unit of UCUM as it is written, and one below a limit (`<5`) by the limit; strings by their plain form, of family names each word too;
 //! tokens by their codes in small letters; references by type and id, contained ones by none; all texts code point by code point. A key behind references does not follow canonicals. The order among equals is the engine's.
 
 use crate::elements::Element;
@@ -51,7 +51,14 @@ type Place = Vec<Option<Value>>;
 
 /// The first that one of its hits has.
 fn place(world: &World<'_>, keys: &[SortKey], found: &Found<'_>) -> Result<Place, Unknown> {
-    let of_hit = |hit: &&Resource| keys.iter().map(|key| value(world, key, hit)).collect();
+    let score = || Some(Value::Number(BigDecimal::try_from(found.score?).ok()?));
+    let of_hit = |hit: &&Resource| {
+        let values = keys.iter().map(|key| match key.by {
+            SortBy::Score => Ok(score()),
+            _ => value(world, key, hit),
+        });
+        values.collect()
+    };
     let places = found.hits.iter().map(of_hit);
     let places = places.collect::<Result<Vec<Place>, _>>()?;
     let first = places.into_iter().min_by(|a, b| order(keys, a, b));
@@ -141,7 +148,7 @@ fn of_element(
         ParameterType::Number | ParameterType::Quantity => {
             found.extend(
                 measure::measure(element)
-                    .and_then(|it| it.low.or(it.high))
+                    .and_then(measure::Measure::in_base_units)
                     .map(Value::Number),
             );
         }

@@ -5,6 +5,7 @@ use fhir_search::query::{
     ChainedClause, Clause, Contained, ContainedType, Modifier, Prefix, ReferenceMatch, SortBy,
     Summary, TextOf, TokenMatch, Total, UnitMatch, ValueMatch,
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Everything that a search can be made of, by the name it is counted under.
@@ -70,6 +71,7 @@ pub const KINDS: &[&str] = &[
     "sort id",
     "sort lastUpdated",
     "sort parameter",
+    "sort score",
     "summary count",
     "text endswith",
     "text equal",
@@ -95,6 +97,7 @@ pub const KINDS: &[&str] = &[
     "value near",
     "value number",
     "value of-type",
+    "value point",
     "value quantity",
     "value reference",
     "value string",
@@ -105,6 +108,19 @@ pub const KINDS: &[&str] = &[
     "words of content",
     "words of narrative",
     "words of sections",
+];
+
+/// The same of `_graph`.
+pub const GRAPH_KINDS: &[&str] = &[
+    "graph by id",
+    "graph by url",
+    "graph by version",
+    "graph link back",
+    "graph link by path",
+    "graph link by search",
+    "graph node of every type",
+    "graph with includes",
+    "graph with several types",
 ];
 
 /// Counts by name.
@@ -182,10 +198,46 @@ impl Tally {
         }
     }
 
-    /// What occurred less often than that.
-    pub fn rarer_than(&self, least: u64) -> Vec<(&'static str, u64)> {
+    /// The same of the GraphDefinition that the query names.
+    pub fn add_graph(&mut self, query: &Query, graph: &Value) {
+        let name = query.graph.as_deref().unwrap_or_default();
+        let mut names = vec![match name {
+            _ if name.contains("GraphDefinition/") => "graph by id",
+            _ if name.contains('|') => "graph by version",
+            _ => "graph by url",
+        }];
+        for node in graph["node"].as_array().into_iter().flatten() {
+            if node["type"] == "Resource" {
+                names.push("graph node of every type");
+            }
+        }
+        for link in graph["link"].as_array().into_iter().flatten() {
+            names.push(match link.get("params") {
+                Some(_) => "graph link by search",
+                None => "graph link by path",
+            });
+            // Nodes are numbered in the order in which links first lead to them.
+            if link["targetId"].as_str() <= link["sourceId"].as_str() {
+                names.push("graph link back");
+            }
+        }
+        if !query.includes.is_empty() {
+            names.push("graph with includes");
+        }
+        if query.types.len() > 1 {
+            names.push("graph with several types");
+        }
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            *self.counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Which of these occurred less often than that.
+    pub fn rarer_than(&self, least: u64, kinds: &[&'static str]) -> Vec<(&'static str, u64)> {
         let count = |name: &&'static str| (*name, self.counts.get(*name).copied().unwrap_or(0));
-        let all = KINDS.iter().map(count);
+        let all = kinds.iter().map(count);
         all.filter(|(_, count)| *count < least).collect()
     }
 }
@@ -293,6 +345,7 @@ fn value(value: &ValueMatch, names: &mut Vec<String>) {
         }
         ValueMatch::Uri(_) => "uri",
         ValueMatch::Near(_) => "near",
+        ValueMatch::Point(_) => "point",
         ValueMatch::Words(_) => "words",
         ValueMatch::Concepts { .. } => "concepts",
         ValueMatch::Text { comparison, .. } => {

@@ -10,7 +10,7 @@ use crate::document::{Extraction, QuantityEntry, SearchDocument, extract, marked
 use crate::element;
 use crate::hierarchy;
 use crate::number::Measure;
-use crate::position::{Near, Point};
+use crate::position::{self, Near, Point};
 use crate::query::{
     ChainedClause, Clause, Modifier, Query, ReferenceMatch, TextComparison, TextOf, UnitMatch,
     ValueMatch,
@@ -24,6 +24,7 @@ use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
 use fhir_model::{DateRange, Decimal, PartialDate, ResourceKey};
 use serde_json::Value;
 use std::cell::OnceCell;
+use std::slice;
 
 /// A resource that may match.
 pub struct Candidate<'a> {
@@ -308,7 +309,9 @@ impl<'a> Candidate<'a> {
                 let mut entries = self.document().quantities.iter();
                 entries.any(|entry| entry.key == key && is_at(entry, near))
             }
-            (ValueMatch::Point(_), _) => return None,
+            (ValueMatch::Point(point), _) => {
+                position::is_around(parameter, self.whole?.resource, slice::from_ref(point))
+            }
             (ValueMatch::Composite(parts), Modifier::None) => {
                 return self.composite(parameter, parts);
             }

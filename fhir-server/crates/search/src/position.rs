@@ -123,8 +123,18 @@ fn number(text: &str) -> Option<f64> {
         .ok()
 }
 
+/// Whether a boundary that the parameter selects in a Location lies around one of the points.
+pub fn is_around(parameter: &SearchParameter, location: &Value, points: &[Point]) -> bool {
+    let mut nodes = Vec::new();
+    if let Some(program) = &parameter.program {
+        program.run(location, &mut nodes);
+    }
+    let mut geometries = nodes.iter().filter_map(|node| boundary(node.value));
+    geometries.any(|geometry| points.iter().any(|point| contains(&geometry, *point)))
+}
+
 /// The GeoJSON in an Attachment (the extension location-boundary-geojson); `None` where it is kept elsewhere or cannot be read.
-pub fn boundary(attachment: &Value) -> Option<Value> {
+fn boundary(attachment: &Value) -> Option<Value> {
     let data = attachment.get("data")?.as_str()?;
     let json = base64::engine::general_purpose::STANDARD
         .decode(data)
@@ -134,7 +144,7 @@ pub fn boundary(attachment: &Value) -> Option<Value> {
 
 /// Whether the point lies inside a GeoJSON object (RFC 7946): polygons with their holes, several of them, features and collections. Points
 /// and lines have no inside. What crosses the 180th meridian is cut there, as the RFC asks.
-pub fn contains(geometry: &Value, point: Point) -> bool {
+fn contains(geometry: &Value, point: Point) -> bool {
     let list = |name| {
         geometry
             .get(name)

@@ -2,10 +2,12 @@
 //! the largest descending.
 
 use crate::coding;
+use crate::document::QuantityEntry;
 use crate::matching::Candidate;
 use crate::parse_sort::Family;
 use crate::query::{SortBy, SortKey};
 use crate::reference;
+use crate::unit::Unit;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::Decimal;
 use fhir_model::key::is_id;
@@ -53,8 +55,7 @@ impl Candidate<'_> {
             }
             Some(Family::Number) => {
                 let entries = document.quantities.iter().filter(|entry| entry.key == key);
-                let numbers = entries.filter_map(|entry| entry.lo.clone().or(entry.hi.clone()));
-                numbers.map(SortValue::Number).collect()
+                entries.filter_map(measure).map(SortValue::Number).collect()
             }
             Some(Family::String) => {
                 let entries = document.strings.iter().filter(|entry| entry.key == key);
@@ -86,6 +87,16 @@ impl Candidate<'_> {
         }
         texts.into_iter().map(SortValue::Text).collect()
     }
+}
+
+/// Where it begins, else where it ends; in base units where its unit is one of UCUM.
+fn measure(entry: &QuantityEntry) -> Option<Decimal> {
+    let number = entry.lo.as_ref().or(entry.hi.as_ref())?;
+    let unit = entry.ucum.as_deref().and_then(Unit::parse);
+    Some(match unit {
+        Some(unit) => unit.scale().in_base_units(number),
+        None => number.clone(),
+    })
 }
 
 /// `Type/id` at the end of a reference, without server and version; the text where there is none.

@@ -10,7 +10,7 @@
 use crate::number::NumberRange;
 use crate::query::{NumberMatch, Prefix, UnitMatch};
 use bigdecimal::num_bigint::BigInt;
-use bigdecimal::{BigDecimal, One, Signed, Zero};
+use bigdecimal::{BigDecimal, One, RoundingMode, Signed, Zero};
 use fhir_model::Decimal;
 use octofhir_ucum::{Case, Dimension, Number, SpecialKind, UnitExpr};
 
@@ -27,6 +27,8 @@ const DIGITS: u64 = 160;
 const ROUNDED_DIGITS: u64 = 24;
 /// A factor with so many digits has been rounded.
 const INEXACT_DIGITS: u64 = 27;
+/// Decimal places of numbers in base units, so that 60 /h and 1 /min are the same.
+pub const BASE_PLACES: i64 = 60;
 
 /// What a unit measures, and how: a value `v` is `(v * scale + offset) * factor` of the base units.
 #[derive(Clone, Debug)]
@@ -36,6 +38,22 @@ pub struct Unit {
     scale: BigDecimal,
     offset: BigDecimal,
     factor: Fraction,
+}
+
+/// From a unit to base units (g, m, s, …): a value `v` is `v * factor + offset` of them, to [`BASE_PLACES`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    pub factor: Decimal,
+    pub offset: Decimal,
+}
+
+impl Scale {
+    pub fn in_base_units(&self, value: &Decimal) -> Decimal {
+        let number = |decimal: &Decimal| BigDecimal::from(decimal.clone());
+        let scaled = number(value) * number(&self.factor) + number(&self.offset);
+        let rounded = scaled.with_scale_round(BASE_PLACES, RoundingMode::HalfUp);
+        Decimal::from(rounded.normalized())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +101,27 @@ impl Unit {
 
     pub fn is_commensurable(&self, other: &Unit) -> bool {
         self.dimension == other.dimension && self.arbitrary == other.arbitrary
+    }
+
+    /// How its numbers compare with those in other units of its dimension.
+    pub fn scale(&self) -> Scale {
+        let Fraction {
+            numerator,
+            denominator,
+            exact,
+        } = &self.factor;
+        let in_base_units = |value: &BigDecimal| {
+            let (low, _) = divided(&(value * numerator), denominator);
+            let low = BigDecimal::from(low);
+            Decimal::from(match exact {
+                true => low,
+                false => low.with_prec(ROUNDED_DIGITS).normalized(),
+            })
+        };
+        Scale {
+            factor: in_base_units(&self.scale),
+            offset: in_base_units(&self.offset),
+        }
     }
 
     /// The bound in the other unit, the greatest decimal not above it and the least not below.
@@ -211,7 +250,8 @@ pub fn convert(value: &Decimal, from: &str, to: &str) -> Option<Decimal> {
     })
 }
 
-fn code_of(unit: &str) -> Option<&str> {
+/// The code of `system|code`, where the system is UCUM.
+pub fn code_of(unit: &str) -> Option<&str> {
     unit.strip_prefix(UCUM)?.strip_prefix('|')
 }
 
@@ -262,6 +302,7 @@ fn decimal(number: Number) -> BigDecimal {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cmp::Ordering;
 
     fn number(text: &str) -> Decimal {
         Decimal::parse(text).unwrap()
@@ -381,6 +422,36 @@ mod tests {
             &"m.".repeat(200),
         ] {
             assert!(Unit::parse(code).is_none(), "{code}");
+        }
+    }
+
+    #[test]
+    fn compared_in_base_units() {
+        for (one, other, order) in [
+            (("5.4", "mg"), ("0.0054", "g"), Ordering::Equal),
+            (
+                ("5.4", "mg"),
+                ("0.00540000000000000000001", "g"),
+                Ordering::Less,
+            ),
+            (("2", "kg"), ("2500", "g"), Ordering::Less),
+            (("60", "/h"), ("1", "/min"), Ordering::Equal),
+            (("3600", "/h"), ("1", "Hz"), Ordering::Equal),
+            (("37", "Cel"), ("98.6", "[degF]"), Ordering::Equal),
+            (("37", "Cel"), ("310", "K"), Ordering::Greater),
+            (("-1", "Cel"), ("31", "[degF]"), Ordering::Less),
+        ] {
+            let [one, other] = [one, other].map(|(value, code)| {
+                let scale = Unit::parse(code).unwrap().scale();
+                scale.in_base_units(&number(value))
+            });
+            assert_eq!(
+                one.cmp(&other),
+                order,
+                "{} {}",
+                one.to_plain(),
+                other.to_plain()
+            );
         }
     }
 

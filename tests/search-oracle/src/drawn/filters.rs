@@ -222,7 +222,9 @@ fn of_string(rng: &mut fastrand::Rng, element: &Element) -> Option<(&'static str
         8..=9 => ("ge", whole),
         10..=11 => ("le", whole),
         12..=13 => ("ne", whole),
-        _ => ("eq", whole),
+        14 => ("eq", whole),
+        // Of another it may be the whole.
+        _ => ("eq", end()),
     })
 }
 

@@ -2,13 +2,15 @@
 
 mod datatypes;
 mod filters;
+mod graphs;
+mod places;
 mod references;
 mod resources;
 mod searches;
 mod values;
 
 pub use resources::{IDS, resource};
-pub use searches::{Asked, search};
+pub use searches::{Asked, search, search_with_graph};
 
 use fastrand::Rng;
 

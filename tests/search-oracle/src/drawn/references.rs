@@ -81,6 +81,9 @@ impl Draw<'_> {
             "Organization" | "Location" => {
                 self.may(&mut inner, 90, "name", |d| d.pick(CITIES).into());
                 self.may(&mut inner, 40, "partOf", |d| d.neighbour(to));
+                if to == "Location" {
+                    self.place(&mut inner);
+                }
             }
             "Observation" => {
                 inner.insert("code".into(), self.concept());

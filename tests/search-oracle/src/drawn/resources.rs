@@ -13,10 +13,11 @@ pub const IDS: &[(&str, usize)] = &[
     ("Condition", 9),
     ("DiagnosticReport", 4),
     ("Encounter", 8),
+    ("GraphDefinition", 4),
     ("Group", 2),
     ("Library", 4),
     ("List", 4),
-    ("Location", 5),
+    ("Location", 8),
     ("Measure", 3),
     ("MedicationRequest", 5),
     ("Observation", 26),
@@ -210,16 +211,7 @@ impl Draw<'_> {
                 self.may(body, 50, "managingOrganization", |d| {
                     d.reference("Organization")
                 });
-                self.may(body, 80, "position", |d| {
-                    let (longitude, latitude) = d.pick(&[
-                        ("8.54", "47.37"),
-                        ("8.55", "47.38"),
-                        ("-83.69", "42.25"),
-                        ("179.99", "-16.5"),
-                        ("-179.99", "-16.5"),
-                    ]);
-                    json!({"longitude": number(longitude), "latitude": number(latitude)})
-                });
+                self.place(body);
             }
             "ValueSet" | "Library" | "Measure" => {
                 body.insert(
@@ -250,6 +242,7 @@ impl Draw<'_> {
                     });
                 }
             }
+            "GraphDefinition" => self.graph(body),
             "List" => {
                 body.insert("status".into(), "current".into());
                 body.insert("mode".into(), self.pick(&["working", "snapshot"]).into());

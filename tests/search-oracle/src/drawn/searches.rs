@@ -2,7 +2,7 @@
 
 use super::resources::TEXTS;
 use super::values::{self, Found};
-use super::{chance, pick};
+use super::{chance, pick, places};
 use crate::{Resource, World};
 use fastrand::Rng;
 use fhir_definitions::{ParameterType, SearchParameter};
@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 /// Most links of a chain.
 const LINKS_MAX: usize = 3;
+/// What says how well something matches.
+const WORDS: &[&str] = &["_text", "_content", "section-text"];
+/// How many of a hundred look into contained resources.
+const CONTAINED: u8 = 7;
 
 /// A search.
 #[derive(Clone, Debug)]
@@ -37,17 +41,58 @@ impl fmt::Display for Asked {
 
 /// A search over the resources there are.
 pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
-    let mut resources: Vec<&Resource> = world.resources().collect();
-    // With `_contained` types of contained resources are searched, and half of what is asked for they have.
+    let resources: Vec<&Resource> = world.resources().collect();
     let inner: Vec<&Resource> = resources.iter().flat_map(|it| &it.inner).collect();
-    let contained = chance(rng, 7) && !inner.is_empty();
+    let contained = chance(rng, CONTAINED) && !inner.is_empty();
     let types = match (contained, rng.u8(..8)) {
         (true, 0..=5) => vec![pick(rng, &inner).key.resource_type.clone()],
         (true, _) => several(rng, &inner),
         (false, 0) => several(rng, &resources),
         (false, _) => vec![pick(rng, &resources).key.resource_type.clone()],
     };
+    of_types(rng, world, types, contained)
+}
+
+/// A search with `_graph`, for a GraphDefinition that is there or not; most often of the type that it starts at, in no compartment.
+pub fn search_with_graph(rng: &mut Rng, world: &World<'_>) -> Option<Asked> {
+    let resources: Vec<&Resource> = world.resources().collect();
+    let graphs = resources.iter().copied();
+    let graphs: Vec<&Resource> = graphs
+        .filter(|it| it.key.resource_type == "GraphDefinition")
+        .collect();
+    let graph = *values::one_of(rng, &graphs)?;
+    let start = graph.body["node"][0]["type"].as_str()?.to_owned();
+    let types = match rng.u8(..20) {
+        0 => vec![pick(rng, &resources).key.resource_type.clone()],
+        1..=9 => {
+            let mut types = several(rng, &resources);
+            types.push(start);
+            types.sort_unstable();
+            types.dedup();
+            types
+        }
+        _ => vec![start],
+    };
+    let contained = chance(rng, CONTAINED);
+    let mut asked = of_types(rng, world, types, contained);
+    asked.patient = None;
+    let (key, url) = (&graph.key, graph.body["url"].as_str()?);
+    let name = match (rng.u8(..20), graph.body["version"].as_str()) {
+        (0, _) => format!("{url}|9"),
+        (1..=8, Some(version)) => format!("{url}|{version}"),
+        (9..=14, _) => key.to_string(),
+        (15, _) => format!("{}/{key}", crate::BASE),
+        _ => url.to_owned(),
+    };
+    asked.parameters.push(("_graph".into(), name));
+    Some(asked)
+}
+
+fn of_types(rng: &mut Rng, world: &World<'_>, types: Vec<String>, contained: bool) -> Asked {
+    let mut resources: Vec<&Resource> = world.resources().collect();
+    // With `_contained` half of what is asked for contained resources have.
     if contained {
+        let inner: Vec<&Resource> = resources.iter().flat_map(|it| &it.inner).collect();
         resources.extend(inner.iter().chain(&inner));
     }
     let mut draw = Draw {
@@ -56,14 +101,18 @@ pub fn search(rng: &mut Rng, world: &World<'_>) -> Asked {
         resources,
     };
     let mut parameters = Vec::new();
-    if chance(draw.rng, 20) {
+    if chance(draw.rng, 25) {
         parameters.extend(draw.filtered(&types));
     }
     for _ in 0..*pick(draw.rng, &[0, 1, 1, 1, 1, 2, 2, 3]) {
         let of = pick(draw.rng, &types).clone();
         parameters.extend(draw.condition(&of, 0));
     }
-    if chance(draw.rng, 40) {
+    let by_words = |(name, _): &(String, String)| WORDS.contains(&name.as_str());
+    if !contained && parameters.iter().any(by_words) && chance(draw.rng, 50) {
+        let key = *pick(draw.rng, &["-_score", "-_score", "_score", "_score,-_id"]);
+        parameters.push(("_sort".into(), key.into()));
+    } else if chance(draw.rng, 40) {
         parameters.extend(draw.sort(&types));
     }
     if chance(draw.rng, 25) {
@@ -123,7 +172,8 @@ impl<'w> Draw<'_, 'w> {
             10..=14 => self.missing(of),
             15..=17 => Some(self.words(of)),
             39..=41 => self.membership(of),
-            42..=75 if of == "Location" => Some(self.near()),
+            42..=63 if of == "Location" => Some(self.near()),
+            64..=85 if of == "Location" => Some(self.around()),
             42..=75 if of == "Composition" => Some(self.words(of)),
             18..=29 if depth < LINKS_MAX => self.chain(of, depth),
             30..=38 if depth < LINKS_MAX => self.has(of, depth),
@@ -181,6 +231,11 @@ impl<'w> Draw<'_, 'w> {
             &["|1|km", "|5000|m", "|10|[mi_us]", "", "|20000|km"],
         );
         ("near".into(), format!("{place}{distance}"))
+    }
+
+    fn around(&mut self) -> (String, String) {
+        let places = (0..*pick(self.rng, &[1, 1, 2])).map(|_| places::place(self.rng));
+        ("contains".into(), places.collect::<Vec<_>>().join(","))
     }
 
     /// Words, the beginning of one, or what they are joined to.

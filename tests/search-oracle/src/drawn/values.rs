@@ -35,7 +35,6 @@ pub(super) fn modifier(rng: &mut Rng, found: &Found<'_>) -> &'static str {
         }
         ParameterType::Token if !text::displays(found.parameter, element).is_empty() => &[
             "",
-            "",
             "not",
             "text",
             "code-text",

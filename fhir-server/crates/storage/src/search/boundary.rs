@@ -8,10 +8,9 @@ use super::{bodies, sql};
 use crate::Error;
 use fhir_definitions::SearchParameter;
 use fhir_model::{Issue, IssueKind};
-use fhir_search::position::{Point, boundary, contains};
+use fhir_search::position::{Point, is_around};
 use fhir_search::query::ValueMatch;
 use fhir_search::token::STORED;
-use serde_json::Value;
 
 /// Most locations with a boundary, and how many are read at a time.
 const BOUNDARIES_MAX: usize = 5_000;
@@ -52,14 +51,4 @@ impl Resolver<'_> {
         }
         Ok(Test::Rows(around))
     }
-}
-
-fn is_around(parameter: &SearchParameter, location: &Value, points: &[Point]) -> bool {
-    let mut nodes = Vec::new();
-    if let Some(program) = &parameter.program {
-        program.run(location, &mut nodes);
-    }
-    let geometries: Vec<Value> = nodes.iter().filter_map(|it| boundary(it.value)).collect();
-    let holds = |point: &Point| geometries.iter().any(|it| contains(it, *point));
-    points.iter().any(holds)
 }

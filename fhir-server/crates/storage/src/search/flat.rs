@@ -20,6 +20,8 @@ pub(super) struct FlatQuery {
     pub order: Vec<Order>,
     /// What [`Column::Found`] names.
     pub found: Vec<Found>,
+    /// Of the units that quantities are sorted in.
+    pub scales: Scales,
     /// How well rows match, between 0 and 1, where a condition tells.
     pub scores: BTreeMap<i64, f64>,
     /// Whether every resource that the search names has a row.
@@ -235,12 +237,21 @@ pub(super) enum Column {
         key: i16,
         present: i64,
     },
-    /// Numbers and quantities; quantities of different units compare by number alone.
+    /// Numbers and quantities, these in base units ([`Scales`]).
     Number {
         key: i16,
     },
     /// The place in [`FlatQuery::found`] of what has no index to walk.
     Found(usize),
+}
+
+/// From units to base units: a number in the unit with the hash `units[i]` is `number * factors[i] + offsets[i]`. The hashes ascend; the others are
+/// decimals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Scales {
+    pub units: Vec<i64>,
+    pub factors: Vec<String>,
+    pub offsets: Vec<String>,
 }
 
 /// A sort value that is looked up for each match.

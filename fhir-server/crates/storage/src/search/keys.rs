@@ -186,6 +186,7 @@ pub(super) fn selection<'q>(
         filter: &query.filter,
         order: &query.order,
         found: &query.found,
+        scales: &query.scales,
         scores: &query.scores,
         after: None,
         // One more than asked tells whether there is a next page.

@@ -3,7 +3,7 @@
 //! Opaque to everyone else; the HTTP layer seals it, so it is never read by a client. It carries no value of the filter.
 
 use super::flat::{Column, FlatQuery, FoundValue};
-use fhir_model::{Decimal, Issue, IssueKind};
+use fhir_model::{Issue, IssueKind};
 use serde_json::{Value, json};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Keyset {
 }
 
 /// Of the bytes' form; a keyset of another version has expired.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 fn read(bytes: &[u8], query: &FlatQuery) -> Option<Keyset> {
     let parts: Vec<Value> = serde_json::from_slice(bytes).ok()?;
@@ -95,15 +95,23 @@ fn fits(value: Option<&str>, column: Column, query: &FlatQuery) -> bool {
     };
     match column {
         Column::Updated | Column::Date { .. } => text.parse::<i64>().is_ok(),
-        Column::Number { .. } => Decimal::parse(text).is_some(),
+        Column::Number { .. } => is_number(text),
         Column::Id | Column::String { .. } => true,
         Column::Found(at) => query.found.get(at).is_some_and(|found| match found.value {
             FoundValue::Dates(_) | FoundValue::Updated => text.parse::<i64>().is_ok(),
-            FoundValue::Numbers(_) => Decimal::parse(text).is_some(),
+            FoundValue::Numbers(_) => is_number(text),
             FoundValue::Scores => text.parse::<f64>().is_ok(),
             FoundValue::Strings(_) | FoundValue::Texts(_) | FoundValue::Ids => true,
         }),
     }
+}
+
+/// In plain notation, however long.
+fn is_number(text: &str) -> bool {
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let (whole, places) = number.split_once('.').unwrap_or((number, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    are_digits(whole) && are_digits(places)
 }
 
 #[cfg(test)]
@@ -139,19 +147,19 @@ mod tests {
         let found = |value| of(&[Column::Found(0)], value);
         for (bytes, query) in [
             (keyset.to_bytes(), &of(&[date], FoundValue::Ids)),
-            (b"[2,[null,null],7,0,null,false,0]".to_vec(), &query),
-            (b"[2,[\"x\",\"x\"],7,0,null,false,0]".to_vec(), &query),
+            (b"[3,[null,null],7,0,null,false,0]".to_vec(), &query),
+            (b"[3,[\"x\",\"x\"],7,0,null,false,0]".to_vec(), &query),
             (b"[1,[null,\"x\"],7,0,null]".to_vec(), &query),
             (
-                b"[2,[\"x\"],7,0,null,false,0]".to_vec(),
+                b"[3,[\"x\"],7,0,null,false,0]".to_vec(),
                 &found(FoundValue::Scores),
             ),
             (
-                b"[2,[\"x\"],7,0,null,false,0]".to_vec(),
+                b"[3,[\"x\"],7,0,null,false,0]".to_vec(),
                 &found(FoundValue::Updated),
             ),
             (
-                b"[2,[\"x\"],7,0,null,false,0]".to_vec(),
+                b"[3,[\"x\"],7,0,null,false,0]".to_vec(),
                 &found(FoundValue::Numbers(vec![1])),
             ),
             (b"".to_vec(), &query),

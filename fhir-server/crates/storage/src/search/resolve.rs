@@ -39,6 +39,7 @@ pub(super) async fn resolve(
         .map(|name| type_number(definitions, name))
         .collect::<Result<Vec<_>, _>>()?;
     let (order, found) = ordering::of(definitions, query)?;
+    let scales = units::scales(connection, query).await?;
     let mut resolver = resolver(connection, definitions, statistics, query, reach).await?;
     let walks = reach.paged && walkable(&types, &order);
     resolver.page = walks.then_some(query.count + query.offset);
@@ -59,6 +60,7 @@ pub(super) async fn resolve(
         filter: resolver.scope,
         order,
         found,
+        scales,
         scores: resolver.scores.into_iter().map(mean).collect(),
         names_all: resolver.known.names_all,
     })

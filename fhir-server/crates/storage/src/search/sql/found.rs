@@ -1,8 +1,8 @@
 //! Sort values that are looked up for each match: behind references, in stored resources, of several types.
 
-use super::{Sql, TARGET};
+use super::order::measure;
+use super::{Selection, Sql, TARGET};
 use crate::search::flat::{Found, FoundValue, Order, StoredText, TextForm};
-use std::collections::BTreeMap;
 
 impl Sql {
     /// Joins the value of the sort key at `index` to each row of `m`, as `k{index}.value`.
@@ -11,10 +11,10 @@ impl Sql {
         index: usize,
         order: Order,
         found: &Found,
-        scores: &BTreeMap<i64, f64>,
+        selection: Selection<'_>,
     ) {
         if found.value == FoundValue::Scores {
-            let (rows, values): (Vec<i64>, Vec<f64>) = scores.iter().unzip();
+            let (rows, values): (Vec<i64>, Vec<f64>) = selection.scores.iter().unzip();
             self.push(" LEFT JOIN unnest(").bind(rows);
             self.push(", ").bind(values);
             self.push(&format!(") k{index}(pk, value) ON k{index}.pk = m.pk"));
@@ -36,7 +36,8 @@ impl Sql {
                 self.linked(index, found, &row, "sp_string v", Some(keys));
             }
             FoundValue::Numbers(keys) => {
-                self.push(&format!("{pick}(coalesce(v.lo, v.hi)) AS value FROM "));
+                let measure = measure(selection.scales);
+                self.push(&format!("{pick}({measure}) AS value FROM "));
                 self.linked(index, found, &row, "sp_quantity v", Some(keys));
             }
             FoundValue::Ids => {

@@ -10,7 +10,7 @@ mod found;
 mod order;
 
 use super::bounds;
-use super::flat::{Column, Found, Order, Test};
+use super::flat::{Column, Found, Order, Scales, Test};
 use super::keyset::Keyset;
 use super::plan::Plan;
 use super::span::after_all_that_begin_with;
@@ -36,6 +36,7 @@ pub(super) struct Selection<'a> {
     pub filter: &'a [Test],
     pub order: &'a [Order],
     pub found: &'a [Found],
+    pub scales: &'a Scales,
     pub scores: &'a BTreeMap<i64, f64>,
     pub after: Option<&'a Keyset>,
     /// Rows to return at the most.
@@ -60,7 +61,9 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
         // The row itself need not be read where its key is enough.
         false => "e.pk",
     };
-    sql.push("WITH m AS MATERIALIZED (");
+    sql.push("WITH ");
+    sql.scales(selection.scales);
+    sql.push("m AS MATERIALIZED (");
     sql.many = selection.many;
     sql.found(columns, selection.types, selection.filter, selection.lead);
     sql.push(") SELECT m.pk, ");
@@ -69,9 +72,9 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
     for (index, order) in selection.order.iter().enumerate() {
         match order.by {
             Column::Found(at) => {
-                sql.found_join(index, *order, &selection.found[at], selection.scores);
+                sql.found_join(index, *order, &selection.found[at], selection);
             }
-            _ => sql.key_join(index, *order),
+            _ => sql.key_join(index, *order, selection.scales),
         }
     }
     if let Some(keyset) = selection.after {

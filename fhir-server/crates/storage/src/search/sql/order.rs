@@ -2,8 +2,9 @@
 
 use super::{Selection, Sql};
 use crate::search::bounds;
-use crate::search::flat::{Column, FoundValue, Order, Test};
+use crate::search::flat::{Column, FoundValue, Order, Scales, Test};
 use crate::search::keyset::Keyset;
+use fhir_search::unit::BASE_PLACES;
 
 impl Sql {
     /// The window of a walk by `_lastUpdated`, as a subselect of whole entries.
@@ -147,16 +148,29 @@ impl Sql {
         self.push("]");
     }
 
-    pub(super) fn key_join(&mut self, index: usize, order: Order) {
+    /// `scales`, which [`measure`] looks into, before another common table; nothing where no quantity is sorted by.
+    pub(super) fn scales(&mut self, scales: &Scales) {
+        if scales.units.is_empty() {
+            return;
+        }
+        self.push("scales AS MATERIALIZED (SELECT ");
+        self.bind(scales.units.clone()).push(" AS units, ");
+        self.bind(scales.factors.clone())
+            .push("::text[]::numeric[] AS factors, ");
+        self.bind(scales.offsets.clone())
+            .push("::text[]::numeric[] AS offsets), ");
+    }
+
+    pub(super) fn key_join(&mut self, index: usize, order: Order, scales: &Scales) {
         let (table, value) = match order.by {
             Column::Updated | Column::Found(_) => return,
             Column::Id => {
                 self.push(&format!(" JOIN resource k{index} ON k{index}.pk = m.pk"));
                 return;
             }
-            Column::Number { .. } => ("sp_quantity", "coalesce(v.lo, v.hi)"),
-            Column::Date { .. } => ("sp_date", "v.lo"),
-            Column::String { .. } => ("sp_string", "v.value"),
+            Column::Number { .. } => ("sp_quantity", measure(scales)),
+            Column::Date { .. } => ("sp_date", "v.lo".to_owned()),
+            Column::String { .. } => ("sp_string", "v.value".to_owned()),
         };
         let (Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key }) =
             order.by
@@ -291,6 +305,18 @@ pub(super) fn key_expression(index: usize, order: Order) -> String {
         Column::Updated => "m.last_updated".to_owned(),
         Column::Id => format!("k{index}.id"),
         _ => format!("k{index}.value"),
+    }
+}
+
+/// The number of the row `v` of sp_quantity; in base units where its unit has a scale, which is looked for by halves.
+pub(super) fn measure(scales: &Scales) -> String {
+    let number = "coalesce(v.lo, v.hi)";
+    match scales.units.is_empty() {
+        true => number.to_owned(),
+        false => format!(
+            "coalesce((SELECT trim_scale(round({number} * s.factors[w] + s.offsets[w], {BASE_PLACES})) \
+             FROM scales s, unnest(v.units) u, LATERAL width_bucket(u, s.units) w WHERE s.units[w] = u LIMIT 1), {number})"
+        ),
     }
 }
 

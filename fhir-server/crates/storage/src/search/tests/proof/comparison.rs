@@ -1,11 +1,11 @@
 //! One search, asked of the engine page by page, and of the oracle.
 
 use crate::search::{Page, SearchPage};
-use crate::{Error, Store};
+use crate::{Error, Store, StoredResource};
 use fastrand::Rng;
 use fhir_model::{IssueKind, ResourceKey};
 use fhir_search::Query;
-use fhir_search::query::{Contained, Summary, Total};
+use fhir_search::query::{Clause, Contained, Summary, Total};
 use search_oracle::{Found, World, sorted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -71,7 +71,7 @@ pub async fn compare(
     query: &Query,
     manner: Manner,
 ) -> Result<Compared, Difference> {
-    let expected = match world.matches(query) {
+    let mut expected = match world.matches(query) {
         Ok(expected) => expected,
         Err(unknown) => return Ok(Compared::Refused(unknown.to_string())),
     };
@@ -104,6 +104,11 @@ pub async fn compare(
             || !distinct.iter().all(|key| keys.contains(key))
         {
             return Err(difference("other matches", &engine, &keys));
+        }
+        scores(query, &pages).map_err(|what| difference(&what, &engine, &keys))?;
+        for found in &mut expected {
+            let mut scores = pages.iter().filter_map(|page| page.scores.get(&found.key));
+            found.score = scores.next().copied();
         }
         order(world, query, &expected, &engine)
             .map_err(|what| difference(&what, &engine, &keys))?;
@@ -191,6 +196,20 @@ fn totals(query: &Query, pages: &[SearchPage], right: u64) -> Result<(), String>
         }
         if page.matches.len() > query.count {
             return Err(format!("{} matches on a page", page.matches.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Between 0 and 1, for every match where words are asked for by themselves.
+fn scores(query: &Query, pages: &[SearchPage]) -> Result<(), String> {
+    let by_words = |clause: &Clause| matches!(clause, Clause::Text { .. });
+    let asked = query.filter.iter().any(by_words);
+    for page in pages {
+        let scored = |found: &StoredResource| page.scores.contains_key(&found.key);
+        let fits = |score: &f64| (0.0..=1.0).contains(score);
+        if asked && !page.matches.iter().all(scored) || !page.scores.values().all(fits) {
+            return Err(format!("scores {:?}", page.scores));
         }
     }
     Ok(())

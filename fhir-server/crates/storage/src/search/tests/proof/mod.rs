@@ -9,7 +9,7 @@ mod faults;
 mod site;
 
 use comparison::Compared;
-use search_oracle::tally::Tally;
+use search_oracle::tally::{KINDS, Tally};
 use site::Site;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -163,7 +163,7 @@ impl Figures {
             // What is rare may not occur at all in a short run.
             _ => 0,
         };
-        let rare = self.tally.rarer_than(least);
+        let rare = self.tally.rarer_than(least, KINDS);
         assert!(rare.is_empty(), "too rare: {rare:?}");
     }
 
