@@ -179,22 +179,29 @@ impl Request {
                 ));
             }
         };
-        match (self.header(&header::IF_MATCH)?, absent) {
-            (None, false) if self.requires_version => Ok(VersionMatch::Required),
-            (None, false) => Ok(VersionMatch::Any),
-            (None, true) => Ok(VersionMatch::Absent),
-            (Some(_), true) => Err(Failure::new(
+        match (self.if_match()?, absent) {
+            (VersionMatch::Any, false) if self.requires_version => Ok(VersionMatch::Required),
+            (VersionMatch::Any, true) => Ok(VersionMatch::Absent),
+            (_, true) => Err(Failure::new(
                 IssueKind::Syntax,
                 "If-Match and If-None-Match exclude each other",
             )),
-            (Some("*"), false) => Ok(VersionMatch::Present),
-            (Some(tag), false) => match version_of(tag) {
-                Some(version) => Ok(VersionMatch::Is(version)),
-                None => Err(Failure::new(
-                    IssueKind::Syntax,
-                    "If-Match must be * or one version, as W/\"3\"",
-                )),
-            },
+            (wanted, false) => Ok(wanted),
+        }
+    }
+
+    /// `If-Match`, of a read too (RFC 9110, section 13.1.1).
+    ///
+    /// # Errors
+    /// Syntax where it is not a version of ours.
+    pub fn if_match(&self) -> Result<VersionMatch, Failure> {
+        match self.header(&header::IF_MATCH)? {
+            None => Ok(VersionMatch::Any),
+            Some("*") => Ok(VersionMatch::Present),
+            Some(tag) => version_of(tag).map(VersionMatch::Is).ok_or_else(|| {
+                let reason = "If-Match must be * or one version, as W/\"3\"";
+                Failure::new(IssueKind::Syntax, reason)
+            }),
         }
     }
 

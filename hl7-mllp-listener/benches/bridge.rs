@@ -1,7 +1,8 @@
 //! From bytes to an acknowledgement, in its parts: `cargo bench -p hl7-mllp-listener`. The ORU is that of `make bench`.
 
 use bytes::{Bytes, BytesMut};
-use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{AllocProfiler, Bencher, black_box};
 use hl7_mllp_listener::codec::MllpCodec;
 use hl7_mllp_listener::fake_server::FakeServer;
 use hl7_mllp_listener::identity::SiteSecret;
@@ -93,6 +94,28 @@ fn convert(bencher: Bencher<'_, '_>, text: &str) {
     bencher.bench_local(|| {
         mappings
             .convert(black_box(&message), sender)
+            .expect("it is mapped")
+    });
+}
+
+/// From bytes to drafts, messages a second.
+#[divan::bench]
+fn index_and_convert_oru(bencher: Bencher<'_, '_>) {
+    index_and_convert(bencher, &oru());
+}
+
+#[divan::bench]
+fn index_and_convert_adt(bencher: Bencher<'_, '_>) {
+    index_and_convert(bencher, ADT);
+}
+
+fn index_and_convert(bencher: Bencher<'_, '_>, text: &str) {
+    let mappings = mappings();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        let text = black_box(text);
+        let sender = mappings.sender(text.as_bytes());
+        mappings
+            .convert(&index(text), sender)
             .expect("it is mapped")
     });
 }

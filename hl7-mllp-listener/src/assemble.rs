@@ -2,7 +2,7 @@
 //! what refers to them, and everything a decision was read from stands there under the version that was read.
 
 use crate::ack::{AnswerError, ErrorCode};
-use crate::journal::{put_new, put_version};
+use crate::journal::{head_version, put_new, put_version};
 use crate::mapping::program::{Map, Write};
 use crate::mapping::{Draft, Mappings, draft_index};
 use crate::merge::{Merged, create, fill, is_same_choice, merge};
@@ -178,6 +178,10 @@ impl Assembled {
         state: &State,
         key: &ResourceKey,
     ) {
+        if let Some(version) = state.recalled(&key.resource_type, &key.id) {
+            self.entries.push(head_version(key, version));
+            return;
+        }
         let current = state.current(&key.resource_type, &key.id);
         let (mut body, version, is_written) = match current {
             None => (create(map, draft), None, true),

@@ -1,4 +1,4 @@
-//! A FHIR server in memory for the tests of this crate: searches by `_id` and `identifier` in pages, reads, and transactions of PUTs that
+//! A FHIR server in memory for the tests of this crate: searches by `_id` and `identifier` in pages, reads, and transactions of PUTs and HEADs that
 //! honour ifMatch and ifNoneMatch, all or nothing. Real servers are met in the tests of the server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -30,6 +30,8 @@ pub struct FakeServer {
     pub cannot_search: Arc<Mutex<Option<&'static str>>>,
     /// Most matches on a page, whatever is asked for.
     pub page_max: Arc<Mutex<Option<usize>>>,
+    /// The searches it was asked.
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeServer {
@@ -52,6 +54,7 @@ impl FakeServer {
     }
 
     fn search(&self, rows: &Rows, url: &str) -> Json {
+        self.asked.lock().unwrap().push(url.to_owned());
         match *self.cannot_search.lock().unwrap() {
             Some(kind) if url.starts_with(kind) => json!({"response": {"status": "503"}}),
             _ => search(
@@ -102,7 +105,6 @@ impl FakeServer {
         }
         for entry in entries {
             let request = &entry["request"];
-            assert_eq!(request["method"], "PUT");
             let url = request["url"].as_str().unwrap().to_owned();
             let version = rows.get(&url).map(|(version, _)| *version);
             let is_met = match (request["ifMatch"].as_str(), request["ifNoneMatch"].as_str()) {
@@ -113,7 +115,10 @@ impl FakeServer {
             if !is_met {
                 return reply(412, &json!({}));
             }
-            put(&mut next, &url, entry["resource"].clone());
+            match request["method"].as_str() {
+                Some("PUT") => put(&mut next, &url, entry["resource"].clone()),
+                other => assert_eq!(other, Some("HEAD")),
+            }
         }
         *rows = resolved(next);
         let mut history = self.history.lock().unwrap();

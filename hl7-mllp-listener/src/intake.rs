@@ -38,6 +38,14 @@ pub trait Apply: Send + Sync + 'static {
     /// Never fails: what goes wrong is in the answer. `policy` names the sender whose file holds where this one has none.
     fn apply(&self, message: Bytes, policy: Option<&str>) -> impl Future<Output = Outcome> + Send;
 
+    /// Keeps a message that is not taken where it came in, and why; it may be taken elsewhere. Never fails.
+    fn keep(
+        &self,
+        message: Bytes,
+        policy: Option<&str>,
+        why: AnswerError,
+    ) -> impl Future<Output = Outcome> + Send;
+
     /// How messages of this one's sender are taken.
     fn policy(&self, message: &[u8], policy: Option<&str>) -> Policy;
 
@@ -232,7 +240,7 @@ impl<A: Apply> Intake<A> {
         async move {
             match begun {
                 Begun::Over(reply) => Some(reply),
-                Begun::Waits(waits) if waits.policy.is_stored_first => {
+                Begun::Waits(waits) if waits.policy.is_stored_first && waits.refused.is_none() => {
                     self.store_first(waits).await
                 }
                 Begun::Waits(waits) => self.apply_first(waits).await,
@@ -245,8 +253,9 @@ impl<A: Apply> Intake<A> {
         let apply = async {
             // A message that has not been begun is not begun any more: unanswered, its sender sends it again elsewhere.
             let turn = self.turn(&waits.place).await?;
+            let refused = waits.refused.as_deref().cloned();
             let outcome = self
-                .apply_or_refuse(&waits.message, waits.as_sender())
+                .apply_or_refuse(&waits.message, waits.as_sender(), refused)
                 .await;
             drop(turn);
             Some(outcome)
@@ -265,7 +274,7 @@ impl<A: Apply> Intake<A> {
                 }
             }
         };
-        if outcome.may_succeed_later && self.stored.is_some() {
+        if outcome.may_succeed_later && self.stored.is_some() && waits.refused.is_none() {
             return self.store(waits, &outcome.answer).await;
         }
         Some(self.answered(&waits, &outcome))
@@ -291,8 +300,19 @@ impl<A: Apply> Intake<A> {
     }
 
     /// A defect met by one message must not end the connection unanswered: its sender would send it again for ever.
-    async fn apply_or_refuse(&self, message: &Bytes, policy: Option<&str>) -> Outcome {
-        let work = self.apply.apply(message.clone(), policy);
+    async fn apply_or_refuse(
+        &self,
+        message: &Bytes,
+        policy: Option<&str>,
+        refused: Option<AnswerError>,
+    ) -> Outcome {
+        let message = message.clone();
+        let work = async {
+            match refused {
+                None => self.apply.apply(message, policy).await,
+                Some(why) => self.apply.keep(message, policy, why).await,
+            }
+        };
         let outcome = AssertUnwindSafe(work).catch_unwind().await;
         outcome.unwrap_or_else(|_| {
             tracing::error!("processing a message ended in a panic");
@@ -367,6 +387,8 @@ struct Waits {
     /// The sender whose file holds where this one has none.
     as_sender: Option<Arc<str>>,
     mode: Mode,
+    /// Why it is not taken here.
+    refused: Option<Box<AnswerError>>,
     place: Place,
     started: Instant,
     _in_work: InWork,
@@ -392,13 +414,14 @@ impl Begun {
                 .answered(header.as_ref(), &policy, bytes, None, started);
             return Begun::Over(Reply::default());
         }
-        if let Some(error) = admission.refusal(&message) {
+        if let Some(error) = admission.refused_sender(&message) {
             let reply = intake.refuse(&message, admission, AckCode::AR, error, true);
             return Begun::Over(reply);
         }
         let mode = mode(&policy, header.as_ref());
         let place = intake.lanes.enter(keys(&message, policy.is_single_lane));
         Begun::Waits(Waits {
+            refused: admission.refused_message(&message).map(Box::new),
             message,
             policy,
             as_sender,

@@ -110,6 +110,15 @@ pub struct Record<'a> {
 
 impl MessageKey {
     pub fn read(secret: &SiteSecret, raw: &[u8]) -> MessageKey {
+        MessageKey::of("message", secret, raw)
+    }
+
+    /// Of a message that is not taken where it came in.
+    pub fn not_taken(secret: &SiteSecret, raw: &[u8]) -> MessageKey {
+        MessageKey::of("not taken", secret, raw)
+    }
+
+    fn of(what: &str, secret: &SiteSecret, raw: &[u8]) -> MessageKey {
         let header = Header::read(raw);
         let component = |field, component| {
             let text = header.map(|header| header.component(field, component));
@@ -122,12 +131,8 @@ impl MessageKey {
             event => format!("{}^{event}", part(9)),
         };
         let hash = content_hash(raw);
-        let id = |kind| {
-            secret.derived_id(
-                kind,
-                &["message", &application, &facility, &control_id, &hash],
-            )
-        };
+        let id =
+            |kind| secret.derived_id(kind, &[what, &application, &facility, &control_id, &hash]);
         MessageKey {
             task_id: id("Task"),
             binary_id: id("Binary"),
@@ -349,6 +354,12 @@ pub(crate) fn put_new(resource: Json) -> Json {
 /// An entry for a resource that is there in this version.
 pub(crate) fn put_version(resource: Json, version: &str) -> Json {
     put(resource, "ifMatch", format!("W/\"{version}\""))
+}
+
+/// An entry that fails the transaction where the resource is not there in this version.
+pub(crate) fn head_version(key: &ResourceKey, version: &str) -> Json {
+    let tag = format!("W/\"{version}\"");
+    json!({"request": {"method": "HEAD", "url": key.to_string(), "ifMatch": tag}})
 }
 
 fn put(resource: Json, condition: &str, value: String) -> Json {

@@ -22,6 +22,7 @@ pub mod health;
 pub mod identity;
 pub mod intake;
 pub mod journal;
+mod known;
 mod lanes;
 pub mod listeners;
 pub mod mapping;

@@ -142,32 +142,28 @@ impl Admission {
         })
     }
 
-    /// Why a message may not be sent here; `None`: it may.
-    pub fn refusal(&self, message: &[u8]) -> Option<AnswerError> {
-        let header = Header::read(message);
-        let refuse = |code, field, text: &str| {
-            let location = Some(Location::field("MSH", field));
-            Some(AnswerError::error(code, location, text))
-        };
-        let is_sender = |all: &Vec<String>| header.is_some_and(|h| all.contains(&h.sender()));
-        let is_processed = |all: &Vec<String>| {
-            // Without one it is production.
-            let id = header.map_or_else(String::new, |header| header.component(11, 1));
-            all.iter()
-                .any(|own| *own == id || id.is_empty() && own == "P")
-        };
-        if !self.senders.as_ref().is_none_or(is_sender) {
-            return refuse(ErrorCode::TableValue, 3, "this sender may not send here");
-        }
-        if !self.processing_ids.as_ref().is_none_or(is_processed) {
-            let code = ErrorCode::UnsupportedProcessingId;
-            return refuse(
-                code,
-                11,
-                "messages with this processing id are not taken here",
-            );
-        }
-        None
+    /// Why the sender of a message may not send here; `None`: it may.
+    pub fn refused_sender(&self, message: &[u8]) -> Option<AnswerError> {
+        let sender = Header::read(message).map(|header| header.sender());
+        let may = |all: &Vec<String>| sender.is_some_and(|sender| all.contains(&sender));
+        let location = Some(Location::field("MSH", 3));
+        let text = "this sender may not send here";
+        (!self.senders.as_ref().is_none_or(may))
+            .then(|| AnswerError::error(ErrorCode::TableValue, location, text))
+    }
+
+    /// Why a message of a sender who may send here is not taken; `None`: it is.
+    pub fn refused_message(&self, message: &[u8]) -> Option<AnswerError> {
+        let id = Header::read(message).map(|header| header.component(11, 1));
+        // Without one it is production; what has no header is refused for that.
+        let id = id.filter(|id| !id.is_empty()).unwrap_or("P".to_owned());
+        let location = Some(Location::field("MSH", 11));
+        let text = "messages with this processing id are not taken here";
+        (!self
+            .processing_ids
+            .as_ref()
+            .is_none_or(|all| all.contains(&id)))
+        .then(|| AnswerError::error(ErrorCode::UnsupportedProcessingId, location, text))
     }
 
     /// The sender whose policy holds for those without one.
@@ -331,7 +327,7 @@ mod tests {
             (Some(&["A.B"][..]), "garbage", false),
             (Some(&[][..]), "MSH|^~\\&|A|B", false),
         ] {
-            let refused = admission(senders).refusal(message.as_bytes());
+            let refused = admission(senders).refused_sender(message.as_bytes());
             assert_eq!(refused.is_none(), expect, "{senders:?} {message}");
         }
         let production = Admission {
@@ -340,7 +336,7 @@ mod tests {
         };
         for (id, expect) in [("P", None), ("", None), ("T", Some("202")), ("P^T", None)] {
             let message = format!("MSH|^~\\&|A|B|||||ADT|1|{id}|2.5");
-            let refused = production.refusal(message.as_bytes());
+            let refused = production.refused_message(message.as_bytes());
             assert_eq!(refused.map(|error| error.code.code().0), expect, "{id}");
         }
     }

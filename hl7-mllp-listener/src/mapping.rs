@@ -275,6 +275,12 @@ impl Mappings {
         })
     }
 
+    /// Whether any event of a message type (MSH-9.1) has a map.
+    pub fn has_type(&self, message_type: &str, sender: &Sender) -> bool {
+        let mut triggers = self.events.keys().chain(sender.overlay.events.keys());
+        triggers.any(|trigger| trigger.split('^').next() == Some(message_type))
+    }
+
     /// By MSH-9.1 and MSH-9.2; the structure in MSH-9.3 is not asked: many send a wrong one.
     fn event<'s>(&'s self, message: &Message, sender: &'s Sender) -> Option<&'s Event> {
         let trigger = message.trigger();

@@ -9,13 +9,14 @@ use crate::assemble::{Assembled, Earlier, Told, assemble};
 use crate::identity::SiteSecret;
 use crate::intake::{Apply, Outcome};
 use crate::journal::{Before, Ending, MESSAGE_SYSTEM, MessageKey, Record, ending, stored_answer};
+use crate::known::Known;
 use crate::mapping::{ConvertError, Converted, Mappings, Sender};
 use crate::message::{Message, TextOptions};
 use crate::policy::Policy;
 use crate::relate;
 use crate::seldom::Seldom;
 use crate::server_api::{Api, ApiError, Page, search_token};
-use crate::state::{self, State};
+use crate::state::{Reader, Said, State};
 use crate::submit::Submit;
 use crate::worklist::{self, Item};
 use bytes::Bytes;
@@ -36,6 +37,7 @@ pub struct Processor {
     pub(crate) api: Api,
     pub(crate) mappings: Arc<Mappings>,
     pub(crate) secret: SiteSecret,
+    known: Known,
 }
 
 /// A message as it came in.
@@ -74,6 +76,7 @@ impl Processor {
             api: Api::new(submit),
             mappings,
             secret,
+            known: Known::default(),
         }
     }
 
@@ -94,18 +97,18 @@ impl Processor {
     pub async fn outcome(&self, raw: &[u8], policy: Option<&str>) -> Outcome {
         let key = &MessageKey::read(&self.secret, raw);
         let incoming = Incoming { raw, key, policy };
-        let kept = match self.apply(incoming, None).await {
+        let done = match self.apply(incoming, None).await {
             Err(Refusal::Content(answer)) => self.refuse(incoming, answer).await,
             other => other,
         };
-        match kept {
-            Err(Refusal::Outside(answer)) => Outcome::later(answer),
-            Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Content(answer)) => Outcome {
-                answer,
-                is_kept: true,
-                may_succeed_later: false,
-            },
-        }
+        outcome(done)
+    }
+
+    /// Keeps a message that is not taken where it came in. Its entry is not that of the message itself, which may be taken elsewhere.
+    pub async fn not_taken(&self, raw: &[u8], policy: Option<&str>, why: AnswerError) -> Outcome {
+        let key = &MessageKey::not_taken(&self.secret, raw);
+        let answer = Answer::refuse(AckCode::AR, why);
+        outcome(self.refuse(Incoming { raw, key, policy }, answer).await)
     }
 
     /// `again` is what is known of a message that is run again.
@@ -119,7 +122,10 @@ impl Processor {
         let converted = match self.mappings.convert(&message, sender) {
             Ok(converted) => Some(converted),
             Err(ConvertError::Unmapped) if sender.accept_unmapped => None,
-            Err(ConvertError::Unmapped) => return Err(Refusal::Content(unmapped(AckCode::AR))),
+            Err(ConvertError::Unmapped) => {
+                let error = self.unmapped(&message, sender);
+                return Err(Refusal::Content(Answer::refuse(AckCode::AR, error)));
+            }
             Err(ConvertError::Refused(errors)) => {
                 let code = AckCode::AE;
                 return Err(Refusal::Content(Answer { code, errors }));
@@ -130,21 +136,34 @@ impl Processor {
             .iter()
             .map(|code| Item::new(&self.secret, code))
             .collect();
+        let (drafts, relations) = match &converted {
+            Some(own) => (&own.drafts[..], &own.relations[..]),
+            None => (&[][..], &[][..]),
+        };
+        let said = Said {
+            message_type: message.trigger().message_type,
+            drafts,
+            relations,
+        };
         let (mut attempt, mut steps, mut before) = (0, 0, Vec::new());
         while attempt < ATTEMPTS_MAX && steps < STEPS_MAX {
-            let mut along = match again {
-                None => journal_urls(key).to_vec(),
-                Some(_) => Vec::new(),
+            // What the first attempt does not ask, its one transaction finds out. A relation may take several, and what runs again has an entry.
+            let is_thorough = attempt > 0 || again.is_some() || !relations.is_empty();
+            let mut along = match (again, is_thorough) {
+                (None, true) => journal_urls(key).to_vec(),
+                (None, false) => journal_urls(key)[..1].to_vec(),
+                (Some(_), _) => Vec::new(),
             };
             let of_journal = along.len();
             along.extend(worklist::search(&items));
-            let (drafts, relations) = match &converted {
-                Some(own) => (&own.drafts[..], &own.relations[..]),
-                None => (&[][..], &[][..]),
+            let reader = Reader {
+                api: &self.api,
+                mappings: &self.mappings,
+                secret: &self.secret,
+                known: &self.known,
+                is_thorough,
             };
-            let said = (drafts, relations);
-            let read = state::read(&self.api, &self.mappings, &self.secret, said, &along);
-            let (state, mut pages) = match read.await {
+            let (state, mut pages) = match reader.read(&said, &along).await {
                 Ok(read) => read,
                 Err(error) => {
                     // What cannot be read now does not matter to a message that came before.
@@ -167,7 +186,8 @@ impl Processor {
             };
             let earlier = earlier.map_err(|error| refusal(error, sender))?;
             let told = (key, earlier.as_ref());
-            let mut decided = self.decide(&message, converted.as_ref(), &state, told, warning)?;
+            let of_sender = (&message, sender);
+            let mut decided = self.decide(of_sender, converted.as_ref(), &state, told, warning)?;
             decided.unmapped = worklist::entries(&items, &listed, &now());
             let assembled = &mut decided.assembled;
             let is_last = relate::apply(&effects, referring, &state, assembled, &key.source());
@@ -249,9 +269,26 @@ impl Processor {
         }
     }
 
+    /// What the sender is told of a message without a map; a warning where it is accepted all the same.
+    fn unmapped(&self, message: &Message, sender: &Sender) -> AnswerError {
+        let code = match self
+            .mappings
+            .has_type(message.trigger().message_type, sender)
+        {
+            true => ErrorCode::UnsupportedEvent,
+            false => ErrorCode::UnsupportedMessageType,
+        };
+        let location = Some(Location::field("MSH", 9));
+        let text = "there is no map for this message; it was kept";
+        match sender.accept_unmapped {
+            true => AnswerError::warning(code, location, text),
+            false => AnswerError::error(code, location, text),
+        }
+    }
+
     fn decide(
         &self,
-        message: &Message,
+        (message, sender): (&Message, &Sender),
         converted: Option<&Converted>,
         state: &State,
         (key, before): (&MessageKey, Option<&Earlier>),
@@ -264,7 +301,7 @@ impl Processor {
             .extend(message.warnings().iter().map(AnswerError::from));
         let (assembled, ending) = match converted {
             None => {
-                answer.errors.extend(unmapped(AckCode::AA).errors);
+                answer.errors.push(self.unmapped(message, sender));
                 (Assembled::default(), Ending::Unmapped)
             }
             Some(converted) => {
@@ -354,6 +391,10 @@ impl Apply for Processor {
         self.outcome(&message, policy).await
     }
 
+    async fn keep(&self, message: Bytes, policy: Option<&str>, why: AnswerError) -> Outcome {
+        self.not_taken(&message, policy, why).await
+    }
+
     fn policy(&self, message: &[u8], policy: Option<&str>) -> Policy {
         self.mappings.sender_or(message, policy).policy
     }
@@ -363,6 +404,17 @@ impl Apply for Processor {
         known
             .map(|(name, sender)| (name.to_owned(), sender.policy))
             .collect()
+    }
+}
+
+fn outcome(done: Result<Answer, Refusal>) -> Outcome {
+    match done {
+        Err(Refusal::Outside(answer)) => Outcome::later(answer),
+        Ok(answer) | Err(Refusal::Repeat(answer) | Refusal::Content(answer)) => Outcome {
+            answer,
+            is_kept: true,
+            may_succeed_later: false,
+        },
     }
 }
 
@@ -389,12 +441,13 @@ impl Decided {
     }
 }
 
-/// The journal's entry of the message, and the last of those with its control id.
+/// The last entry of the journal with the message's control id, which is nearly always its own where it came before; and its own, whatever
+/// came with that control id since.
 fn journal_urls(key: &MessageKey) -> [String; 2] {
     let identifier = search_token(MESSAGE_SYSTEM, &key.identifier());
     [
-        format!("Task?_id={}", key.task_id),
         format!("Task?identifier={identifier}&_sort=-_lastUpdated&_count=1&_total=none"),
+        format!("Task?_id={}", key.task_id),
     ]
 }
 
@@ -407,7 +460,8 @@ fn recognised(key: &MessageKey, pages: &[Page]) -> Result<Option<AnswerError>, R
     if let Some(answer) = own.and_then(stored_answer) {
         return Err(Refusal::Repeat(answer));
     }
-    let other = tasks.any(|task| ending(task).is_some());
+    // One that was refused may have been repaired and sent again.
+    let other = tasks.any(|task| ending(task).is_some_and(|ending| ending != "refused"));
     Ok(other.then(|| {
         AnswerError::warning(
             ErrorCode::DuplicateKey,
@@ -415,16 +469,6 @@ fn recognised(key: &MessageKey, pages: &[Page]) -> Result<Option<AnswerError>, R
             "this control id came before with other content; both were processed",
         )
     }))
-}
-
-fn unmapped(code: AckCode) -> Answer {
-    let location = Some(Location::field("MSH", 9));
-    let text = "there is no map for this message; it was kept";
-    let error = match code {
-        AckCode::AA => AnswerError::warning(ErrorCode::UnsupportedEvent, location, text),
-        _ => AnswerError::error(ErrorCode::UnsupportedEvent, location, text),
-    };
-    Answer::refuse(code, error)
 }
 
 fn refusal(error: ApiError, sender: &Sender) -> Refusal {

@@ -6,6 +6,8 @@ use crate::replay::ReplayError;
 use serde_json::{Value as Json, json};
 use std::path::Path;
 
+#[path = "known_tests.rs"]
+mod known;
 #[path = "relation_tests.rs"]
 mod relations;
 #[path = "replay_tests.rs"]
@@ -401,6 +403,12 @@ async fn refused_messages_are_kept_and_run_again() {
         (
             msh("ZZZ^Z01", "4"),
             AckCode::AA,
+            ErrorCode::UnsupportedMessageType,
+            "unmapped",
+        ),
+        (
+            msh("ADT^Z01", "6"),
+            AckCode::AA,
             ErrorCode::UnsupportedEvent,
             "unmapped",
         ),
@@ -436,6 +444,25 @@ async fn refused_messages_are_kept_and_run_again() {
         let again = processor.replay(tasks[0]["id"].as_str().unwrap()).await;
         assert_eq!(again.unwrap().code, code, "{message}");
     }
+}
+
+/// A test message that came in where only production is taken is kept, and applied where it belongs.
+#[tokio::test]
+async fn what_is_not_taken_here_may_be_taken_elsewhere() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let raw = adt("A01", "1", "");
+    let why = AnswerError::error(ErrorCode::UnsupportedProcessingId, None, "not here");
+    for _ in 0..2 {
+        let outcome = processor.not_taken(raw.as_bytes(), None, why.clone()).await;
+        assert_eq!(outcome.answer, Answer::refuse(AckCode::AR, why.clone()));
+        assert!(outcome.is_kept);
+    }
+    assert_eq!(server.written().len(), 2);
+    assert_eq!(ending(&server.all("Task")[0]), Some("refused"));
+    assert_eq!(processor.answer(raw.as_bytes()).await, Answer::accept());
+    assert_eq!(server.all("Patient").len(), 1);
+    assert_eq!(server.all("Task").len(), 2);
 }
 
 #[tokio::test]
@@ -479,7 +506,7 @@ async fn a_refused_message_is_applied_by_replay() {
     let key = MessageKey::read(&SiteSecret::new([4; 32]).unwrap(), raw.as_bytes());
     let record = Record {
         ending: Ending::Unmapped,
-        answer: &unmapped(AckCode::AA),
+        answer: &Answer::accept(),
         received: "2026-01-01T00:00:00Z",
         policy: None,
         mappings: "older",

@@ -72,6 +72,7 @@ impl Api {
     /// # Errors
     /// Also when a single search fails: a decision on half of the state would be wrong.
     pub async fn searches(&self, urls: &[String]) -> Result<Vec<Page>, ApiError> {
+        metrics::counter!("mllp_searches_total").increment(urls.len() as u64);
         let entries = urls
             .iter()
             .map(|url| json!({"request": {"method": "GET", "url": url}}));

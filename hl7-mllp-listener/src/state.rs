@@ -1,12 +1,16 @@
 //! Which resources the drafts of a message are, and what the server knows of them: searches by identifier and reads by derived id,
 //! in batches, until every draft has an id, is contained in another, or is left out.
 //!
+//! What is seldom needed is asked only of a message that is decided anew: whether there is a resource with the id that is derived from an
+//! identifier, though none has the identifier; and what was found before ([`Known`]). Where it matters after all, the transaction fails.
+//!
 //! A patient who was merged into another (inactive, with a link replaced-by) is followed to the survivor. An identifier that is old
 //! (`use`) still finds what had it, unless another has it now.
 
 mod roles;
 
 use crate::identity::SiteSecret;
+use crate::known::{Found, Known};
 use crate::mapping::{Draft, KeyPart, Mappings, Relation};
 use crate::server_api::{Api, ApiError, Page, SEARCH_VALUES_MAX, search_token};
 use roles::Roles;
@@ -42,6 +46,8 @@ pub enum Resolved {
 pub struct State {
     pub resolved: Vec<Option<Resolved>>,
     pub current: HashMap<(String, String), Current>,
+    /// What was not read, because it was found before: its version then, by type and id.
+    recalled: HashMap<(String, String), String>,
     /// What the draft's identifiers were found on, before links were followed; the derived id when they were found on nothing.
     pub origins: Vec<Option<String>>,
     /// Ids by type, system and value of an identifier that is not old.
@@ -61,59 +67,80 @@ struct Questions {
     identifiers: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
-/// Finds out what the drafts are. The caller's searches `along` go with the first batch; their first pages come back, too.
-///
-/// # Errors
-/// When the server does not answer, or not as a server should.
-pub async fn read(
-    api: &Api,
-    mappings: &Mappings,
-    secret: &SiteSecret,
-    (drafts, relations): (&[Draft], &[Relation]),
-    mut along: &[String],
-) -> Result<(State, Vec<Page>), ApiError> {
-    let mut state = State {
-        resolved: vec![None; drafts.len()],
-        origins: vec![None; drafts.len()],
-        ..State::default()
-    };
-    let resolver = Resolver {
-        mappings,
-        secret,
-        drafts,
-        roles: Roles::new(mappings, drafts, relations),
-    };
-    let mut asked = Questions::default();
-    let mut found_along = Vec::new();
-    for _ in 0..ROUNDS_MAX {
-        let mut open = Questions::default();
-        resolver.resolve(&mut state, &asked, &mut open);
-        if along.is_empty() && open.ids.is_empty() && open.identifiers.is_empty() {
-            break;
+/// What a message says.
+pub struct Said<'a> {
+    /// MSH-9.1.
+    pub message_type: &'a str,
+    pub drafts: &'a [Draft],
+    pub relations: &'a [Relation],
+}
+
+/// Reads what is there.
+pub struct Reader<'a> {
+    pub api: &'a Api,
+    pub mappings: &'a Mappings,
+    pub secret: &'a SiteSecret,
+    pub known: &'a Known,
+    /// Whether what is seldom needed is asked, too.
+    pub is_thorough: bool,
+}
+
+impl Reader<'_> {
+    /// Finds out what the drafts are. The caller's searches `along` go with the first batch; their first pages come back, too.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not as a server should.
+    pub async fn read(
+        &self,
+        said: &Said<'_>,
+        mut along: &[String],
+    ) -> Result<(State, Vec<Page>), ApiError> {
+        let drafts = said.drafts;
+        let mut state = State {
+            resolved: vec![None; drafts.len()],
+            origins: vec![None; drafts.len()],
+            ..State::default()
+        };
+        let resolver = Resolver {
+            reader: self,
+            message_type: said.message_type,
+            drafts,
+            roles: Roles::new(self.mappings, drafts, said.relations),
+        };
+        let mut asked = Questions::default();
+        let mut found_along = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let mut open = Questions::default();
+            resolver.resolve(&mut state, &asked, &mut open);
+            if along.is_empty() && open.ids.is_empty() && open.identifiers.is_empty() {
+                break;
+            }
+            let urls: Vec<String> = along.iter().cloned().chain(open.urls()).collect();
+            let mut pages = self.api.searches(&urls).await?;
+            let resources = self.api.rest(pages.split_off(along.len())).await?;
+            if !along.is_empty() {
+                (along, found_along) = (&[], pages);
+            }
+            state.add_all(resources)?;
+            asked.add(open);
         }
-        let urls: Vec<String> = along.iter().cloned().chain(open.urls()).collect();
-        let mut pages = api.searches(&urls).await?;
-        let resources = api.rest(pages.split_off(along.len())).await?;
-        if !along.is_empty() {
-            (along, found_along) = (&[], pages);
+        // Only an endless chain of links ends here; its patients are taken as they are found.
+        for (index, resolved) in state.resolved.iter_mut().enumerate() {
+            let contained = self.mappings.program.maps[drafts[index].map].contained;
+            resolved.get_or_insert(match contained {
+                true => Resolved::Contained,
+                false => Resolved::LeftOut,
+            });
         }
-        state.add_all(resources)?;
-        asked.add(open);
+        self.known
+            .keep(self.mappings, said.message_type, drafts, &state);
+        Ok((state, found_along))
     }
-    // Only an endless chain of links ends here; its patients are taken as they are found.
-    for (index, resolved) in state.resolved.iter_mut().enumerate() {
-        let contained = mappings.program.maps[drafts[index].map].contained;
-        resolved.get_or_insert(match contained {
-            true => Resolved::Contained,
-            false => Resolved::LeftOut,
-        });
-    }
-    Ok((state, found_along))
 }
 
 struct Resolver<'a> {
-    mappings: &'a Mappings,
-    secret: &'a SiteSecret,
+    reader: &'a Reader<'a>,
+    message_type: &'a str,
     drafts: &'a [Draft],
     roles: Roles<'a>,
 }
@@ -125,7 +152,7 @@ impl Resolver<'_> {
         let mut seen: HashMap<(usize, String), usize> = HashMap::new();
         let mut owners: HashMap<(String, String), usize> = HashMap::new();
         for (index, draft) in self.drafts.iter().enumerate() {
-            let map = &self.mappings.program.maps[draft.map];
+            let map = &self.reader.mappings.program.maps[draft.map];
             let kind = map.resource_type.as_str();
             if let Some(new) = self.roles.renamed(index) {
                 state.resolved[index] = Some(Resolved::Same(new));
@@ -154,7 +181,10 @@ impl Resolver<'_> {
                 }
             }
             if state.resolved[index].is_none() {
-                let found = self.find(index, kind, key.as_deref(), state, asked, open);
+                let found = match self.recall(draft, state) {
+                    Some(id) => Some(id),
+                    None => self.find(index, kind, key.as_deref(), state, asked, open),
+                };
                 state.resolved[index] = found.map(Resolved::Id);
             }
             if let Some(Resolved::Id(id)) = &state.resolved[index] {
@@ -188,6 +218,19 @@ impl Resolver<'_> {
         Key::None
     }
 
+    /// The id of what the draft names, if that was found before.
+    fn recall(&self, draft: &Draft, state: &mut State) -> Option<String> {
+        if self.reader.is_thorough {
+            return None;
+        }
+        let map = &self.reader.mappings.program.maps[draft.map];
+        let recalled = self.reader.known.recall(map, self.message_type, draft);
+        let Found { id, version } = recalled?;
+        let key = (map.resource_type.clone(), id.clone());
+        state.recalled.insert(key, version);
+        Some(id)
+    }
+
     /// The id of a draft, or `None` while something must be asked first.
     fn find(
         &self,
@@ -199,13 +242,13 @@ impl Resolver<'_> {
         open: &mut Questions,
     ) -> Option<String> {
         let (own, former) = (self.roles.identifiers(index), self.roles.former(index));
+        let secret = self.reader.secret;
         let derived = match (own.first(), key) {
-            (Some((system, value)), _) => {
-                self.secret.derived_id(kind, &["identifier", system, value])
-            }
-            (None, key) => self.secret.derived_id(kind, &["key", key?]),
+            (Some((system, value)), _) => secret.derived_id(kind, &["identifier", system, value]),
+            (None, key) => secret.derived_id(kind, &["key", key?]),
         };
-        let mut is_open = !asked.has_id(kind, &derived);
+        let needs_id = own.is_empty() || self.reader.is_thorough;
+        let mut is_open = needs_id && !asked.has_id(kind, &derived);
         if is_open {
             open.ids
                 .entry(kind.to_owned())
@@ -317,6 +360,12 @@ impl State {
 
     pub fn current(&self, kind: &str, id: &str) -> Option<&Current> {
         self.current.get(&(kind.to_owned(), id.to_owned()))
+    }
+
+    /// The version in which it was found before, of what was not read.
+    pub fn recalled(&self, kind: &str, id: &str) -> Option<&str> {
+        let key = (kind.to_owned(), id.to_owned());
+        self.recalled.get(&key).map(String::as_str)
     }
 
     fn add_all(&mut self, resources: Vec<Json>) -> Result<(), ApiError> {

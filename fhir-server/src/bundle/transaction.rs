@@ -2,7 +2,8 @@
 //!
 //! Entries are taken apart and ordered DELETE, POST, PUT, GET; the writes are committed by one [`write::transact`], which also rewrites
 //! the references between entries and refuses a resource that is changed twice. Reads are answered in the same database transaction
-//! and see what it writes; one that finds nothing says so in its entry, one that cannot be understood or done fails the transaction.
+//! and see what it writes; one that finds nothing says so in its entry, one that cannot be understood or done fails the transaction, and
+//! so does one with an `ifMatch` that does not hold.
 
 use crate::app::App;
 use crate::bundle::entry::{Entry, Turn};
@@ -16,7 +17,7 @@ use crate::request::Request;
 use crate::router::Interaction;
 use crate::write;
 use fhir_model::{Issue, IssueKind};
-use fhir_storage::{Answer, Read};
+use fhir_storage::{Answer, Read, VersionMatch};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -78,7 +79,7 @@ pub async fn transaction(
 
 /// A read of a transaction.
 enum Question {
-    Instance,
+    Instance(VersionMatch),
     Version(i32),
     Search(Box<Asked>),
     /// Nothing that a change of this transaction could be seen in, or a history, or an operation that looks: answered after the commit.
@@ -90,7 +91,7 @@ impl Question {
         Ok(match request.route.interaction {
             Interaction::Read => {
                 request.subset()?;
-                Question::Instance
+                Question::Instance(request.if_match()?)
             }
             Interaction::Vread => match vread::version(request) {
                 Ok(version) => Question::Version(version),
@@ -110,7 +111,7 @@ impl Question {
 
     fn in_database(&self, request: &Request) -> Option<Read> {
         match self {
-            Question::Instance => Some(Read::Instance(request.key())),
+            Question::Instance(version) => Some(Read::Instance(request.key(), *version)),
             Question::Version(version) => Some(Read::Version(request.key(), *version)),
             Question::Search(asked) => Some(Read::Search(
                 Box::new(asked.query.clone()),
@@ -127,7 +128,7 @@ impl Question {
         answer: Option<Answer>,
     ) -> Result<Reply, Failure> {
         match (self, answer) {
-            (Question::Instance, Some(Answer::Version(found))) => read::reply(request, found),
+            (Question::Instance(_), Some(Answer::Version(found))) => read::reply(request, found),
             (Question::Version(_), Some(Answer::Version(found))) => vread::reply(request, found),
             (Question::Search(asked), Some(Answer::Page(found))) => {
                 Ok(asked.reply(app, request, &found))

@@ -1,4 +1,4 @@
-//! `GET [base]/[type]/[id]` (<https://hl7.org/fhir/R5/http.html#read>), with `If-None-Match` and `If-Modified-Since`.
+//! `GET [base]/[type]/[id]` (<https://hl7.org/fhir/R5/http.html#read>), with `If-Match`, `If-None-Match` and `If-Modified-Since`.
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -7,14 +7,23 @@ use crate::reply::Reply;
 use crate::request::{Request, version_of};
 use fhir_model::date::PartialDate;
 use fhir_model::{IssueKind, ResourceKey};
-use fhir_storage::Version;
+use fhir_storage::{Version, VersionMatch};
 use http::header;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
     request.subset()?;
+    let wanted = request.if_match()?;
     let version = app.store.read(&request.key()).await?;
-    reply(&request, version)
+    let reply = reply(&request, version)?;
+    let current = reply.etag.as_deref().and_then(version_of);
+    match wanted {
+        VersionMatch::Is(wanted) if current != Some(wanted) => Err(Failure::new(
+            IssueKind::VersionConflict,
+            "the current version is not the one that If-Match names",
+        )),
+        _ => Ok(reply),
+    }
 }
 
 /// A version, or 304 for a client that has it.

@@ -70,6 +70,21 @@ async fn two_servers_on_one_postgres() {
     check(&rounds(two, &faults, None).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_with_spools() {
+    let spools = Shape {
+        spools: true,
+        ..Shape::default()
+    };
+    let faults = [
+        Fault::Listener,
+        Fault::Server(0),
+        Fault::Everything,
+        Fault::Postmaster,
+    ];
+    check(&rounds(spools, &faults, None).await);
+}
+
 /// What would pass here unseen would pass unseen in the tests above.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn planted_faults_are_found() {

@@ -5,26 +5,48 @@ use tokio::net::TcpStream;
 
 pub struct Sender {
     stream: TcpStream,
+    /// What came and was not looked at.
+    read: Vec<u8>,
 }
 
 impl Sender {
     pub async fn connect(address: &str) -> std::io::Result<Sender> {
         Ok(Sender {
             stream: TcpStream::connect(address).await?,
+            read: Vec::new(),
         })
     }
 
     /// Sends one message and waits for its acknowledgement.
     pub async fn send(&mut self, message: impl AsRef<[u8]>) -> std::io::Result<String> {
+        self.write(message).await?;
+        self.answer().await
+    }
+
+    /// Sends one frame and waits for nothing.
+    pub async fn write(&mut self, message: impl AsRef<[u8]>) -> std::io::Result<()> {
         let frame = [b"\x0b", message.as_ref(), b"\x1c\r"].concat();
-        self.stream.write_all(&frame).await?;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\x1c\r") {
-            if self.stream.read_buf(&mut answer).await? == 0 {
+        self.stream.write_all(&frame).await
+    }
+
+    /// The next frame that comes.
+    pub async fn answer(&mut self) -> std::io::Result<String> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\x1c\r") {
+                let frame: Vec<u8> = self.read.drain(..end + 2).collect();
+                return Ok(String::from_utf8(frame[1..end].to_vec()).unwrap());
+            }
+            if self.stream.read_buf(&mut self.read).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(String::from_utf8(answer[1..answer.len() - 2].to_vec()).unwrap())
+    }
+
+    /// Sends no more, and gives what still comes until the other side ends, too.
+    pub async fn end(mut self) -> std::io::Result<Vec<u8>> {
+        self.stream.shutdown().await?;
+        while self.stream.read_buf(&mut self.read).await? > 0 {}
+        Ok(self.read)
     }
 }
 
@@ -39,6 +61,50 @@ pub fn msa(acknowledgement: &str) -> (&str, &str) {
         fields.next().unwrap_or_default(),
         fields.next().unwrap_or_default(),
     )
+}
+
+/// What a frame of answers says of one message.
+#[derive(Debug, PartialEq)]
+pub struct Acknowledgment {
+    /// MSA-1, then ERR-4 and ERR-3 of its errors, each pair once: `AE E101 W102`.
+    pub said: String,
+    /// MSA-2.
+    pub control_id: String,
+    /// MSH-18.
+    pub charset: String,
+}
+
+/// The acknowledgements in a frame: one, or those of a batch.
+pub fn acknowledgments(frame: &str) -> Vec<Acknowledgment> {
+    let mut found: Vec<Acknowledgment> = Vec::new();
+    let mut charset = String::new();
+    let (mut field, mut component) = ('|', '^');
+    for line in frame.split('\r') {
+        if line.starts_with("MSH") {
+            let mut separators = line.chars().skip(3);
+            (field, component) = (separators.next().unwrap(), separators.next().unwrap());
+        }
+        let fields: Vec<&str> = line.split(field).collect();
+        let text = |n: usize| fields.get(n).copied().unwrap_or_default().to_owned();
+        match fields[0] {
+            "MSH" => charset = text(17),
+            "MSA" => found.push(Acknowledgment {
+                said: text(1),
+                control_id: text(2),
+                charset: charset.clone(),
+            }),
+            "ERR" => {
+                let code = text(3);
+                let error = format!(" {}{}", text(4), code.split(component).next().unwrap());
+                let said = &mut found.last_mut().unwrap().said;
+                if !said.contains(&error) {
+                    said.push_str(&error);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// A message from its lines; `kind` is MSH-9.

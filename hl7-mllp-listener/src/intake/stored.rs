@@ -242,7 +242,7 @@ impl<A: Apply> Intake<A> {
         let mut pause = PAUSE.start;
         loop {
             let turn = self.turn(place).await?;
-            let outcome = self.apply_or_refuse(message, as_sender).await;
+            let outcome = self.apply_or_refuse(message, as_sender, None).await;
             drop(turn);
             if !outcome.may_succeed_later {
                 return Some(outcome);

@@ -41,6 +41,14 @@ impl Apply for StandIn {
         }
     }
 
+    async fn keep(&self, _: Bytes, _: Option<&str>, why: AnswerError) -> Outcome {
+        Outcome {
+            answer: Answer::refuse(AckCode::AR, why),
+            is_kept: true,
+            may_succeed_later: false,
+        }
+    }
+
     fn policy(&self, _: &[u8], as_sender: Option<&str>) -> Policy {
         Policy {
             is_original_mode: self.policy.is_original_mode || as_sender == Some("ORIGINAL"),

@@ -1,7 +1,7 @@
 //! Over real sockets, with a stand-in for the processing.
 
 use super::*;
-use crate::ack::Answer;
+use crate::ack::{AckCode, Answer, AnswerError};
 use crate::intake::Outcome;
 use crate::policy::Policy;
 use bytes::Bytes;
@@ -29,6 +29,14 @@ impl Apply for StandIn {
         }
         Outcome {
             answer: Answer::accept(),
+            is_kept: true,
+            may_succeed_later: false,
+        }
+    }
+
+    async fn keep(&self, _: Bytes, _: Option<&str>, why: AnswerError) -> Outcome {
+        Outcome {
+            answer: Answer::refuse(AckCode::AR, why),
             is_kept: true,
             may_succeed_later: false,
         }

@@ -297,11 +297,36 @@ fn when(random: &mut Random) -> String {
 
 /// An ADT^A04 that registers the n-th patient for a visit; `control_id` makes each send a message of its own.
 pub fn adt(seed: u64, n: u64, control_id: &str) -> String {
+    visit(seed, n, "A04", &format!("Block {n}"), control_id)
+}
+
+/// An ADT^A08 that tells another address of the n-th patient each time.
+pub fn adt_update(seed: u64, n: u64, turn: u64, control_id: &str) -> String {
+    visit(seed, n, "A08", &format!("Tent {turn}"), control_id)
+}
+
+/// An ADT^A40 that merges the patient `source` into the patient `survivor`.
+pub fn adt_merge(seed: u64, survivor: u64, source: u64, control_id: &str) -> String {
+    let (p, merged) = (person(seed, survivor), person(seed, source));
+    format!(
+        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^A40^ADT_A39|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
+         EVN|A40|20261001080000+0300\r\
+         PID|1||{}^^^RECORDS^MR||{}^{}||{}|F\r\
+         MRG|{}^^^RECORDS^MR\r",
+        p.identifier,
+        p.family,
+        p.given,
+        p.birth_date.replace('-', ""),
+        merged.identifier
+    )
+}
+
+fn visit(seed: u64, n: u64, event: &str, address: &str, control_id: &str) -> String {
     let p = person(seed, n);
     format!(
-        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^A04^ADT_A01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
-         EVN|A04|20261001080000+0300\r\
-         PID|1||{}^^^RECORDS^MR||{}^{}||{}|F|||Block {n}^^Camp 4^^^ET\r\
+        "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^{event}^ADT_A01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
+         EVN|{event}|20261001080000+0300\r\
+         PID|1||{}^^^RECORDS^MR||{}^{}||{}|F|||{address}^^Camp 4^^^ET\r\
          PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r",
         p.identifier,
         p.family,

@@ -23,7 +23,7 @@ struct Arguments {
     /// FHIR base URL, without a slash at the end.
     #[arg(long, default_value = "http://127.0.0.1:8080/fhir")]
     base: String,
-    /// Host and port of the MLLP listener, for the workload `oru`.
+    /// Host and port of the MLLP listener, for the workloads `oru` and `mixed-v2`.
     #[arg(long)]
     mllp: Option<String>,
     /// Process ids of the server, and of its database where that is no child of it.
@@ -43,6 +43,13 @@ struct Arguments {
     requests: u64,
     #[arg(long, default_value_t = 4)]
     connections: u64,
+    /// Requests a second that are begun, answered or not, as far as there are connections; the time of each counts from when it was due.
+    /// Without it, each connection begins its next request when the last one is answered.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Each workload a second time, at half the rate that it came to.
+    #[arg(long, conflicts_with = "rate")]
+    half_rate: bool,
     /// Patients and their identifiers follow from it: one that was loaded before cannot be loaded into the same server again.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -97,46 +104,63 @@ async fn main() -> Result<(), Failure> {
         &arguments.workload
     };
     for workload in all {
-        if *workload == Workload::Oru && target.mllp.is_none() {
+        if workload.is_v2() && target.mllp.is_none() {
             println!("{:<22}skipped: no --mllp address", name(*workload));
             continue;
         }
         let requests = workload.requests(arguments.requests);
-        drive(*workload, &target, requests / 10 + 1, &arguments, 0).await?; // warm-up
-        let before = measure::cpu(&arguments.pid);
-        let began = Instant::now();
-        let mut times = drive(*workload, &target, requests, &arguments, requests).await?;
-        let (seconds, cpu) = (
-            began.elapsed().as_secs_f64(),
-            measure::cpu(&arguments.pid).since(before),
-        );
-        times.sort_unstable();
-        let at =
-            |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-        let each = |ms: f64| ms / requests as f64;
-        println!(
-            "{:<22}{requests:>10}{:>11.0}{:>10.2}{:>10.2}{:>14.3}{:>14.3}{:>12.3}",
-            name(*workload),
-            requests as f64 / seconds,
-            at(0.5),
-            at(0.99),
-            each(cpu.server_ms),
-            each(cpu.postgres_ms),
-            each(cpu.server_ms + cpu.postgres_ms)
-        );
+        let run =
+            |requests, from, rate| drive(*workload, &target, requests, &arguments, from, rate);
+        run(requests / 10 + 1, 0, None).await?; // warm-up
+        let whole = async || run(requests, requests, arguments.rate).await;
+        let reached = measured(&name(*workload), &arguments, whole).await?;
+        if arguments.half_rate {
+            let title = format!("  at {:.0} a second", reached / 2.0);
+            let half = async || run(requests, 3 * requests, Some(reached / 2.0)).await;
+            measured(&title, &arguments, half).await?;
+        }
     }
     println!("memory after {:.0} MB", measure::memory_mb(&arguments.pid));
     Ok(())
 }
 
-/// Runs `requests` requests over the connections; gives each one's time.
+/// Prints a line of the table about requests whose times `work` gives; gives the requests a second.
+async fn measured(
+    title: &str,
+    arguments: &Arguments,
+    work: impl AsyncFnOnce() -> Result<Vec<Duration>, Failure>,
+) -> Result<f64, Failure> {
+    let (before, began) = (measure::cpu(&arguments.pid), Instant::now());
+    let mut times = work().await?;
+    let (seconds, cpu) = (
+        began.elapsed().as_secs_f64(),
+        measure::cpu(&arguments.pid).since(before),
+    );
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    let requests = times.len() as f64;
+    println!(
+        "{title:<22}{requests:>10}{:>11.0}{:>10.2}{:>10.2}{:>14.3}{:>14.3}{:>12.3}",
+        requests / seconds,
+        at(0.5),
+        at(0.99),
+        cpu.server_ms / requests,
+        cpu.postgres_ms / requests,
+        (cpu.server_ms + cpu.postgres_ms) / requests
+    );
+    Ok(requests / seconds)
+}
+
+/// Runs `requests` requests over the connections, `rate` a second where there is one; gives each one's time.
 async fn drive(
     workload: Workload,
     target: &Arc<Target>,
     requests: u64,
     arguments: &Arguments,
     from: u64,
+    rate: Option<f64>,
 ) -> Result<Vec<Duration>, Failure> {
+    let start = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
     let mut workers = Vec::new();
     for _ in 0..arguments.connections {
@@ -148,9 +172,13 @@ async fn drive(
                 if i >= requests {
                     return Ok::<_, Failure>(times);
                 }
-                let began = Instant::now();
+                let mut due = Instant::now();
+                if let Some(rate) = rate {
+                    due = start + Duration::from_secs_f64(i as f64 / rate);
+                    tokio::time::sleep_until(due.into()).await;
+                }
                 worker.run(workload, &target, from + from / 10 + i).await?;
-                times.push(began.elapsed());
+                times.push(due.elapsed());
             }
         }));
     }

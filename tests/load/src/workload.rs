@@ -19,6 +19,8 @@ pub enum Workload {
     Transaction,
     Crud,
     Oru,
+    /// Results, registrations and updates of patients, over MLLP.
+    MixedV2,
     /// A hundred entries of every kind.
     Mixed,
     /// 5,000 entries that refer to each other.
@@ -50,6 +52,11 @@ impl Workload {
         let all = Workload::value_variants();
         let large = all.iter().position(|one| *one == Workload::PatientCodeDate);
         &all[..large.unwrap_or(all.len())]
+    }
+
+    /// Whether its requests go over MLLP.
+    pub fn is_v2(self) -> bool {
+        matches!(self, Workload::Oru | Workload::MixedV2)
     }
 
     /// How many of its requests weigh as much as `requests` of one resource.
@@ -347,17 +354,30 @@ impl Worker {
             }
             Workload::Oru => {
                 let message = generate::oru(target.seed, n, &format!("R{}-{i}", target.run));
-                let ack = self
-                    .client
-                    .send(target.mllp.as_deref().ok_or("no --mllp address")?, &message)
-                    .await?;
-                // A message without a map is accepted as well, with a warning.
-                let is_clean = !ack.contains("\rERR|");
-                match ack.split('\r').find(|line| line.starts_with("MSA")) {
-                    Some(msa) if msa.starts_with("MSA|AA|") && is_clean => Ok(()),
-                    _ => Err(format!("not accepted without a warning: {ack}")),
-                }
+                self.message(target, &message).await
             }
+            Workload::MixedV2 => {
+                let control_id = format!("M{}-{i}", target.run);
+                let message = match i % 4 {
+                    1 => generate::adt(target.seed, n, &control_id),
+                    3 => generate::adt_update(target.seed, n, i, &control_id),
+                    _ => generate::oru(target.seed, n, &control_id),
+                };
+                self.message(target, &message).await
+            }
+        }
+    }
+
+    async fn message(&mut self, target: &Target, message: &str) -> Result<(), Failure> {
+        let ack = self
+            .client
+            .send(target.mllp.as_deref().ok_or("no --mllp address")?, message)
+            .await?;
+        // A message without a map is accepted as well, with a warning.
+        let is_clean = !ack.contains("\rERR|");
+        match ack.split('\r').find(|line| line.starts_with("MSA")) {
+            Some(msa) if msa.starts_with("MSA|AA|") && is_clean => Ok(()),
+            _ => Err(format!("not accepted without a warning: {ack}")),
         }
     }
 

@@ -5,7 +5,7 @@
 mod messages;
 mod resources;
 
-use crate::ledger::{Kind, Ledger};
+use crate::ledger::{Kind, Ledger, Message};
 use futures_util::{StreamExt, stream};
 use load_driver::client::Client;
 use reqwest::Method;
@@ -27,13 +27,16 @@ pub enum Scope {
     All,
 }
 
-/// Gives the number of resources and messages that were looked at.
-pub async fn check(base: &str, ledger: &Arc<Ledger>, scope: Scope) -> usize {
+/// Gives the number of resources and messages that were looked at. `spools`: what was accepted may not be applied yet.
+pub async fn check(base: &str, ledger: &Arc<Ledger>, scope: Scope, spools: bool) -> usize {
     let checker = Checker {
         base: base.to_owned(),
         client: Client::new(),
         ledger: ledger.clone(),
     };
+    if spools {
+        checker.settled().await;
+    }
     let resources = checker.resources(scope).await;
     let messages = checker.messages(scope).await;
     checker.totals().await;
@@ -77,6 +80,27 @@ impl Checker {
         }
     }
 
+    /// Waits while messages are applied that were accepted before.
+    async fn settled(&self) {
+        let accepted = |message: &&Message| message.accepted;
+        let promised = self
+            .ledger
+            .book()
+            .messages
+            .values()
+            .filter(accepted)
+            .count() as u64;
+        let (mut applied, mut since) = (0, Instant::now());
+        while applied < promised && since.elapsed() < PATIENCE {
+            let bundle = self.get("/Task?_summary=count").await;
+            let now = bundle["total"].as_u64().unwrap_or_default();
+            if now > applied {
+                (applied, since) = (now, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn find(&self, kind: Kind, text: String) {
         self.ledger.find(kind, text);
     }
@@ -107,7 +131,8 @@ impl Checker {
             let observations = present("Observation") + messages::RESULTS * results;
             expect.push(("Observation", observations, messages::RESULTS * open));
             expect.push(("Condition", present("Condition"), 0));
-            expect.push(("Patient", present("Patient") + records, open));
+            // A merge may make both of its patients.
+            expect.push(("Patient", present("Patient") + records, 2 * open));
         }
         for (resource_type, least, open) in expect {
             let bundle = self.get(&format!("/{resource_type}?_summary=count")).await;

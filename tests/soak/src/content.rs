@@ -11,6 +11,9 @@ pub const MARK: &str = "http://soak.example.org/mark";
 pub const REST_SEED: u64 = 71;
 pub const MESSAGE_SEED: u64 = 72;
 
+/// MSH-3 and MSH-4 of messages.
+pub const SENDERS: [&str; 2] = ["REG.CAMP4", "LAB.CAMP4"];
+
 /// The Patient of a name.
 pub fn patient(name: &str, mark: &str) -> Value {
     let mut patient =

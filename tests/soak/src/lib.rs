@@ -99,7 +99,8 @@ pub async fn run(
             }
         };
         let loaded = began.elapsed();
-        let compared = check::check(&site.bases[0], &ledger, Scope::Touched).await;
+        let spools = campaign.shape.spools;
+        let compared = check::check(&site.bases[0], &ledger, Scope::Touched, spools).await;
         if let Fault::Clock(clock, _) = fault {
             site.set_clock(*clock, 0)?;
         }
@@ -125,7 +126,8 @@ pub async fn run(
         }
     }
     if ledger.book().findings.is_empty() {
-        report.compared = check::check(&site.bases[0], &ledger, Scope::All).await;
+        let spools = campaign.shape.spools;
+        report.compared = check::check(&site.bases[0], &ledger, Scope::All, spools).await;
     }
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     report.writes = count(&ledger.counts.writes);

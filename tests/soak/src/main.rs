@@ -34,8 +34,9 @@ struct Arguments {
     /// Leave the planted faults out.
     #[arg(long)]
     no_plants: bool,
-    /// Only these sites: one server with its private Postgres; two servers that share one; one server on a small disk.
-    #[arg(long, value_delimiter = ',', default_values = ["private", "shared", "small-disk"])]
+    /// Only these sites: one server with its private Postgres; two servers that share one; one server whose listeners have spools; one on a
+    /// small disk. The kills are those of all of them.
+    #[arg(long, value_delimiter = ',', default_values = ["private", "shared", "spools", "small-disk"])]
     site: Vec<String>,
 }
 
@@ -170,13 +171,18 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
         Fault::Backend,
         Fault::Everything,
     ];
-    let half = arguments.kills / 2;
-    let mut one: Vec<Fault> = own
-        .into_iter()
-        .cycle()
-        .take(arguments.kills - half)
-        .collect();
-    let mut two: Vec<Fault> = shared.into_iter().cycle().take(half).collect();
+    let is_meant = |site: &&str| arguments.site.iter().any(|own| own == site);
+    let sites = ["private", "shared", "spools"].into_iter().filter(is_meant);
+    let sites: Vec<&str> = sites.collect();
+    // As evenly as they divide.
+    let kills = |site: &str| match sites.iter().position(|own| *own == site) {
+        Some(at) => (arguments.kills + sites.len() - 1 - at) / sites.len(),
+        None => 0,
+    };
+    let of_own = |site: &str| own.into_iter().cycle().take(kills(site));
+    let mut one: Vec<Fault> = of_own("private").collect();
+    let spools: Vec<Fault> = of_own("spools").collect();
+    let mut two: Vec<Fault> = shared.into_iter().cycle().take(kills("shared")).collect();
     one.extend([Fault::SlowDisk; 2]);
     two.push(Fault::SlowDisk);
     let clocks = match soak::no_clocks() {
@@ -204,7 +210,7 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
             Vec::new()
         }
     };
-    let rounds = (one.len() + two.len() + full.len()).max(1) as u64;
+    let rounds = (one.len() + two.len() + spools.len() + full.len()).max(1) as u64;
     let campaign = |shape: Shape, faults: Vec<Fault>| Campaign {
         shape,
         faults,
@@ -223,9 +229,14 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
         disk_mb: Some(400),
         ..Shape::default()
     };
+    let with_spools = Shape {
+        spools: true,
+        ..Shape::default()
+    };
     vec![
         ("private", campaign(Shape::default(), one)),
         ("shared", campaign(two_servers, two)),
+        ("spools", campaign(with_spools, spools)),
         ("small-disk", campaign(small_disk, full)),
     ]
 }

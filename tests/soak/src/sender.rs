@@ -1,4 +1,4 @@
-//! A sender of HL7 v2 messages: one connection, the next message when the last one is accepted; sent again when there is no answer or
+//! A sender of HL7 v2 messages (registrations, results, merges): one connection, the next message when the last one is accepted; sent again when there is no answer or
 //! a refusal, and now and then although it was accepted.
 
 use crate::content::MESSAGE_SEED;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Patients of a round that messages are about.
 const PATIENTS: u64 = 40;
+/// So many of them, each with the one before, turn out to be one person.
+const MERGED: u64 = 5;
 
 pub struct Sender {
     round: Arc<Round>,
@@ -38,9 +40,14 @@ impl Sender {
                 return;
             }
             let control_id = format!("{}N{number}", self.name);
-            let patient = self.round.first + self.random.below(PATIENTS);
-            let message = match self.random.below(3) {
-                0 => generate::adt(MESSAGE_SEED, patient, &control_id),
+            let first = self.round.first;
+            let patient = first + self.random.below(PATIENTS);
+            let message = match self.random.below(12) {
+                0..4 => generate::adt(MESSAGE_SEED, patient, &control_id),
+                4 => {
+                    let survivor = first + 2 * self.random.below(MERGED);
+                    generate::adt_merge(MESSAGE_SEED, survivor, survivor + 1, &control_id)
+                }
                 _ => generate::oru(MESSAGE_SEED, patient, &control_id),
             };
             self.round.ledger.sending(&control_id, &message);

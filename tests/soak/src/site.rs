@@ -1,5 +1,6 @@
 //! A site: one server with its private Postgres, or several that share one, and a listener of its own. Started, hurt, brought back.
 
+use crate::content;
 use crate::postgres::{Postgres, postmaster};
 use crate::process::{Program, free_port};
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ pub struct Shape {
     pub clocks: bool,
     /// Size of a file system of its own for the data, in megabytes.
     pub disk_mb: Option<u64>,
+    /// Messages are acknowledged when they are in the spool of their listener.
+    pub spools: bool,
 }
 
 pub struct Site {
@@ -147,7 +150,24 @@ impl Site {
             directory: directory.clone(),
             _kept: Some(kept),
         };
-        let mappings = programs.root.join("mappings").display().to_string();
+        let mut mappings = programs.root.join("mappings");
+        if shape.spools {
+            let own = directory.join("mappings");
+            copy(&mappings, &own).map_err(failed)?;
+            for sender in content::SENDERS {
+                let file = own.join(format!("hl7v2/senders/{sender}.yaml"));
+                fs::write(file, "ack: stored\n").map_err(failed)?;
+            }
+            mappings = own;
+        }
+        let mappings = mappings.display().to_string();
+        let with_spool = |program: Program| match shape.spools {
+            true => {
+                let folder = directory.join(format!("spool-{}", program.name));
+                program.set("FHIR_MLLP_SPOOL_DIR", folder.display().to_string())
+            }
+            false => program,
+        };
         let secret = secret.display().to_string();
         for number in 0..shape.sharing.max(1) {
             let (http, mllp) = (free_port()?, free_port()?);
@@ -168,17 +188,19 @@ impl Site {
             for (name, value) in clock(Clock::Servers) {
                 server = server.set(&name, value);
             }
+            server = with_spool(server);
             site.bases.push(format!("http://{http}/fhir"));
             site.listeners.push(mllp);
             site.servers.push(server);
         }
         let mllp = format!("127.0.0.1:{}", free_port()?);
-        site.listener = Program::new("listener", &programs.listener, &site.directory)
+        let listener = Program::new("listener", &programs.listener, &site.directory)
             .set("FHIR_MLLP_ADDR", &mllp)
             .set("FHIR_SERVER_URL", &site.bases[0])
             .set("FHIR_MAPPINGS_DIR", &mappings)
             .set("FHIR_SITE_SECRET_FILE", &secret)
             .set("RUST_LOG", "warn");
+        site.listener = with_spool(listener);
         site.listeners.push(mllp);
         site.bring_back().await?;
         Ok(site)
@@ -280,6 +302,19 @@ impl Site {
         }
         self.postgres = None;
     }
+}
+
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        match path.is_dir() {
+            true => copy(&path, &to.join(name))?,
+            false => drop(fs::copy(&path, to.join(name))?),
+        }
+    }
+    Ok(())
 }
 
 /// In seconds since 1970.

@@ -177,8 +177,8 @@ pub enum Effect {
 /// What is read at the end of a transaction, after its changes.
 #[derive(Clone, Debug)]
 pub enum Read {
-    /// The current version.
-    Instance(ResourceKey),
+    /// The current version. Where it is not the one that is meant, nothing of the transaction is done.
+    Instance(ResourceKey, VersionMatch),
     /// One version.
     Version(ResourceKey, i32),
     Search(Box<Query>, Page),

@@ -288,7 +288,7 @@ impl Store {
         let mut answers = Vec::with_capacity(reads.len());
         // Before the settings for searches, by which each of them would be planned anew.
         let instances = reads.iter().filter_map(|read| match read {
-            Read::Instance(key) => Some(key),
+            Read::Instance(key, _) => Some(key),
             Read::Version(..) | Read::Search(..) => None,
         });
         let instances = read::currents(connection, definitions, instances).await?;
@@ -322,7 +322,12 @@ impl Store {
                     crate::search::search_in(connection, definitions, &self.inner, query, page);
                 return Ok(Answer::Page(Box::new(page.await?)));
             }
-            Read::Instance(key) => (key, instances.get(key).cloned()),
+            Read::Instance(key, version) => {
+                let row = instances.get(key).cloned();
+                let current = row.as_ref().filter(|(.., text)| text.is_some());
+                prepare::check_version(*version, current.map(|(version, ..)| *version))?;
+                (key, row)
+            }
             Read::Version(key, version) => match definitions.type_number(&key.resource_type) {
                 Some(number) => (
                     key,

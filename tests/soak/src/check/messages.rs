@@ -15,17 +15,20 @@ pub(super) fn is_result(text: &str) -> bool {
 /// How many patients the accepted messages are about.
 pub(super) fn records(messages: &HashMap<String, Message>) -> u64 {
     let accepted = messages.values().filter(|message| message.accepted);
-    let records: HashSet<&str> = accepted.map(|message| record(&message.text)).collect();
+    let records: HashSet<&str> = accepted
+        .flat_map(|message| records_of(&message.text))
+        .collect();
     records.len() as u64
 }
 
-/// PID-3.1.
-fn record(text: &str) -> &str {
-    let pid = text.split('\r').find(|line| line.starts_with("PID|"));
-    let field = pid.and_then(|line| line.split('|').nth(3));
-    field
-        .and_then(|field| field.split('^').next())
-        .unwrap_or_default()
+/// PID-3.1, and MRG-1.1 of a merge.
+fn records_of(text: &str) -> impl Iterator<Item = &str> {
+    let field = |name: &str, n: usize| {
+        let mut lines = text.split('\r').map(|line| line.split('|'));
+        let mut line = lines.find(|line| line.clone().next() == Some(name))?;
+        line.nth(n)?.split('^').next()
+    };
+    [field("PID", 3), field("MRG", 1)].into_iter().flatten()
 }
 
 /// `<MSH-3>:<MSH-4>#<MSH-10>`.
@@ -60,10 +63,12 @@ impl Checker {
         .await;
         let accepted = messages.iter().filter(|(_, message)| message.accepted);
         let records: HashSet<String> = accepted
-            .map(|(_, message)| record(&message.text).to_owned())
+            .flat_map(|(_, message)| records_of(&message.text))
+            .map(str::to_owned)
             .collect();
         let records: Vec<String> = records.into_iter().collect();
         in_parts(&records, async |part| self.patients(&part).await).await;
+        self.merges(&messages).await;
         messages.len()
     }
 
@@ -161,6 +166,30 @@ impl Checker {
         }
     }
 
+    /// Who was merged away is inactive, and nothing is told of him any more.
+    async fn merges(&self, messages: &[(String, Message)]) {
+        let accepted = messages.iter().filter(|(_, message)| message.accepted);
+        let merged: HashSet<&str> = accepted
+            .filter_map(|(_, message)| records_of(&message.text).nth(1))
+            .collect();
+        for record in merged {
+            let path = format!("/Patient?identifier={record}&active=false&_summary=count");
+            if self.get(&path).await["total"] != 1 {
+                let text = format!("the patient {record} was merged away, and is not inactive");
+                self.find(Kind::Lost, text);
+            }
+        }
+        for kind in ["Observation", "DiagnosticReport", "Encounter"] {
+            let path = format!("/{kind}?subject:Patient.active=false&_summary=count");
+            let total = &self.get(&path).await["total"];
+            if *total != 0 {
+                let text = format!("{total} {kind} are of patients who were merged away");
+                self.find(Kind::Half, text);
+            }
+        }
+    }
+
+    /// Each number is that of one patient; who was merged into another stays the one that has it, and the other had it.
     async fn patients(&self, records: &[String]) {
         let bundle = self
             .get(&format!(
@@ -170,8 +199,9 @@ impl Checker {
             .await;
         for record in records {
             let found = resources_of(&bundle, "match").filter(|patient| {
-                let mut identifiers = patient["identifier"].as_array().into_iter().flatten();
-                identifiers.any(|identifier| identifier["value"] == record.as_str())
+                let identifiers = patient["identifier"].as_array().into_iter().flatten();
+                let mut current = identifiers.filter(|identifier| identifier["use"] != "old");
+                current.any(|identifier| identifier["value"] == record.as_str())
             });
             match found.count() {
                 1 => {}

@@ -356,7 +356,8 @@ fn says_the_same(text: &str, resource: &Map<String, Value>) -> bool {
         && matches!(json::parse(text.as_bytes()), Ok(Value::Object(old)) if body::same(&old, resource))
 }
 
-fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error> {
+/// `current`: that of a resource which is there.
+pub(super) fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error> {
     match (wanted, current) {
         (VersionMatch::Is(wanted), current) if current != Some(wanted) => Err(refuse(
             IssueKind::VersionConflict,

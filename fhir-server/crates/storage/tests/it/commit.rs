@@ -5,7 +5,7 @@ use fhir_model::{Issue, IssueKind};
 use fhir_storage::{
     Answer, Change, CommitError, Effect, Error, HistoryQuery, Outcome, Page, Read, Scope, Store,
     Version,
-    VersionMatch::{Absent, Any, Is},
+    VersionMatch::{Absent, Any, Is, Present},
     testing,
 };
 use serde_json::Value;
@@ -560,7 +560,7 @@ async fn conditional_reference_to_what_the_commit_writes() {
 async fn reads_of_a_transaction_see_its_changes() {
     let store = testing::store().await;
     let reads = [
-        Read::Instance(key("Patient/p")),
+        Read::Instance(key("Patient/p"), Any),
         Read::Version(key("Patient/p"), 2),
         Read::Search(
             Box::new(query(&store, "Patient", "active=true")),
@@ -572,6 +572,44 @@ async fn reads_of_a_transaction_see_its_changes() {
     assert!(matches!(&answers[0], Answer::Version(Some(Version::Present(r))) if r.version == 1));
     assert!(matches!(&answers[1], Answer::Version(None)));
     assert!(matches!(&answers[2], Answer::Page(page) if page.matches.len() == 1));
+}
+
+/// A read that names the version which is meant: another one, a deleted or a missing resource undoes the changes.
+#[tokio::test]
+async fn a_read_of_another_version_fails_the_transaction() {
+    let store = testing::store().await;
+    one(&store, put("Patient/p", Any, PATIENT)).await.unwrap();
+    for (read, version, expect) in [
+        ("Patient/p", Is(1), None),
+        ("Patient/p", Present, None),
+        ("Patient/p", Is(2), Some(1)),
+        ("Patient/q", Present, Some(1)),
+        ("Patient/q", Is(1), Some(1)),
+        // As this transaction leaves it.
+        ("Basic/b", Is(1), None),
+    ] {
+        let basic = put(
+            "Basic/b",
+            Any,
+            r#"{"resourceType":"Basic","code":{"text":"x"}}"#,
+        );
+        let reads = [Read::Instance(key(read), version)];
+        let done = store.transact(vec![basic], &reads).await;
+        assert_eq!(
+            done.map(drop).map_err(|error| error.index),
+            expect.map_or(Ok(()), |index| Err(Some(index))),
+            "{read} {version:?}"
+        );
+    }
+    one(&store, delete("Patient/p", Any)).await.unwrap();
+    let reads = [Read::Instance(key("Patient/p"), Is(2))];
+    let other = put(
+        "Basic/c",
+        Any,
+        r#"{"resourceType":"Basic","code":{"text":"x"}}"#,
+    );
+    assert!(store.transact(vec![other], &reads).await.is_err());
+    assert!(store.read(&key("Basic/c")).await.unwrap().is_none());
 }
 
 /// Only index rows that differ are touched, and none is left over.
