@@ -22,6 +22,8 @@ pub struct Assembled {
     /// The first patient and the first encounter of the message.
     pub patient: Option<ResourceKey>,
     pub encounter: Option<ResourceKey>,
+    /// What the message tells of itself, for its one Provenance.
+    pub provenance: Option<Object<String, Json>>,
     /// Segments whose values are in a resource, from 0, sorted.
     pub mapped: Vec<usize>,
     pub notices: Vec<AnswerError>,
@@ -84,6 +86,13 @@ pub fn assemble(
                 out.contained(&inside, drafts);
             }
             Some(Resolved::Same(_)) => out.mapped.extend(&draft.lines),
+            Some(Resolved::Contained) if kind == "Provenance" => {
+                let (draft, inside) = references.finished(draft.clone());
+                out.mapped.extend(&draft.lines);
+                let indices = inside.iter().flat_map(|own| &own.drafts);
+                out.mapped.extend(indices.flat_map(|index| &drafts[*index].lines));
+                out.provenance = Some(create(map, draft));
+            }
             // Counted as mapped with what contains it.
             Some(Resolved::Contained) | None => {}
             Some(Resolved::LeftOut) => out.notices.push(AnswerError::warning(

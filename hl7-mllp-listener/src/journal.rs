@@ -19,7 +19,7 @@ use crate::identity::{SiteSecret, content_hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fhir_model::ResourceKey;
-use serde_json::{Value as Json, json};
+use serde_json::{Map as Object, Value as Json, json};
 use std::collections::BTreeSet;
 
 /// Task.identifier of a message: `<MSH-3>:<MSH-4>#<MSH-10>`.
@@ -104,6 +104,8 @@ pub struct Record<'a> {
     /// Numbers (from 0) and names of the lines that are not mapped.
     pub kept: &'a [(usize, String)],
     pub written: &'a [ResourceKey],
+    /// What the message tells of itself, for the Provenance.
+    pub provenance: Option<&'a Object<String, Json>>,
     pub patient: Option<&'a ResourceKey>,
     pub encounter: Option<&'a ResourceKey>,
 }
@@ -326,6 +328,15 @@ impl MessageKey {
         provenance["target"] = record.written.iter().map(target).collect();
         if let Some(event) = self.event_code() {
             provenance["activity"] = json!({"coding": [event]});
+        }
+        for (name, told) in record.provenance.into_iter().flatten() {
+            match (&mut provenance[name], told) {
+                // The bytes come first.
+                (Json::Array(own), Json::Array(told)) if name == "entity" => {
+                    own.extend(told.iter().cloned());
+                }
+                (own, told) => *own = told.clone(),
+            }
         }
         provenance
     }

@@ -349,6 +349,7 @@ impl Processor {
             mapped: &decided.assembled.mapped,
             kept: &decided.kept,
             written: &decided.assembled.written,
+            provenance: decided.assembled.provenance.as_ref(),
             patient: decided.assembled.patient.as_ref(),
             encounter: decided.assembled.encounter.as_ref(),
         };
@@ -372,6 +373,7 @@ impl Processor {
             mapped: &[],
             kept: &[],
             written: &[],
+            provenance: None,
             patient: None,
             encounter: None,
         };

@@ -295,6 +295,10 @@ fn add_old(body: &mut Object<String, Json>, mut identifier: Json) {
         return;
     }
     identifier["use"] = "old".into();
+    // The organization that assigned it is contained in what it comes from.
+    if let Some(own) = identifier.as_object_mut() {
+        own.remove("assigner");
+    }
     if let Some(own) = body
         .entry("identifier")
         .or_insert_with(|| json!([]))

@@ -10,6 +10,9 @@ use super::program::*;
 use super::rule::{self, Address, Atom, Call, Condition, Rule};
 use std::collections::HashMap;
 
+/// The message map that all others end with.
+const EVERY: &str = "EVERY";
+
 pub(super) struct Compiled {
     pub program: Program,
     pub events: HashMap<String, Event>,
@@ -25,8 +28,10 @@ pub(super) fn compile(read: &mut Read) -> Result<Compiled, Vec<LoadError>> {
             false => compiler.element(source),
         }
     }
-    for source in &std::mem::take(&mut read.messages) {
-        compiler.message(source);
+    let messages = std::mem::take(&mut read.messages).into_iter();
+    let (every, messages): (Vec<_>, Vec<_>) = messages.partition(|own| own.name == EVERY);
+    for source in &messages {
+        compiler.message(source, &every);
     }
     let mut events = HashMap::new();
     for source in &read.events {
@@ -90,12 +95,13 @@ impl Compiler {
             .map(|(index, map)| (map.name.clone(), (index, parameters(map))))
             .collect();
         let resources = read.maps.iter().filter(|map| map.is_resource);
-        let of_values = resources
+        let of_values: HashMap<String, usize> = resources
             .enumerate()
             .filter(|(_, map)| map.of_value)
             .map(|(index, map)| (map.name.clone(), index))
             .collect();
         let program = Program {
+            assigner: of_values.get("HD.Organization").copied(),
             structures: std::mem::take(&mut read.structures),
             vocabularies: std::mem::take(&mut read.vocabularies),
             ..Program::default()

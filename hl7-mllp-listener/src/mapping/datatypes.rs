@@ -137,6 +137,8 @@ pub struct Builtin {
     pub parameters: &'static [&'static str],
     /// Whether `-> vocabulary` means something to it.
     pub vocabulary: bool,
+    /// The component with the authority (HD) that `HD.Organization` makes the assigner of, in what it writes; 0: none.
+    pub authority: usize,
     pub run: Run,
 }
 
@@ -159,7 +161,21 @@ const fn one(
         types,
         parameters,
         vocabulary,
+        authority: 0,
         run: Run::One(run),
+    }
+}
+
+/// An Identifier whose authority stands in a component of its own.
+const fn assigned(
+    name: &'static str,
+    parameters: &'static [&'static str],
+    authority: usize,
+    run: fn(&mut Scope<'_>, Value<'_>, &Given<'_, '_>) -> Option<Json>,
+) -> Builtin {
+    Builtin {
+        authority,
+        ..one(name, &["Identifier"], parameters, false, run)
     }
 }
 
@@ -227,13 +243,7 @@ pub static BUILTINS: &[Builtin] = &[
     ),
     one("CWE.code", &["code"], &[], true, text::code),
     one("CWE.string", TEXT, &[], false, coded::display),
-    one(
-        "CX.Identifier",
-        &["Identifier"],
-        &["type", "use"],
-        false,
-        identified::cx,
-    ),
+    assigned("CX.Identifier", &["type", "use"], 4, identified::cx),
     one(
         "EI.Identifier",
         &["Identifier"],
@@ -248,7 +258,7 @@ pub static BUILTINS: &[Builtin] = &[
         false,
         identified::st,
     ),
-    one("HD.uri", &["uri"], &[], false, identified::hd),
+    one("HD.uri", &["uri", "url"], &[], false, identified::hd),
     one(
         "CWE.Identifier",
         &["Identifier"],
@@ -256,20 +266,8 @@ pub static BUILTINS: &[Builtin] = &[
         false,
         coded::identifier,
     ),
-    one(
-        "XCN.Identifier",
-        &["Identifier"],
-        &[],
-        false,
-        identified::xcn_identifier,
-    ),
-    one(
-        "XON.Identifier",
-        &["Identifier"],
-        &[],
-        false,
-        identified::xon_identifier,
-    ),
+    assigned("XCN.Identifier", &[], 9, identified::xcn_identifier),
+    assigned("XON.Identifier", &[], 6, identified::xon_identifier),
     one(
         "PL.Identifier",
         &["Identifier"],
@@ -355,6 +353,7 @@ pub static BUILTINS: &[Builtin] = &[
         ],
         parameters: &["type", "units"],
         vocabulary: false,
+        authority: 0,
         run: Run::Choice(observed::value),
     },
 ];

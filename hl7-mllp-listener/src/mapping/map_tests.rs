@@ -348,6 +348,134 @@ fn cases() -> Vec<Case> {
             "/identifier/0/period",
             json!({"end": "2027-01-01"}),
         ),
+        (
+            "ADT^A31",
+            "PD1|||HOSPITAL^^7^^^GH",
+            "Patient",
+            0,
+            "/identifier/0/assigner/reference/resourceType",
+            json!("Organization"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W||||||||||||||||V9^^^GH^AM",
+            "Encounter",
+            0,
+            "/identifier/0/type/text",
+            json!("visit number"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W||||||||||||||||V9^^^GH^AM",
+            "Encounter",
+            0,
+            "/identifier/0/type/coding/1/code",
+            json!("VN"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W&1.9&ISO^101^A",
+            "Location",
+            0,
+            "/identifier/1/value",
+            json!("urn:oid:1.9"),
+        ),
+        (
+            "ADT^A31",
+            "DB1|1|PT|D5^^^GH^MR",
+            "Patient",
+            0,
+            "/identifier/1/value",
+            json!("D5"),
+        ),
+        (
+            "ADT^A31",
+            "DB1|1|GT|D5^^^GH^MR",
+            "Patient",
+            0,
+            "/identifier/1/value",
+            Json::Null,
+        ),
+        (
+            "ADT^A31",
+            "NK1|1|DOE^BOB|||||||||||MILL^^M1|||||||||||||||||ROE^RICK",
+            "Organization",
+            0,
+            "/contact/0/name/0/family",
+            json!("ROE"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic|I7^^^GH|Insurance|1 STREET^^LYON",
+            "Coverage",
+            0,
+            "/insurer/reference",
+            json!("->Organization"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic|I7^^^GH|Insurance|1 STREET^^LYON",
+            "Organization",
+            0,
+            "/contact/0/address/city",
+            json!("LYON"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC^Basic|||||||||MILL",
+            "Coverage",
+            0,
+            "/policyHolder/reference",
+            json!("->Organization"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rACC|20260301|||||||fell",
+            "Observation",
+            0,
+            "/valueString",
+            json!("fell"),
+        ),
+        (
+            "ADT^A03",
+            "PV1|1|I|W\rPDA|I21^Infarction^I10||Y|20260301|D1^HOUSE^GREG",
+            "Procedure",
+            0,
+            "/reason/0/reference/reference",
+            json!("->Condition"),
+        ),
+        (
+            "ADT^A03",
+            "PV1|1|I|W\rPDA|I21^Infarction^I10|||||Y|20260301^20260302",
+            "Procedure",
+            0,
+            "/occurrencePeriod/end",
+            json!("2026-03-02"),
+        ),
+        (
+            "ADT^A03",
+            "PV1|1|I|W\rPDA|I21^Infarction^I10||||||||N",
+            "Observation",
+            0,
+            "/valueCodeableConcept/coding/0/code",
+            json!("N"),
+        ),
+        (
+            "ADT^A01",
+            "PV1|1|I|W\rIN1|1|BASIC\rRF1|P|S|MED|||R1^EPIC||||||||why",
+            "ServiceRequest",
+            0,
+            "/reason/0/concept/text",
+            json!("why"),
+        ),
+        (
+            "VXU^V04",
+            "RXA|0|1|20260301||207^Moderna^CVX|999|||||||||||||||||||||C^1|1 STREET^^LYON",
+            "Location",
+            2,
+            "/address/city",
+            json!("LYON"),
+        ),
     ]
 }
 
@@ -416,4 +544,54 @@ fn a_substitution_is_told_where_its_code_tells_it() {
         let told = dispense.pointer("/substitution/wasSubstituted");
         assert_eq!(told.and_then(Json::as_bool), expect, "{code}");
     }
+}
+
+/// What is booked, and where those who speak for it are, has no record of its own: the appointment contains it.
+#[test]
+fn an_appointment_names_its_services_and_contacts() {
+    let text = format!(
+        "MSH|^~\\&|HIS|GH|||20260301080000+0100||SIU^S15|1|P|2.5.1\rSCH|A1^GH|||||||||||1^CLERK^ANN|5551||^^^NORTH\r{PID}\r\
+         RGS|1\rAIS|1||76164006^Biopsy^SCT|202603020800|||30|min\rAIP|1||7^HOUSE^GREG^^^^^^GH"
+    );
+    let converted = convert(&real(), &text).unwrap();
+    let appointment = &drafts(&converted, "Appointment")[0];
+    let named = |pointer: &str| {
+        let reference = appointment.pointer(pointer).and_then(Json::as_str);
+        let draft = draft_index(reference.unwrap()).unwrap();
+        Json::Object(converted.drafts[draft].body.clone())
+    };
+    let service = named("/basedOn/0/reference");
+    assert_eq!(service["status"], "revoked");
+    assert_eq!(service["code"]["concept"]["coding"][0]["code"], "76164006");
+    assert_eq!(service["performer"][0]["display"], "GREG HOUSE");
+    let role = named("/supportingInformation/0/reference");
+    assert_eq!(role["code"][0]["coding"][0]["code"], "placer-contact");
+    assert_eq!(role["location"][0]["display"], "NORTH");
+}
+
+/// What a message tells of itself: who sent it, who did it, when and why.
+#[test]
+fn every_message_tells_of_itself() {
+    let text = format!(
+        "MSH|^~\\&|HIS^1.2^ISO|GH^1.2.3^ISO|HUB|OTHER|20260301080000+0100||ADT^A31^ADT_A05|1|P|2.5.1\rSFT|Maker|1.0|Product|7\r\
+         EVN||20260301||01|9^CLERK^ANN|20260228|WARD^1.2.4^ISO\r{PID}"
+    );
+    let converted = convert(&real(), &text).unwrap();
+    let provenance = &drafts(&converted, "Provenance")[0];
+    assert_eq!(provenance["occurredDateTime"], "2026-02-28");
+    assert_eq!(provenance["authorization"][0]["concept"]["coding"][0]["code"], "PATRQT");
+    assert_eq!(provenance["activity"]["coding"][0]["code"], "A31");
+    let named = |pointer: &str| {
+        let reference = provenance.pointer(pointer).and_then(Json::as_str);
+        let draft = draft_index(reference.unwrap()).unwrap();
+        Json::Object(converted.drafts[draft].body.clone())
+    };
+    assert_eq!(named("/location/reference")["name"], "WARD");
+    assert_eq!(named("/agent/0/who/reference")["identifier"][1]["value"], "urn:oid:1.2.3");
+    assert_eq!(named("/agent/1/who/reference")["name"][0]["family"], "CLERK");
+    let header = named("/entity/0/what/reference");
+    assert_eq!(header["source"]["name"], "HIS");
+    assert_eq!(header["destination"][0]["name"], "HUB");
+    assert_eq!(named("/entity/1/what/reference")["identifier"][0]["value"], "HIS");
+    assert_eq!(named("/entity/2/what/reference")["name"][0]["value"], "Product");
 }

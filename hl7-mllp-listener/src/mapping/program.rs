@@ -276,6 +276,8 @@ pub struct Program {
     pub structures: Vec<Structure>,
     pub maps: Vec<Map>,
     pub elements: Vec<Element>,
+    /// The map of the organization that an HD names: the assigner of an identifier.
+    pub assigner: Option<usize>,
     pub messages: Vec<MessageMap>,
     pub vocabularies: Vec<ConceptMap>,
 }

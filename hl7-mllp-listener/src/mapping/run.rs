@@ -284,15 +284,7 @@ impl<'m> Runner<'m> {
         if self.made.depth >= VALUES_DEEP_MAX || self.made.drafts.len() >= DRAFTS_MAX {
             return None;
         }
-        self.made.depth += 1;
-        let slots = vec![vec![at.0]; self.program.maps[map].frame.segments.len()];
-        let env = Env {
-            slots: &slots,
-            arguments: &[],
-            part: Some((value, at)),
-        };
-        let draft = self.draft(map, &env);
-        self.made.depth -= 1;
+        let draft = self.value_draft(map, value, at);
         let is_known = !draft.identifiers.is_empty() || !draft.keys.is_empty();
         // What nothing identifies is contained in what names it, if its map says so and the value tells anything.
         let is_made = is_known || self.program.maps[map].contained && !draft.lines.is_empty();
@@ -305,6 +297,20 @@ impl<'m> Runner<'m> {
         }
         self.made.of_values.insert(name, index);
         index
+    }
+
+    /// What a resource map makes of a value; who calls ends its trace.
+    fn value_draft(&mut self, map: usize, value: Value<'m>, at: (usize, usize, usize)) -> Draft {
+        let slots = vec![vec![at.0]; self.program.maps[map].frame.segments.len()];
+        let env = Env {
+            slots: &slots,
+            arguments: &[],
+            part: Some((value, at)),
+        };
+        self.made.depth += 1;
+        let draft = self.draft(map, &env);
+        self.made.depth -= 1;
+        draft
     }
 
     /// Nothing where one of the names has no resource.

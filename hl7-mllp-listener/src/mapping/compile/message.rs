@@ -7,18 +7,25 @@ use crate::mapping::rule::{Atom, Condition, Line, Relation, Statement};
 use crate::structure::{ItemKind, Structure, is_segment_name};
 
 impl Compiler {
-    pub(super) fn message(&mut self, source: &MessageSource) {
+    /// `every` are the statements of every message, which come after its own and know none of its names.
+    pub(super) fn message(&mut self, source: &MessageSource, every: &[MessageSource]) {
         match source.structures.as_slice() {
-            [structure] => self.message_of(source, &source.name, structure),
+            [structure] => self.message_of(source, every, &source.name, structure),
             several => {
                 for structure in several {
-                    self.message_of(source, structure, structure);
+                    self.message_of(source, every, structure, structure);
                 }
             }
         }
     }
 
-    fn message_of(&mut self, source: &MessageSource, name: &str, structure: &str) {
+    fn message_of(
+        &mut self,
+        source: &MessageSource,
+        every: &[MessageSource],
+        name: &str,
+        structure: &str,
+    ) {
         let structures = &self.program.structures;
         let Some(structure) = structures.iter().position(|s| s.name == structure) else {
             let reason = format!("no structure `{structure}`");
@@ -35,6 +42,13 @@ impl Compiler {
         };
         let mut outer = Vec::new();
         let mut block = self.block(&source.block, &mut scope, &mut outer);
+        for source in every {
+            scope.file = &source.file;
+            scope.names.clear();
+            let mut last = self.block(&source.block, &mut scope, &mut outer);
+            block.resets.append(&mut last.resets);
+            block.steps.append(&mut last.steps);
+        }
         block.resets.append(&mut outer);
         self.program.messages.push(MessageMap {
             name: name.to_owned(),

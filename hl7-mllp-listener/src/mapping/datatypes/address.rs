@@ -3,7 +3,7 @@
 
 use super::{Given, Scope, time};
 use crate::mapping::value::Value;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 /// Where the parts of a name stand in a data type.
 struct NameParts {
@@ -14,10 +14,20 @@ struct NameParts {
     kind: usize,
     /// A DR before v2.5, then its start and end.
     period: [usize; 3],
+    /// In which order the parts are displayed (table 0444).
+    order: usize,
 }
 
+/// What a surname is made of (FN, v2.9 section 2.A.30), in the extensions of HumanName.family that FHIR has for it.
+const SURNAME: [(usize, &str); 4] = [
+    (2, "humanname-own-prefix"),
+    (3, "humanname-own-name"),
+    (4, "humanname-partner-prefix"),
+    (5, "humanname-partner-name"),
+];
+
 /// XPN: family .1.1, given .2, second names .3, suffix .4, prefix .5, degree .6, type .7 (table 0200), period .12 and .13 (before v2.5
-/// .10), professional suffix .14.
+/// .10), professional suffix .14. What somebody is called by (.15) is a name of its own.
 pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let parts = NameParts {
         family: 1,
@@ -26,8 +36,13 @@ pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         suffixes: [4, 6, 14],
         kind: 7,
         period: [10, 12, 13],
+        order: 11,
     };
-    human_name(scope, value, given, &parts)
+    let name = human_name(scope, value, given, &parts)?;
+    match value.part_text(15) {
+        Some(called) => Some(json!([name, {"use": "nickname", "given": [called]}])),
+        None => Some(name),
+    }
 }
 
 /// XCN: family .2.1, given .3, second names .4, suffix .5, prefix .6, degree .7, type .10 (table 0200), period .19 and .20.
@@ -39,6 +54,7 @@ pub fn xcn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         suffixes: [5, 7, 21],
         kind: 10,
         period: [17, 19, 20],
+        order: 18,
     };
     human_name(scope, value, given, &parts)
 }
@@ -69,6 +85,14 @@ fn human_name(
     );
     let before = name.len();
     put(&mut name, "family", value.part_text(parts.family));
+    let surname = SURNAME.into_iter().filter_map(|(part, url)| {
+        let text = value.part(parts.family)?.part_text(part)?;
+        Some(extension(url, "valueString", &text))
+    });
+    let surname: Vec<Json> = surname.collect();
+    if !surname.is_empty() {
+        name.insert("_family".into(), json!({ "extension": surname }));
+    }
     let names: Vec<Json> = parts
         .given
         .into_iter()
@@ -96,7 +120,16 @@ fn human_name(
     let [range, start, end] = parts.period;
     let bounds = [value.part(start), value.part(end)];
     put_period(&mut name, scope, value.part(range), bounds);
+    if let Some(order @ ("F" | "G")) = value.part_text(parts.order).as_deref() {
+        let order = extension("humanname-assembly-order", "valueCode", order);
+        name.insert("extension".into(), json!([order]));
+    }
     Some(Json::Object(name))
+}
+
+pub(super) fn extension(name: &str, kind: &str, value: &str) -> Json {
+    let url = format!("http://hl7.org/fhir/StructureDefinition/{name}");
+    json!({"url": url, kind: value})
 }
 
 /// A name as one text, in the order it is spoken.
@@ -132,8 +165,8 @@ pub fn xad(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     let before = address.len();
     put_list(&mut address, "line", lines(value));
     let district = value.part(9);
-    // Some senders put the words of the code first.
-    let district = district.and_then(|part| part.text().or_else(|| part.part_text(2)));
+    // The words of a code, which some senders put first.
+    let district = district.and_then(|part| part.part_text(2).or_else(|| part.text()));
     put(&mut address, "district", district);
     for (element, part) in [("city", 3), ("state", 4), ("postalCode", 5), ("country", 6)] {
         put(&mut address, element, value.part_text(part));
@@ -155,10 +188,16 @@ fn lines(value: Value<'_>) -> Vec<Json> {
         .filter_map(street)
         .filter(|part| !told(part))
         .collect();
-    let house = (!house.is_empty()).then(|| house.join(" "));
     let mut lines: Vec<Json> = Vec::new();
-    lines.extend(whole.as_deref().map(Json::from));
-    lines.extend(house.map(Json::from));
+    match whole.as_deref() {
+        Some(whole) => {
+            lines.push(whole.into());
+            lines.extend(house.iter().map(|part| Json::from(part.as_ref())));
+        }
+        // Together they are the street address.
+        None if !house.is_empty() => lines.push(house.join(" ").into()),
+        None => {}
+    }
     lines.extend(value.part_text(2).map(Json::from));
     lines.extend(value.part_text(19).map(Json::from));
     lines
@@ -194,17 +233,16 @@ pub fn xtn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
         (None, Some(mail)) => vec![("email", mail)],
         (None, None) => return None,
     };
-    let kind = match (use_code.as_deref(), equipment.as_deref()) {
-        (_, Some("CP")) | (Some("PRS"), _) => Some("mobile".to_owned()),
-        (Some("PRN" | "VHN"), _) => Some("home".to_owned()),
-        (Some("WPN"), _) => Some("work".to_owned()),
-        (Some("ORN" | "EMR" | "ASN" | "BPN" | "NET"), _) => None,
+    let kind = match use_code.as_deref() {
+        Some("PRN" | "VHN") => Some("home".to_owned()),
+        Some("WPN") => Some("work".to_owned()),
+        Some("ORN" | "EMR" | "ASN" | "BPN" | "NET") => None,
         _ => given.text(0).map(|t| t.into_owned()),
     };
+    let is_mobile = equipment.as_deref() == Some("CP") || use_code.as_deref() == Some("PRS");
     let rank = value.part(18).filter(|rank| rank.is_valued());
     let rank = rank.and_then(|rank| super::text::integer(scope, rank, given));
     let mut point = Map::new();
-    put(&mut point, "use", kind);
     put(
         &mut point,
         "rank",
@@ -214,6 +252,12 @@ pub fn xtn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     put_period(&mut point, scope, None, bounds);
     let points = reached.into_iter().map(|(system, reached)| {
         let mut point = point.clone();
+        // A mail address is not that of a telephone.
+        let kind = match is_mobile && system != "email" {
+            true => Some("mobile".to_owned()),
+            false => kind.clone(),
+        };
+        put(&mut point, "use", kind);
         put(&mut point, "system", Some(system));
         put(&mut point, "value", Some(reached));
         Json::Object(point)

@@ -2,12 +2,12 @@
 //! are resources where a map of their data type can identify them (`XCN.Practitioner`); the converters here name them: by a logical
 //! reference with what identifier and display there is.
 
-use super::{Given, Scope, identifier_type, time};
+use super::{Given, Scope, address, identifier_type, time};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json, json};
 
-/// CX: value .1, authority .4 (else .9, .10), type .5, period .7 and .8.
+/// CX: value .1, check digit .2, authority .4 (else .9, .10), type .5, period .7 and .8.
 pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let id = value.part_text(1)?;
     let kind = value
@@ -27,39 +27,15 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
     if let Some(period) = time::period(scope, [value.part(7), value.part(8)]) {
         identifier.insert("period".into(), period);
     }
-    put_assigner(&mut identifier, authority);
+    put_check_digit(&mut identifier, value.part_text(2).as_deref());
     Some(Json::Object(identifier))
 }
 
-fn put_assigner(identifier: &mut Map<String, Json>, authority: Option<Value<'_>>) {
-    if let Some(assigner) = authority.and_then(assigner) {
-        identifier.insert("assigner".into(), assigner);
+fn put_check_digit(identifier: &mut Map<String, Json>, digit: Option<&str>) {
+    if let Some(digit) = digit {
+        let extension = address::extension("identifier-checkDigit", "valueString", digit);
+        identifier.insert("extension".into(), json!([extension]));
     }
-}
-
-/// The HD of an authority as a logical reference: its universal id, else its name, which the system of the identifier may not tell.
-fn assigner(hd: Value<'_>) -> Option<Json> {
-    let (name, id, kind) = (hd.part_text(1), hd.part_text(2), hd.part_text(3));
-    let kind = kind.filter(|kind| !kind.contains(char::is_whitespace));
-    let mut identifier = Map::new();
-    if let Some(kind) = kind.as_deref().filter(|_| id.is_some()) {
-        let coding = json!({"system": format!("{V2_TABLE}0301"), "code": kind});
-        identifier.insert("type".into(), json!({ "coding": [coding] }));
-    }
-    match (&id, kind.as_deref()) {
-        (Some(id), Some("ISO")) => {
-            identifier.insert("system".into(), "urn:ietf:rfc:3986".into());
-            identifier.insert("value".into(), format!("urn:oid:{id}").into());
-        }
-        (Some(id), _) => drop(identifier.insert("value".into(), id.as_ref().into())),
-        (None, _) => drop(identifier.insert("value".into(), name.as_deref()?.into())),
-    }
-    let display = id.is_some().then_some(name).flatten();
-    reference(
-        "Organization",
-        Some(Json::Object(identifier)),
-        display.as_deref().unwrap_or_default(),
-    )
 }
 
 /// EI: value .1, authority in .2, .3 and .4, which are an HD spread over components.
@@ -126,10 +102,9 @@ pub fn xcn_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>
         }
     };
     let mut identifier = identifier(None, kind.as_deref(), system, &id);
-    let authority = value
-        .part(9)
-        .filter(|_| !matches!(value, Value::Component(_)));
-    put_assigner(&mut identifier, authority);
+    if !matches!(value, Value::Component(_)) {
+        put_check_digit(&mut identifier, value.part_text(11).as_deref());
+    }
     Some(Json::Object(identifier))
 }
 
@@ -155,7 +130,7 @@ pub fn xon_identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>
         Some(kind.as_deref().unwrap_or("XON")),
     );
     let mut identifier = identifier(None, kind.as_deref(), system, &id);
-    put_assigner(&mut identifier, authority);
+    put_check_digit(&mut identifier, value.part_text(4).as_deref());
     Some(Json::Object(identifier))
 }
 
@@ -252,11 +227,7 @@ fn identifier(
 fn reference(kind: &str, identifier: Option<Json>, display: &str) -> Option<Json> {
     let mut reference = Map::new();
     reference.insert("type".into(), kind.into());
-    if let Some(mut identifier) = identifier {
-        // Who assigned the number matters to the record, not to those who name it.
-        if let Some(identifier) = identifier.as_object_mut() {
-            identifier.remove("assigner");
-        }
+    if let Some(identifier) = identifier {
         reference.insert("identifier".into(), identifier);
     }
     if !display.is_empty() {

@@ -43,6 +43,7 @@ const TYPES: &[(&str, &str)] = &[
     ("EN", "Employer number"),
     ("ESN", "Staff Enterprise Number"),
     ("FI", "Facility ID"),
+    ("FILL", "Filler Identifier"),
     ("GI", "Guarantor internal identifier"),
     ("GL", "General ledger number"),
     ("GN", "Guarantor external identifier"),
@@ -86,6 +87,7 @@ const TYPES: &[(&str, &str)] = &[
     ("PE", "Living Subject Enterprise Number"),
     ("PEN", "Pension Number"),
     ("PI", "Patient internal identifier"),
+    ("PLAC", "Placer Identifier"),
     ("PN", "Person number"),
     ("PNT", "Temporary Living Subject Number"),
     (
@@ -103,6 +105,7 @@ const TYPES: &[(&str, &str)] = &[
     ("RR", "Railroad Retirement number"),
     ("RRI", "Regional registry ID"),
     ("RRP", "Railroad Retirement Provider"),
+    ("SB", "Social Beneficiary Identifier"),
     ("SID", "Specimen ID"),
     ("SL", "State license"),
     ("SN", "Subscriber Number"),

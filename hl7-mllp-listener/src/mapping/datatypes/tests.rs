@@ -170,16 +170,12 @@ fn complex_types() {
             "12^^^AUTH&1.2.3&ISO^MR^^20260101^20270101",
             json!({
             "type": {"coding": [{"system": table, "code": "MR", "display": "Medical record number"}]},
-            "system": "urn:oid:1.2.3", "value": "12", "period": {"start": "2026-01-01", "end": "2027-01-01"},
-            "assigner": {"type": "Organization", "display": "AUTH",
-                "identifier": {"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "ISO"}]},
-                    "system": "urn:ietf:rfc:3986", "value": "urn:oid:1.2.3"}}}),
+            "system": "urn:oid:1.2.3", "value": "12", "period": {"start": "2026-01-01", "end": "2027-01-01"}}),
         ),
         (
             "CX.Identifier",
             "12^^^AUTH",
-            json!({"system": "urn:hl7v2:authority:FAC:AUTH", "value": "12",
-            "assigner": {"type": "Organization", "identifier": {"value": "AUTH"}}}),
+            json!({"system": "urn:hl7v2:authority:FAC:AUTH", "value": "12"}),
         ),
         (
             "CX.Identifier",
@@ -225,10 +221,16 @@ fn complex_types() {
         (
             "XPN.HumanName",
             "VAN&van^ALICE^Q^JR^DR^^L",
-            json!({"use": "official", "family": "VAN",
+            json!({"use": "official", "family": "VAN", "_family": {"extension": [
+                {"url": "http://hl7.org/fhir/StructureDefinition/humanname-own-prefix", "valueString": "van"}]},
             "given": ["ALICE", "Q"], "prefix": ["DR"], "suffix": ["JR"]}),
         ),
         ("XPN.HumanName", "^^^^^^L", json!(null)),
+        (
+            "XPN.HumanName",
+            "DOE^ANNA^^^^^L^^^^^^^^ANNIE",
+            json!([{"use": "official", "family": "DOE", "given": ["ANNA"]}, {"use": "nickname", "given": ["ANNIE"]}]),
+        ),
         ("XPN.string", "A^B", json!("B A")),
         (
             "XAD.Address",

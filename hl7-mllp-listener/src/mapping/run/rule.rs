@@ -112,7 +112,17 @@ impl<'m> Runner<'m> {
                 let made = self.element(*element, value, at, &arguments);
                 made.map(|json| ("", json)).into_iter().collect()
             }
-            Convert::Builtin(builtin) => items(self.builtin(builtin, op, value, env)),
+            Convert::Builtin(builtin) => {
+                let mut made = items(self.builtin(builtin, op, value, env));
+                if !made.is_empty()
+                    && let Some(assigner) = self.assigner(builtin, value, at)
+                {
+                    for (_, identifier) in &mut made {
+                        identifier["assigner"] = json!({"reference": assigner.clone()});
+                    }
+                }
+                made
+            }
             Convert::Resource(map, named) => {
                 let named = named.and_then(|named| self.builtin(named, op, value, env));
                 match self.draft_of(*map, value, at) {
@@ -130,6 +140,26 @@ impl<'m> Runner<'m> {
             }
             Convert::Plain => Vec::new(),
         }
+    }
+
+    /// The organization that assigned an identifier, in the place of a reference to it: who writes puts it inside. In a component the authority
+    /// of a CNN is spread over several parts: it is in the system only.
+    fn assigner(
+        &mut self,
+        builtin: &Builtin,
+        value: Value<'m>,
+        at: (usize, usize, usize),
+    ) -> Option<Json> {
+        if builtin.authority == 0 || !matches!(value, Value::Repetition(_)) {
+            return None;
+        }
+        let authority = value.part(builtin.authority)?;
+        let map = self.program.assigner.filter(|_| authority.is_valued())?;
+        let draft = self.value_draft(map, authority, at);
+        if let Some(trace) = self.trace {
+            trace.end(None);
+        }
+        (!draft.lines.is_empty()).then_some(Json::Object(draft.body))
     }
 
     fn builtin(
