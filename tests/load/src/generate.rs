@@ -327,7 +327,7 @@ fn visit(seed: u64, n: u64, event: &str, address: &str, control_id: &str) -> Str
         "MSH|^~\\&|REG|CAMP4|EHR|CAMP4|20261001080000+0300||ADT^{event}^ADT_A01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
          EVN|{event}|20261001080000+0300\r\
          PID|1||{}^^^RECORDS^MR||{}^{}||{}|F|||{address}^^Camp 4^^^ET\r\
-         PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r",
+         PV1|1|O|OPD^^^CAMP4||||||||||||||||V{n:08}^^^RECORDS\r",
         p.identifier,
         p.family,
         p.given,
@@ -350,7 +350,7 @@ pub fn oru(seed: u64, n: u64, control_id: &str) -> String {
     let mut message = format!(
         "MSH|^~\\&|LAB|CAMP4|EHR|CAMP4|{stamp}||ORU^R01^ORU_R01|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
          PID|1||{}^^^RECORDS^MR||{}^{}||{}|F\r\
-         PV1|1|O|OPD^^^CAMP4|||||||||||||||||V{n:08}^^^RECORDS\r\
+         PV1|1|O|OPD^^^CAMP4||||||||||||||||V{n:08}^^^RECORDS\r\
          ORC|RE|P{control_id}|{order}||CM\r\
          OBR|1|P{control_id}|{order}|58410-2^Complete blood count panel^LN|||{stamp}|||||||||||||||{stamp}||HM|F\r",
         p.identifier,
