@@ -189,6 +189,9 @@ async fn drive(
     Ok(times)
 }
 
+/// Connections that load, however many measure: more are told to come back.
+const LOADERS: u64 = 8;
+
 async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure> {
     let records = arguments.load / RECORD_SIZE;
     let disk = |data: &Option<PathBuf>| data.as_deref().map_or(0, measure::disk_bytes);
@@ -206,7 +209,7 @@ async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure>
     });
     let next = Arc::new(AtomicU64::new(0));
     let mut workers = Vec::new();
-    for _ in 0..arguments.connections {
+    for _ in 0..arguments.connections.min(LOADERS) {
         let (next, shared) = (next.clone(), shared.clone());
         workers.push(tokio::spawn(async move {
             let (worker, mut ids) = (Worker::default(), Vec::new());
