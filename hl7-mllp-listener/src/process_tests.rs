@@ -283,6 +283,29 @@ async fn who_has_no_number_stays_with_the_order() {
     assert_eq!(server.all("Practitioner").len(), 0);
 }
 
+/// The specimens of an order stand behind it, also of one without a number.
+#[tokio::test]
+async fn an_order_and_its_specimens_know_each_other() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let oml = format!(
+        "{}{PID}ORC|NW|O1^HIS\rOBR|1|O1^HIS||1-1^x^LN\rSPM|1|S1&HIS||BLD\rORC|NW\rOBR|2|||2-2^y^LN\rSPM|1|S2&HIS||BLD",
+        msh("OML^O21", "1")
+    );
+    assert_eq!(send(&processor, &[oml]).await, ["AA"]);
+    let orders = server.all("ServiceRequest");
+    assert_eq!(orders.len(), 2);
+    for specimen in server.all("Specimen") {
+        let name = |resource: &Json| {
+            let text = |key: &str| resource[key].as_str().unwrap().to_owned();
+            format!("{}/{}", text("resourceType"), text("id"))
+        };
+        let order = &specimen["request"][0]["reference"];
+        let order = orders.iter().find(|&own| *order == name(own)).unwrap();
+        assert_eq!(order["specimen"], json!([{"reference": name(&specimen)}]));
+    }
+}
+
 #[tokio::test]
 async fn null_deletes_and_absent_keeps() {
     let server = FakeServer::default();

@@ -592,5 +592,26 @@ fn cases() -> Vec<(String, Vec<Expected>)> {
                 ("Observation", 0, "/encounter", json!(null)),
             ],
         ),
+        (
+            message(
+                "OML^O21^OML_O21",
+                "ORC|NW|P1^H\rOBR|1|P1^H||1^a^L\rPV1|1|O|||||||||||||||||V7^^^H\rORC|RE|P0^H\rOBR|1|P0^H||2^b^L\rOBX|1|NM|2^b^L||5||||||F",
+            ),
+            vec![
+                ("Encounter", 0, "/identifier/0/value", json!("V7")),
+                ("Encounter", 0, "/status", json!("unknown")),
+                ("ServiceRequest", 1, "/identifier/0/value", json!("P0")),
+                ("ServiceRequest", 1, "/status", json!("completed")),
+                ("ServiceRequest", 2, "", json!(null)),
+                ("DiagnosticReport", 0, "/code/coding/0/code", json!("2")),
+            ],
+        ),
+        (
+            message(
+                "ORM^O01^ORM_O01",
+                "ORC|NW|P1^H\rOBR|1|P1^H||1^a^L\rBLG|||AC9^^^H",
+            ),
+            vec![("Account", 0, "/identifier/0/value", json!("AC9"))],
+        ),
     ]
 }
