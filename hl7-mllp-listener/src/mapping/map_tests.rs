@@ -579,7 +579,10 @@ fn every_message_tells_of_itself() {
     let converted = convert(&real(), &text).unwrap();
     let provenance = &drafts(&converted, "Provenance")[0];
     assert_eq!(provenance["occurredDateTime"], "2026-02-28");
-    assert_eq!(provenance["authorization"][0]["concept"]["coding"][0]["code"], "PATRQT");
+    assert_eq!(
+        provenance["authorization"][0]["concept"]["coding"][0]["code"],
+        "PATRQT"
+    );
     assert_eq!(provenance["activity"]["coding"][0]["code"], "A31");
     let named = |pointer: &str| {
         let reference = provenance.pointer(pointer).and_then(Json::as_str);
@@ -587,11 +590,23 @@ fn every_message_tells_of_itself() {
         Json::Object(converted.drafts[draft].body.clone())
     };
     assert_eq!(named("/location/reference")["name"], "WARD");
-    assert_eq!(named("/agent/0/who/reference")["identifier"][1]["value"], "urn:oid:1.2.3");
-    assert_eq!(named("/agent/1/who/reference")["name"][0]["family"], "CLERK");
+    assert_eq!(
+        named("/agent/0/who/reference")["identifier"][1]["value"],
+        "urn:oid:1.2.3"
+    );
+    assert_eq!(
+        named("/agent/1/who/reference")["name"][0]["family"],
+        "CLERK"
+    );
     let header = named("/entity/0/what/reference");
     assert_eq!(header["source"]["name"], "HIS");
     assert_eq!(header["destination"][0]["name"], "HUB");
-    assert_eq!(named("/entity/1/what/reference")["identifier"][0]["value"], "HIS");
-    assert_eq!(named("/entity/2/what/reference")["name"][0]["value"], "Product");
+    assert_eq!(
+        named("/entity/1/what/reference")["identifier"][0]["value"],
+        "HIS"
+    );
+    assert_eq!(
+        named("/entity/2/what/reference")["name"][0]["value"],
+        "Product"
+    );
 }
