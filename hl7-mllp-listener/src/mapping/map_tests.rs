@@ -573,7 +573,7 @@ fn an_appointment_names_its_services_and_contacts() {
 #[test]
 fn every_message_tells_of_itself() {
     let text = format!(
-        "MSH|^~\\&|HIS^1.2^ISO|GH^1.2.3^ISO|HUB|OTHER|20260301080000+0100||ADT^A31^ADT_A05|1|P|2.5.1\rSFT|Maker|1.0|Product|7\r\
+        "MSH|^~\\&|HIS^1.2^ISO|GH^1.2.3^ISO|HUB|OTHER|20260301080000+0100||ADT^A31^ADT_A05|1|P|2.5.1|||||||UNICODE UTF-8\rSFT|Maker|1.0|Product|7\r\
          EVN||20260301||01|9^CLERK^ANN|20260228|WARD^1.2.4^ISO\r{PID}"
     );
     let converted = convert(&real(), &text).unwrap();
@@ -600,6 +600,8 @@ fn every_message_tells_of_itself() {
     );
     let header = named("/entity/0/what/reference");
     assert_eq!(header["source"]["name"], "HIS");
+    // A character set where the language should be is none.
+    assert!(header["language"].is_null());
     assert_eq!(header["destination"][0]["name"], "HUB");
     assert_eq!(
         named("/entity/1/what/reference")["identifier"][0]["value"],
