@@ -90,7 +90,8 @@ pub fn assemble(
                 let (draft, inside) = references.finished(draft.clone());
                 out.mapped.extend(&draft.lines);
                 let indices = inside.iter().flat_map(|own| &own.drafts);
-                out.mapped.extend(indices.flat_map(|index| &drafts[*index].lines));
+                out.mapped
+                    .extend(indices.flat_map(|index| &drafts[*index].lines));
                 out.provenance = Some(create(map, draft));
             }
             // Counted as mapped with what contains it.

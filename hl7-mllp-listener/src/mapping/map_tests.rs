@@ -573,13 +573,16 @@ fn an_appointment_names_its_services_and_contacts() {
 #[test]
 fn every_message_tells_of_itself() {
     let text = format!(
-        "MSH|^~\\&|HIS^1.2^ISO|GH^1.2.3^ISO|HUB|OTHER|20260301080000+0100||ADT^A31^ADT_A05|1|P|2.5.1\rSFT|Maker|1.0|Product|7\r\
+        "MSH|^~\\&|HIS^1.2^ISO|GH^1.2.3^ISO|HUB|OTHER|20260301080000+0100||ADT^A31^ADT_A05|1|P|2.5.1|||||||UNICODE UTF-8\rSFT|Maker|1.0|Product|7\r\
          EVN||20260301||01|9^CLERK^ANN|20260228|WARD^1.2.4^ISO\r{PID}"
     );
     let converted = convert(&real(), &text).unwrap();
     let provenance = &drafts(&converted, "Provenance")[0];
     assert_eq!(provenance["occurredDateTime"], "2026-02-28");
-    assert_eq!(provenance["authorization"][0]["concept"]["coding"][0]["code"], "PATRQT");
+    assert_eq!(
+        provenance["authorization"][0]["concept"]["coding"][0]["code"],
+        "PATRQT"
+    );
     assert_eq!(provenance["activity"]["coding"][0]["code"], "A31");
     let named = |pointer: &str| {
         let reference = provenance.pointer(pointer).and_then(Json::as_str);
@@ -587,11 +590,25 @@ fn every_message_tells_of_itself() {
         Json::Object(converted.drafts[draft].body.clone())
     };
     assert_eq!(named("/location/reference")["name"], "WARD");
-    assert_eq!(named("/agent/0/who/reference")["identifier"][1]["value"], "urn:oid:1.2.3");
-    assert_eq!(named("/agent/1/who/reference")["name"][0]["family"], "CLERK");
+    assert_eq!(
+        named("/agent/0/who/reference")["identifier"][1]["value"],
+        "urn:oid:1.2.3"
+    );
+    assert_eq!(
+        named("/agent/1/who/reference")["name"][0]["family"],
+        "CLERK"
+    );
     let header = named("/entity/0/what/reference");
     assert_eq!(header["source"]["name"], "HIS");
+    // A character set where the language should be is none.
+    assert!(header["language"].is_null());
     assert_eq!(header["destination"][0]["name"], "HUB");
-    assert_eq!(named("/entity/1/what/reference")["identifier"][0]["value"], "HIS");
-    assert_eq!(named("/entity/2/what/reference")["name"][0]["value"], "Product");
+    assert_eq!(
+        named("/entity/1/what/reference")["identifier"][0]["value"],
+        "HIS"
+    );
+    assert_eq!(
+        named("/entity/2/what/reference")["name"][0]["value"],
+        "Product"
+    );
 }
