@@ -584,6 +584,8 @@ fn every_message_tells_of_itself() {
         "PATRQT"
     );
     assert_eq!(provenance["activity"]["coding"][0]["code"], "A31");
+    // EVN-2 is a day: when the message was made is told to the second.
+    assert_eq!(provenance["recorded"], "2026-03-01T08:00:00+01:00");
     let named = |pointer: &str| {
         let reference = provenance.pointer(pointer).and_then(Json::as_str);
         let draft = draft_index(reference.unwrap()).unwrap();
@@ -602,7 +604,12 @@ fn every_message_tells_of_itself() {
     assert_eq!(header["source"]["name"], "HIS");
     // A character set where the language should be is none.
     assert!(header["language"].is_null());
-    assert_eq!(header["destination"][0]["name"], "HUB");
+    assert_eq!(header["source"]["endpointUrl"], "urn:oid:1.2");
+    // A name is no address.
+    let to = &header["destination"][0];
+    assert_eq!(to["name"], "HUB");
+    assert!(to["endpointUrl"].is_null());
+    assert_eq!(to["_endpointUrl"]["extension"][0]["valueCode"], "unknown");
     assert_eq!(
         named("/entity/1/what/reference")["identifier"][0]["value"],
         "HIS"
