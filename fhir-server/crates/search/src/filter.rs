@@ -315,8 +315,8 @@ impl<'t> Reader<'t> {
             return self.string();
         }
         match self.word(|c| !c.is_whitespace() && !matches!(c, ')' | ']')) {
-            "" => Err(self.expected("a value")),
-            value => Ok(value.to_owned()),
+            value if !value.is_empty() && !value.contains('\0') => Ok(value.to_owned()),
+            _ => Err(self.expected("a value")),
         }
     }
 
@@ -507,6 +507,7 @@ mod tests {
             ("name eq", 8, "a blank"),
             ("name eq ", 9, "a value"),
             ("name eq )", 9, "a value"),
+            ("name eq a\0", 11, "a value"),
             ("ü eq 1", 1, "the name of a search parameter"),
             ("name eq \"é", 9, "a JSON string"),
             (r#"name eq "\u0000""#, 9, "a JSON string"),
