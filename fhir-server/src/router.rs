@@ -171,7 +171,7 @@ impl Interaction {
         match self {
             Interaction::Create => Some("create"),
             Interaction::Read => Some("read"),
-        Interaction::Vread => Some("vread"),
+            Interaction::Vread => Some("vread"),
             Interaction::Update => Some("update"),
             Interaction::Patch => Some("patch"),
             Interaction::Delete => Some("delete"),

@@ -271,6 +271,7 @@ struct Inside {
     /// Of the resource, made of its content: the same thing told again has the same, and what is kept of an earlier message goes on referring
     /// to what came with it.
     id: String,
+    /// Until it stands in the draft.
     resource: Json,
 }
 
@@ -295,7 +296,7 @@ impl References<'_> {
             self.rewrite_members(body, &mut inside);
         }
         if !inside.is_empty() {
-            let contained = inside.iter().map(|own| own.resource.clone()).collect();
+            let contained = inside.iter_mut().map(|own| own.resource.take()).collect();
             draft
                 .body
                 .insert("contained".into(), Json::Array(contained));

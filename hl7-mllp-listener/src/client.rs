@@ -1,7 +1,7 @@
 //! A small MLLP client, in clear or over TLS: one message, one acknowledgement, or two where the message asks for both in enhanced mode. An answer under
 //! another control id, or none in time, ends the connection, since a late answer would be taken for the next message's.
 
-use crate::ack::{Condition, Mode};
+use crate::ack::{AckCode, Condition, Mode};
 use crate::batch::Batch;
 use crate::codec::{FS, Frame, MllpCodec, VT};
 use crate::header::Header;
@@ -50,6 +50,14 @@ pub struct Acknowledgment {
     pub errors: Vec<String>,
 }
 
+impl Acknowledgment {
+    /// AA or CA.
+    pub fn is_accept(&self) -> bool {
+        let accepts = [AckCode::AA, AckCode::CA].map(AckCode::code);
+        accepts.contains(&self.code.as_str())
+    }
+}
+
 /// In clear or not.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -71,7 +79,7 @@ impl SendFiles {
                 |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
             for message in read_messages(file)? {
                 let answer = client.exchange(message).await.map_err(named)?;
-                are_accepted &= matches!(answer.code.as_str(), "AA" | "CA");
+                are_accepted &= answer.is_accept();
                 let (code, id, errors) = (answer.code, answer.control_id, answer.errors.join(" "));
                 writeln!(out, "{}\t{code}\t{id}\t{errors}", file.display())?;
             }

@@ -364,13 +364,16 @@ pub(crate) fn put_new(resource: Json) -> Json {
 
 /// An entry for a resource that is there in this version.
 pub(crate) fn put_version(resource: Json, version: &str) -> Json {
-    put(resource, "ifMatch", format!("W/\"{version}\""))
+    put(resource, "ifMatch", tag(version))
 }
 
 /// An entry that fails the transaction where the resource is not there in this version.
 pub(crate) fn head_version(key: &ResourceKey, version: &str) -> Json {
-    let tag = format!("W/\"{version}\"");
-    json!({"request": {"method": "HEAD", "url": key.to_string(), "ifMatch": tag}})
+    json!({"request": {"method": "HEAD", "url": key.to_string(), "ifMatch": tag(version)}})
+}
+
+fn tag(version: &str) -> String {
+    format!("W/\"{version}\"")
 }
 
 fn put(resource: Json, condition: &str, value: String) -> Json {

@@ -139,15 +139,12 @@ const CONTAINED: &str = "contained";
 /// What a resource contains goes with what refers to it: what the draft brings for its references comes in, what the last reference
 /// has left goes.
 fn settle(next: &mut Object<String, Json>, draft: &Draft, current: &Object<String, Json>) {
-    let list = |body: &Object<String, Json>| match body.get(CONTAINED) {
-        Some(Json::Array(items)) => items.clone(),
-        _ => Vec::new(),
-    };
-    let mut all = list(current);
+    let (had, brought) = (contained(current), contained(&draft.body));
+    let mut all = had.to_vec();
     let is_known = |all: &[Json], own: &Json| all.iter().any(|other| other["id"] == own["id"]);
-    for own in list(&draft.body) {
-        if !is_known(&all, &own) {
-            all.push(own);
+    for own in brought {
+        if !is_known(&all, own) {
+            all.push(own.clone());
         }
     }
     if all.is_empty() {
@@ -156,13 +153,18 @@ fn settle(next: &mut Object<String, Json>, draft: &Draft, current: &Object<Strin
     let (before, after) = (referred(current, &all), referred(next, &all));
     all.retain(|own| {
         let is_in = |ids: &[String]| ids.iter().any(|id| own["id"] == **id);
-        let is_of_others = is_known(&list(current), own) && !is_in(&before);
+        let is_of_others = is_known(had, own) && !is_in(&before);
         is_in(&after) || is_of_others
     });
     match all.is_empty() {
         true => drop(next.remove(CONTAINED)),
         false => drop(next.insert(CONTAINED.to_owned(), Json::Array(all))),
     }
+}
+
+fn contained(body: &Object<String, Json>) -> &[Json] {
+    let items = body.get(CONTAINED).and_then(Json::as_array);
+    items.map_or(&[], Vec::as_slice)
 }
 
 /// Ids of contained resources that a body refers to, also by way of one another.

@@ -6,7 +6,7 @@
 //! a message that is sent again gets it again.
 
 use crate::ack::AckCode;
-use crate::client::Client;
+use crate::client::{Acknowledgment, Client};
 use crate::intake::Application;
 use crate::seldom::Seldom;
 use bytes::Bytes;
@@ -80,11 +80,12 @@ impl Sender {
             let mut pause = PAUSE.start;
             let result = loop {
                 match self.exchange(&reply).await {
-                    Ok(code) if is_accept(&code) => break "delivered",
+                    Ok(said) if said.is_accept() => break "delivered",
                     // It could not be kept there: again.
-                    Ok(code) if code == AckCode::CE.code() => {}
-                    Ok(code) => {
-                        tracing::warn!(address = %self.address, %code, "a reply was refused");
+                    Ok(said) if said.code == AckCode::CE.code() => {}
+                    Ok(said) => {
+                        let (address, code) = (&self.address, &said.code);
+                        tracing::warn!(%address, %code, "a reply was refused");
                         break "refused";
                     }
                     Err(error) => {
@@ -110,8 +111,8 @@ impl Sender {
         }
     }
 
-    /// Sends one; MSA-1 of what is said to it.
-    async fn exchange(&mut self, reply: &Bytes) -> io::Result<String> {
+    /// Sends one; what is said to it.
+    async fn exchange(&mut self, reply: &Bytes) -> io::Result<Acknowledgment> {
         let client = match &mut self.client {
             Some(client) => client,
             None => {
@@ -119,12 +120,6 @@ impl Sender {
                 self.client.insert(client)
             }
         };
-        Ok(client.exchange(reply.clone()).await?.code)
+        client.exchange(reply.clone()).await
     }
-}
-
-fn is_accept(code: &str) -> bool {
-    [AckCode::CA, AckCode::AA]
-        .map(AckCode::code)
-        .contains(&code)
 }

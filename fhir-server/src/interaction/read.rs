@@ -16,14 +16,10 @@ pub async fn read(app: &App, request: Request) -> Result<Reply, Failure> {
     let wanted = request.if_match()?;
     let version = app.store.read(&request.key()).await?;
     let reply = reply(&request, version)?;
-    let current = reply.etag.as_deref().and_then(version_of);
-    match wanted {
-        VersionMatch::Is(wanted) if current != Some(wanted) => Err(Failure::new(
-            IssueKind::VersionConflict,
-            "the current version is not the one that If-Match names",
-        )),
-        _ => Ok(reply),
+    if let VersionMatch::Is(_) = wanted {
+        wanted.check(reply.etag.as_deref().and_then(version_of))?;
     }
+    Ok(reply)
 }
 
 /// A version, or 304 for a client that has it.

@@ -1,6 +1,7 @@
 //! Frames in, acknowledgements out, with a stand-in for the processing.
 
 use super::*;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -327,19 +328,24 @@ async fn a_stored_message_that_cannot_be_applied_holds_up_nobody() {
     assert_eq!(aside.count(), 1);
 }
 
-#[tokio::test]
-async fn a_spool_that_is_full_holds_senders_back() {
-    let folder = tempfile::tempdir().unwrap();
+/// Applies nothing for now, and stores so many bytes.
+fn down_with_spool(folder: &Path, max_bytes: usize) -> Arc<Intake<StandIn>> {
     let stand_in = StandIn {
         policy: STORED,
         is_down: AtomicBool::new(true),
         ..StandIn::default()
     };
     let spool = SpoolSettings {
-        max_bytes: 2_048,
-        ..SpoolSettings::at(folder.path().to_owned())
+        max_bytes,
+        ..SpoolSettings::at(folder.to_owned())
     };
-    let intake = Intake::start(stand_in, 8, Some(&spool), CancellationToken::new()).unwrap();
+    Intake::start(stand_in, 8, Some(&spool), CancellationToken::new()).unwrap()
+}
+
+#[tokio::test]
+async fn a_spool_that_is_full_holds_senders_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let intake = down_with_spool(folder.path(), 2_048);
     for id in ["1", "2"] {
         take(&intake, &message("SPOOL", id, "", "")).await;
     }
@@ -356,16 +362,7 @@ async fn a_spool_that_is_full_holds_senders_back() {
 #[tokio::test]
 async fn room_that_is_taken_by_later_messages_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let stand_in = StandIn {
-        policy: STORED,
-        is_down: AtomicBool::new(true),
-        ..StandIn::default()
-    };
-    let spool = SpoolSettings {
-        max_bytes: 5 << 10,
-        ..SpoolSettings::at(folder.path().to_owned())
-    };
-    let intake = Intake::start(stand_in, 8, Some(&spool), CancellationToken::new()).unwrap();
+    let intake = down_with_spool(folder.path(), 5 << 10);
     let of = |id: &str, patient: &str| {
         message("SPOOL", id, "AL", "AL").replace(&format!("||{id}\r"), &format!("||{patient}\r"))
     };

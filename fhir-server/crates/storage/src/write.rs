@@ -325,7 +325,7 @@ impl Store {
             Read::Instance(key, version) => {
                 let row = instances.get(key).cloned();
                 let current = row.as_ref().filter(|(.., text)| text.is_some());
-                prepare::check_version(*version, current.map(|(version, ..)| *version))?;
+                version.check(current.map(|(version, ..)| *version))?;
                 (key, row)
             }
             Read::Version(key, version) => match definitions.type_number(&key.resource_type) {

@@ -76,7 +76,8 @@ pub fn hd(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<
     let system = scope
         .systems
         .authority(Some(value), scope.authorities, &scope.facility, None)?;
-    Some(system.into())
+    // A universal id with blanks makes no URI.
+    (!system.contains(char::is_whitespace)).then(|| system.into())
 }
 
 /// XCN: identifier .1 with authority .9 and type .13. In a component it is the CNN of an NDL, whose authority is spread over .9 to .11.

@@ -119,7 +119,10 @@ pub(super) fn prepare<'p>(
     }
     for (index, matched) in &resolved.also {
         let (change, row) = (&plan.changes[*index], ground.rows.get(&matched.key));
-        check_version(change.version, row.map(|row| row.version)).map_err(at(*index))?;
+        change
+            .version
+            .check(row.map(|row| row.version))
+            .map_err(at(*index))?;
         let (_, write) = preparing.deletion(change, &matched.key, row);
         if let (Some(write), Some(outcome)) = (write, &mut outcomes[*index]) {
             outcome.also_deleted += 1;
@@ -181,7 +184,7 @@ impl Preparing<'_> {
                 "nothing matches, and the id in the resource is that of another one",
             ));
         }
-        check_version(change.version, current.map(|(row, _)| row.version))?;
+        change.version.check(current.map(|(row, _)| row.version))?;
         let Action::Write {
             resource,
             document,
@@ -356,23 +359,28 @@ fn says_the_same(text: &str, resource: &Map<String, Value>) -> bool {
         && matches!(json::parse(text.as_bytes()), Ok(Value::Object(old)) if body::same(&old, resource))
 }
 
-/// `current`: that of a resource which is there.
-pub(super) fn check_version(wanted: VersionMatch, current: Option<i32>) -> Result<(), Error> {
-    match (wanted, current) {
-        (VersionMatch::Is(wanted), current) if current != Some(wanted) => Err(refuse(
-            IssueKind::VersionConflict,
-            "the current version is not the one that If-Match names",
-        )),
-        (VersionMatch::Required, Some(_)) => Err(version_required()),
-        (VersionMatch::Present, None) => Err(refuse(
-            IssueKind::VersionConflict,
-            "there is no current version, and If-Match asks for one",
-        )),
-        (VersionMatch::Absent, Some(_)) => Err(refuse(
-            IssueKind::VersionConflict,
-            "the resource is there already, and If-None-Match says it must not be",
-        )),
-        _ => Ok(()),
+impl VersionMatch {
+    /// `current`: that of a resource which is there.
+    ///
+    /// # Errors
+    /// [`IssueKind::VersionConflict`], or [`IssueKind::PreconditionRequired`] where a version had to be named.
+    pub fn check(self, current: Option<i32>) -> Result<(), Error> {
+        match (self, current) {
+            (VersionMatch::Is(wanted), current) if current != Some(wanted) => Err(refuse(
+                IssueKind::VersionConflict,
+                "the current version is not the one that If-Match names",
+            )),
+            (VersionMatch::Required, Some(_)) => Err(version_required()),
+            (VersionMatch::Present, None) => Err(refuse(
+                IssueKind::VersionConflict,
+                "there is no current version, and If-Match asks for one",
+            )),
+            (VersionMatch::Absent, Some(_)) => Err(refuse(
+                IssueKind::VersionConflict,
+                "the resource is there already, and If-None-Match says it must not be",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
