@@ -80,7 +80,8 @@ pub fn assemble(
                 if state.ambiguous.contains(&index) {
                     out.ambiguous(map, told.message_type)?;
                 }
-                let (draft, inside) = references.finished(united(drafts, index, again.get(&index)));
+                let united = united(mappings, drafts, index, again.get(&index));
+                let (draft, inside) = references.finished(united);
                 out.mapped.extend(&draft.lines);
                 out.resource(map, told, draft, state, &key);
                 out.contained(&inside, drafts);
@@ -251,10 +252,25 @@ impl Assembled {
 }
 
 /// A draft together with the later drafts of the same thing, which fill in what it does not say.
-fn united(drafts: &[Draft], index: usize, again: Option<&Vec<usize>>) -> Draft {
+fn united(
+    mappings: &Mappings,
+    drafts: &[Draft],
+    index: usize,
+    again: Option<&Vec<usize>>,
+) -> Draft {
     let mut united = drafts[index].clone();
     for other in again.into_iter().flatten() {
-        for (name, value) in &drafts[*other].body {
+        let other = &drafts[*other];
+        let gains = &mappings.program.maps[other.map].union;
+        for (name, value) in &other.body {
+            if gains.contains(name)
+                && let Some(Json::Array(own)) = united.body.get_mut(name)
+                && let Json::Array(more) = value
+            {
+                let new: Vec<_> = more.iter().filter(|item| !own.contains(item)).collect();
+                own.extend(new.into_iter().cloned());
+                continue;
+            }
             // Of a choice the first type stands: a resource with two would be refused, and the whole message with it.
             let is_said = |own: &String| is_same_choice(own, name);
             if !united.body.keys().any(is_said) {

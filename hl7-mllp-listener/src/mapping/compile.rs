@@ -385,6 +385,7 @@ impl Compiler {
                 Some(_) => Ok(Source::Part {
                     component: address.component,
                     subcomponent: address.subcomponent,
+                    rest: address.rest,
                 }),
                 None => Err("an address without a segment is for element maps".into()),
             },

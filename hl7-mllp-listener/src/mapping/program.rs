@@ -121,6 +121,8 @@ pub enum Source {
     Part {
         component: usize,
         subcomponent: usize,
+        /// All components from this one on, as one value.
+        rest: bool,
     },
     Template(Vec<Piece>),
     Argument(usize),

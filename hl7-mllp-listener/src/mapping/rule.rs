@@ -73,6 +73,8 @@ pub struct Address {
     pub repetition: usize,
     pub component: usize,
     pub subcomponent: usize,
+    /// `.4*`: the components from there on, as one value.
+    pub rest: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -337,7 +339,9 @@ impl Tokens {
             if matches!(self.tokens.get(self.at), Some(Token::Word(w)) if w.bytes().all(|b| b.is_ascii_digit()))
             {
                 address.component = self.number()?;
-                if self.take(".") {
+                if self.take("*") {
+                    address.rest = true;
+                } else if self.take(".") {
                     address.subcomponent = self.number()?;
                 }
             }

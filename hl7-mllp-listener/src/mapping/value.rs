@@ -29,6 +29,14 @@ impl<'m> Value<'m> {
         }
     }
 
+    /// The components from `n` on, as one value; only a repetition has any.
+    pub fn rest(self, n: usize) -> Option<Value<'m>> {
+        match self {
+            Value::Repetition(repetition) => Some(Value::Repetition(repetition.rest(n))),
+            _ => None,
+        }
+    }
+
     /// The characters as sent.
     pub fn raw(self) -> &'m str {
         match self {

@@ -114,6 +114,13 @@ impl<'m> Text<'m> {
             .map(move |raw| Text { raw, ..self })
     }
 
+    /// What stands from part `n` on.
+    fn rest(self, n: usize, separator: u8) -> Text<'m> {
+        let before: usize = self.split(separator).take(n - 1).map(|part| part.raw.len() + 1).sum();
+        let raw = self.raw.get(before..).unwrap_or_default();
+        Text { raw, ..self }
+    }
+
     fn nth(self, n: usize, separator: u8) -> Text<'m> {
         let found = n.checked_sub(1).and_then(|i| self.split(separator).nth(i));
         found.unwrap_or(Text { raw: "", ..self })
@@ -189,6 +196,11 @@ impl<'m> Field<'m> {
 }
 
 impl<'m> Repetition<'m> {
+    /// The components from `n`, from 1, on: a value of another type that is spread over them, such as the place in an NDL.
+    pub fn rest(&self, n: usize) -> Repetition<'m> {
+        Repetition(self.0.rest(n.max(1), self.0.message.separators.component))
+    }
+
     /// Component `n`, from 1; empty if it was not sent.
     pub fn component(&self, n: usize) -> Component<'m> {
         Component(self.0.nth(n, self.0.message.separators.component))

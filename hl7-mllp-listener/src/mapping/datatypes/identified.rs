@@ -52,12 +52,21 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
         kind.as_deref(),
     );
     let use_code = given.text(1);
-    Some(Json::Object(identifier(
-        use_code.as_deref(),
-        kind.as_deref(),
-        system,
-        &id,
-    )))
+    let mut identifier = identifier(use_code.as_deref(), kind.as_deref(), system, &id);
+    if let (None, Some(universal)) = (&kind, value.part_text(4)) {
+        put_universal_type(&mut identifier, &universal);
+    }
+    Some(Json::Object(identifier))
+}
+
+/// The type of a universal id (table 0301), where nothing else says what the number is.
+fn put_universal_type(identifier: &mut Map<String, Json>, universal: &str) {
+    let code: Vec<&str> = universal.split_whitespace().collect();
+    let mut coding = json!({"system": format!("{V2_TABLE}0301"), "code": code.join(" ")});
+    if universal == "ISO" {
+        coding["display"] = "ISO Object Identifier".into();
+    }
+    identifier.insert("type".into(), json!({ "coding": [coding] }));
 }
 
 /// ST: a bare number whose system the rule gives.

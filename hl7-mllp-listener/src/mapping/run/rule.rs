@@ -338,13 +338,17 @@ impl<'m> Runner<'m> {
             Source::Part {
                 component,
                 subcomponent,
+                rest,
             } => {
                 let Some((value, (segment, field, _))) = env.part else {
                     return Vec::new();
                 };
-                let part = value
-                    .part(*component)
-                    .and_then(|part| part.part(*subcomponent));
+                let part = match rest {
+                    true => value.rest(*component),
+                    false => value
+                        .part(*component)
+                        .and_then(|part| part.part(*subcomponent)),
+                };
                 let at = (segment, field, *component);
                 let part = part.filter(|part| part.is_valued() || part.is_null());
                 part.map(|part| Got::Value(part, at)).into_iter().collect()
