@@ -209,7 +209,8 @@ impl Structure {
         }
     }
 
-    /// A segment out of order: a place directly in a group around, before what stood there last, that is free or repeats.
+    /// A segment out of order: a place directly in a group around, before what stood there last, that is free or repeats; or a group there that
+    /// begins with it, such as the specimen that is told after its results.
     fn step_back(
         &self,
         tree: &mut Tree,
@@ -239,11 +240,43 @@ impl Structure {
                 members.insert(before, (index, Member::Segment(segment)));
                 return Some(current);
             }
+            if let Some((index, inner)) = self.group_back(tree, at, name) {
+                let opened = tree.groups.len();
+                tree.groups.push(Group {
+                    def: inner,
+                    parent: at,
+                    members: vec![(0, Member::Segment(segment))],
+                });
+                let members = &mut tree.groups[at].members;
+                let before = members.iter().take_while(|(own, _)| *own <= index).count();
+                members.insert(before, (index, Member::Group(opened)));
+                return Some(opened);
+            }
             if at == 0 {
                 return None;
             }
             at = tree.groups[at].parent;
         }
+    }
+
+    /// A group directly in `at` that repeats, or is not there yet, and begins with the segment. An observation alone opens none: in another
+    /// place it would be one of somebody else.
+    fn group_back(&self, tree: &Tree, at: usize, name: &str) -> Option<(usize, usize)> {
+        if name == "OBX" {
+            return None;
+        }
+        let group = &tree.groups[at];
+        let mut items = self.groups[group.def].items.iter().enumerate();
+        items.find_map(|(index, item)| {
+            let ItemKind::Group(inner) = item.kind else {
+                return None;
+            };
+            let first = &self.groups[inner].items.first()?.kind;
+            let begins = matches!(first, ItemKind::Segment(own) if own == name);
+            let is_free =
+                item.repeats || group.members.iter().all(|(taken, _)| *taken != index);
+            (begins && is_free).then_some((index, inner))
+        })
     }
 
     /// The items to walk from a group to a segment, last first.
@@ -305,7 +338,7 @@ mod tests {
     use super::*;
 
     const ORU: &str = "MSH SFT* PATIENT_RESULT+[PATIENT?[PID PD1? NTE* NK1* VISIT?[PV1 PV2?]] \
-        ORDER_OBSERVATION+[ORC? OBR NTE* OBSERVATION*[OBX NTE*] SPECIMEN*[SPM OBX*]]]";
+        ORDER_OBSERVATION+[ORC? OBR NTE* OBSERVATION*[OBX NTE*] SPECIMEN*[SPM OBX*] FINANCIAL*[FT1]]]";
 
     fn shape(structure: &Structure, tree: &Tree, group: usize, names: &[&str]) -> String {
         let members: Vec<String> = tree.groups[group]
@@ -357,6 +390,12 @@ mod tests {
                 0,
             ),
             ("MSH PID OBX", "X(MSH P(P(PID) O(O(OBX))))", 0),
+            // A specimen after the charge that should follow it, with what is of it; then results of the order again.
+            (
+                "MSH PID OBR FT1 SPM OBX FT1",
+                "X(MSH P(P(PID) O(OBR S(SPM OBX) F(FT1) F(FT1))))",
+                0,
+            ),
             (
                 "MSH PID OBR SPM NTE OBX",
                 "X(MSH P(P(PID) O(OBR S(SPM OBX))))",
