@@ -273,8 +273,7 @@ impl Structure {
             };
             let first = &self.groups[inner].items.first()?.kind;
             let begins = matches!(first, ItemKind::Segment(own) if own == name);
-            let is_free =
-                item.repeats || group.members.iter().all(|(taken, _)| *taken != index);
+            let is_free = item.repeats || group.members.iter().all(|(taken, _)| *taken != index);
             (begins && is_free).then_some((index, inner))
         })
     }

@@ -116,7 +116,11 @@ impl<'m> Text<'m> {
 
     /// What stands from part `n` on.
     fn rest(self, n: usize, separator: u8) -> Text<'m> {
-        let before: usize = self.split(separator).take(n - 1).map(|part| part.raw.len() + 1).sum();
+        let before: usize = self
+            .split(separator)
+            .take(n - 1)
+            .map(|part| part.raw.len() + 1)
+            .sum();
         let raw = self.raw.get(before..).unwrap_or_default();
         Text { raw, ..self }
     }
