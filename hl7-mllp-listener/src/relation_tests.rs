@@ -491,3 +491,38 @@ async fn a_number_moves_between_patients() {
         assert_eq!(own["subject"]["reference"], reference(&to));
     }
 }
+
+#[tokio::test]
+async fn what_repeats_in_a_message_is_told_of_one_thing() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let person = "PID|1||1^^^GH&1.2.3.4&ISO^MR||TEST^ALICE||19800229|F||||||||||77\r";
+    let diagnoses = "DG1|1||I10^Pain^I10|||A\rDG1|2||I11^Ache^I10|||F\r";
+    let guarantors = "GT1|1||DOE^BOB||||||||FTH||20260301\rGT1|2||DOE^EVA||||||||MTH\r";
+    let admit = event("A01", "1", &[person, VISIT, diagnoses, guarantors]);
+    accepted(&processor, &[admit]).await;
+    let told = |path: &str| -> Vec<Json> {
+        let (kind, list) = path.split_once('.').unwrap();
+        let all = server.all(kind);
+        assert_eq!(all.len(), 1, "{all:#?}");
+        all[0][list].as_array().cloned().unwrap_or_default()
+    };
+    let uses: Vec<Json> = told("Encounter.diagnosis")
+        .iter()
+        .map(|own| own["use"][0]["coding"][0]["code"].clone())
+        .collect();
+    assert_eq!(uses, ["AD", "final"]);
+    let starts: Vec<Json> = told("Account.guarantor")
+        .iter()
+        .map(|own| own["period"]["start"].clone())
+        .collect();
+    assert_eq!(starts, [Json::from("2026-03-01"), Json::Null]);
+
+    // The next message tells the diagnoses anew, and nothing of guarantors.
+    let update = event("A08", "2", &[person, VISIT, "DG1|1||I12^Ouch^I10|||W\r"]);
+    accepted(&processor, &[update]).await;
+    let left = told("Encounter.diagnosis");
+    assert_eq!(left.len(), 1, "{left:#?}");
+    assert_eq!(left[0]["use"][0]["coding"][0]["code"], "working");
+    assert_eq!(told("Account.guarantor").len(), 2);
+}

@@ -142,6 +142,44 @@ fn cases() -> Vec<(String, Vec<Expected>)> {
                 ("Condition", 0, "/code/coding/0/code", json!("D64")),
             ],
         ),
+        // What was observed of a container does not end the order; the next one is no result of before.
+        (
+            message(
+                "OML^O21^OML_O21",
+                "ORC|NW|P1^H\rOBR|1|P1^H||1^a^L\rSPM|1|S1&H||BLD\rSAC|||BC77\rOBX|1|ST|3^full^L||yes\rORC|NW|P2^H\rOBR|2|P2^H||2^b^L\rSPM|1|S2&H||BLD",
+            ),
+            vec![
+                (
+                    "ServiceRequest",
+                    2,
+                    "/code/concept/coding/0/code",
+                    json!("2"),
+                ),
+                ("Specimen", 1, "/identifier/0/value", json!("S2")),
+                (
+                    "Observation",
+                    0,
+                    "/specimen/reference",
+                    json!("urn:draft:3"),
+                ),
+            ],
+        ),
+        // Where somebody read it is a place (NDL.4 to .11 are a PL).
+        (
+            message(
+                "ORU^R01^ORU_R01",
+                "OBR|1|P1^H|F1^L|718-7^Hb^LN|||||||||||||||||||||F|||||||7&WHO&ANNA^20260301^^W1^2^3^H",
+            ),
+            vec![
+                (
+                    "PractitionerRole",
+                    0,
+                    "/location/0/display",
+                    json!("W1 2 3"),
+                ),
+                ("Location", 0, "/name", json!("3")),
+            ],
+        ),
         (
             message(
                 "OML^O33^OML_O33",

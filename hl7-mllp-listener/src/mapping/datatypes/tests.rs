@@ -186,7 +186,8 @@ fn complex_types() {
         (
             "EI.Identifier",
             "7^LAB^1.2^ISO",
-            json!({"system": "urn:oid:1.2", "value": "7"}),
+            json!({"type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0301", "code": "ISO", "display": "ISO Object Identifier"}]},
+            "system": "urn:oid:1.2", "value": "7"}),
         ),
         (
             "EI.Identifier",
