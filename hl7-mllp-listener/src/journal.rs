@@ -198,7 +198,9 @@ impl MessageKey {
                 entries.extend([put_new(self.binary(raw)), put_new(task)]);
             }
         }
-        if !record.written.is_empty() {
+        // Who sent what when is told of every message that has a map, also of one that names nobody.
+        let is_told = record.ending == Ending::Applied && record.provenance.is_some();
+        if is_told || !record.written.is_empty() {
             entries.push(put_new(self.provenance(record)));
         }
         entries
@@ -325,7 +327,11 @@ impl MessageKey {
             }],
             "entity": [{"role": "source", "what": {"reference": format!("Binary/{}", self.binary_id)}}],
         });
-        provenance["target"] = record.written.iter().map(target).collect();
+        // Where nothing was written, what came of the message is its entry here.
+        provenance["target"] = match record.written {
+            [] => json!([{"reference": format!("Task/{}", self.task_id)}]),
+            written => written.iter().map(target).collect(),
+        };
         if let Some(event) = self.event_code() {
             provenance["activity"] = json!({"coding": [event]});
         }

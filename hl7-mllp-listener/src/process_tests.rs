@@ -248,6 +248,21 @@ async fn nothing_without_identity_stands_alone() {
     );
 }
 
+/// A message of nobody is told of as any other: from whom, about what.
+#[tokio::test]
+async fn a_message_that_writes_nothing_has_a_provenance() {
+    let server = FakeServer::default();
+    let processor = processor(&server);
+    let message = format!("{}PID|1\rNK1|1|DOE^BOB\r", msh("ORU^R01", "1"));
+    assert_eq!(send(&processor, &[message]).await, ["AA"]);
+    assert_eq!(server.all("Patient").len(), 0);
+    let (told, tasks) = (server.all("Provenance"), server.all("Task"));
+    assert_eq!((told.len(), tasks.len()), (1, 1));
+    let task = format!("Task/{}", tasks[0]["id"].as_str().unwrap());
+    assert_eq!(told[0]["target"], json!([{"reference": task}]));
+    assert_eq!(told[0]["activity"]["coding"][0]["code"], "R01");
+}
+
 /// Who ordered has no number: the order contains them, for as long as it names them.
 #[tokio::test]
 async fn who_has_no_number_stays_with_the_order() {

@@ -322,7 +322,9 @@ impl Processor {
             .iter()
             .filter_map(|own| own["target"].as_array())
             .flatten();
-        let versions = targets.filter_map(|target| target["reference"].as_str());
+        let versions = targets
+            .filter_map(|target| target["reference"].as_str())
+            .filter(|reference| !reference.starts_with("Task/"));
         Ok(versions.map(str::to_owned).collect())
     }
 }
