@@ -12,6 +12,7 @@ fn address(segment: &str, numbers: [usize; 4], each: bool) -> Address {
         repetition,
         component,
         subcomponent,
+        ..Address::default()
     }
 }
 
