@@ -152,7 +152,7 @@ fn cases() -> Vec<Case> {
             "ADT^A01",
             "PV1|1|I|W\rIN1|1|BASIC||Payer||||||G1^^^H\rIN2|||||||||||||||||||||||||||||||||||||||||||||||||Boss^Ann",
             "Organization",
-            2,
+            0,
             "/contact/0/name/0/family",
             json!("Boss"),
         ),

@@ -177,7 +177,7 @@ fn cases() -> Vec<(String, Vec<Expected>)> {
                     "/location/0/display",
                     json!("W1 2 3"),
                 ),
-                ("Location", 0, "/name", json!("3")),
+                ("Location", 3, "/name", json!("3")),
             ],
         ),
         (
