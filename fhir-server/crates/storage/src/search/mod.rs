@@ -23,6 +23,7 @@ mod ordering;
 mod pages;
 mod partial;
 mod plan;
+mod planning;
 mod reading;
 mod resolve;
 mod snapshot;
@@ -38,6 +39,7 @@ mod values;
 mod tests;
 
 pub(crate) use conditional::{Matched, match_in};
+pub(crate) use planning::Planning;
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
@@ -51,6 +53,7 @@ use fhir_search::Query;
 use fhir_search::query::{Contained, DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
 use keyset::Keyset;
+use plan::Plan;
 use sqlx::PgConnection;
 use statistics::Statistics;
 use std::collections::HashMap;
@@ -117,17 +120,15 @@ impl Store {
         at: &Page,
         trace: &mut Trace,
     ) -> Result<Option<SearchPage>, Error> {
-        let mut connection = self.inner.search_pool.acquire().await?;
-        let statistics = self.inner.statistics(&mut connection).await?;
         let definitions = self.definitions();
-        let statistics = &statistics.1;
-        once::at_once(&mut connection, &definitions, statistics, query, at, trace).await
+        once::at_once(&self.inner, &definitions, query, at, trace).await
     }
 }
 
 /// A page of a search in the transaction of the caller, which sees its own changes.
 pub(crate) async fn search_in(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     definitions: &Definitions,
     store: &Inner,
     query: &Query,
@@ -138,6 +139,7 @@ pub(crate) async fn search_in(
     let budget = Duration::from_millis(store.settings.statement_timeout_ms);
     let page = page(
         connection,
+        planning,
         definitions,
         &statistics.1,
         query,
@@ -158,12 +160,16 @@ pub(crate) async fn search_in(
 /// A page, read on `connection`.
 async fn page(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     definitions: &Definitions,
     statistics: &Statistics,
     query: &Query,
     at: &Page,
     trace: &mut Trace,
 ) -> Result<SearchPage, Error> {
+    if query.contained != Contained::False || query.filter.iter().any(resolve::looks_up) {
+        planning.by_values(connection).await?;
+    }
     if query.contained != Contained::False {
         return contained::page(connection, definitions, statistics, query, at).await;
     }
@@ -174,6 +180,9 @@ async fn page(
     };
     let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
+    if !flat.is_lookup() || counts_only {
+        planning.by_values(connection).await?;
+    }
     if counts_only {
         // All matches are looked for.
         let estimate = keys::estimated(connection, &flat, statistics, usize::MAX, trace).await?;
@@ -206,6 +215,9 @@ async fn page(
     let (limit, offset) = pages::extent(query, at.as_ref());
     let estimate = keys::plan(connection, &flat, statistics, limit, trace).await?;
     trace.phase("plan");
+    if estimate.plan != Plan::Filter {
+        planning.by_values(connection).await?;
+    }
     let after = at.as_ref().filter(|keyset| !keyset.values.is_empty());
     let mut keys = keys::keys(
         connection, &flat, statistics, &estimate, after, limit, trace,

@@ -1,6 +1,6 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
-use super::{Page, SearchPage, bodies, search_in};
+use super::{Page, Planning, SearchPage, bodies, search_in};
 use crate::held::Held;
 use crate::read::{self, StoredResource, Version, retrying};
 use crate::{Error, Store};
@@ -13,11 +13,13 @@ use std::sync::Arc;
 /// A REPEATABLE READ READ ONLY transaction on a connection of the search pool, which it holds until it is closed or dropped.
 pub struct Snapshot {
     connection: Held,
+    planning: Planning,
     definitions: Arc<Definitions>,
     store: Store,
 }
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// As [`Planning`] begins.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl Store {
     /// The state of now.
@@ -29,6 +31,7 @@ impl Store {
         let connection = retrying!(pool, Held::begun(pool, BEGIN).await)?;
         Ok(Snapshot {
             connection,
+            planning: Planning::default(),
             definitions: self.definitions(),
             store: self.clone(),
         })
@@ -43,7 +46,8 @@ impl Snapshot {
     pub async fn search(&mut self, query: &Query, at: Page) -> Result<SearchPage, Error> {
         let definitions = Arc::clone(&self.definitions);
         let inner = Arc::clone(&self.store.inner);
-        search_in(&mut self.connection, &definitions, &inner, query, &at).await
+        let (connection, planning) = (&mut self.connection, &mut self.planning);
+        search_in(connection, planning, &definitions, &inner, query, &at).await
     }
 
     /// The version that is current in this state.
@@ -79,9 +83,10 @@ impl Snapshot {
         bodies::bodies(&mut self.connection, &self.definitions, &rows).await
     }
 
-    /// What a statement of another module needs.
-    pub(crate) fn parts(&mut self) -> (&mut PgConnection, &Definitions) {
-        (&mut self.connection, &self.definitions)
+    /// What a statement of another module needs that is to be planned for its values.
+    pub(crate) async fn parts(&mut self) -> Result<(&mut PgConnection, &Definitions), Error> {
+        self.planning.by_values(&mut self.connection).await?;
+        Ok((&mut self.connection, &self.definitions))
     }
 
     /// Calls `visit` with every match, page by page in the order of the query; includes are not read. Returns how many there were.
