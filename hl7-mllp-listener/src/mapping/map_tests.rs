@@ -174,7 +174,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             "MDM^T02",
-            "PV1|1|I|W\rTXA|1|DI|TX|||||||||D1^H\rCON|1|001||||yes||||||R|20260301||||||||||||DOE^BOB|2",
+            "PV1|1|I|W\rTXA|1|DI|TX|||||||||D1^H\rCON|1|001|||yes||||||R|20260301||||||||||||DOE^BOB|2",
             "Consent",
             0,
             "/decision",
@@ -182,7 +182,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             "MDM^T02",
-            "PV1|1|I|W\rTXA|1|DI|TX|||||||||D1^H\rCON|1|001||||yes||||||R|20260301||||||||||||DOE^BOB|2",
+            "PV1|1|I|W\rTXA|1|DI|TX|||||||||D1^H\rCON|1|001|||yes||||||R|20260301||||||||||||DOE^BOB|2",
             "Consent",
             0,
             "/grantor/0/reference",
