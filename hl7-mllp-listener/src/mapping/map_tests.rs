@@ -354,7 +354,7 @@ fn cases() -> Vec<Case> {
             "Coverage",
             0,
             "/identifier/0",
-            json!({"value": "P1"}),
+            json!({"system": "urn:hl7v2:authority:GH:-", "value": "P1"}),
         ),
         (
             "ADT^A01",
