@@ -426,7 +426,7 @@ fn cases() -> Vec<Case> {
             "MedicationDispense",
             0,
             "/identifier/0",
-            json!({"value": "RX1"}),
+            json!({"system": "urn:hl7v2:authority:GH:-", "value": "RX1"}),
         ),
         (
             "MFN^M02",
