@@ -6,6 +6,7 @@ pub mod backup;
 mod binary;
 pub mod change;
 mod definitions;
+mod elastic;
 pub mod error;
 mod held;
 pub mod history;
