@@ -172,10 +172,7 @@ pub(crate) async fn read(
     connection: &mut PgConnection,
     pks: &[i64],
 ) -> Result<Vec<IndexRows>, Error> {
-    let rows = sqlx::query(READ)
-        .bind(pks)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(READ).bind(pks).fetch_all(connection).await?;
     rows.iter().map(|row| Ok(rows_of(row)?)).collect()
 }
 
@@ -226,7 +223,10 @@ fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
             hi: his[at],
         });
     }
-    let (markers, units) = (list::<i64>(row, "q_marker")?, list::<String>(row, "q_units")?);
+    let (markers, units) = (
+        list::<i64>(row, "q_marker")?,
+        list::<String>(row, "q_units")?,
+    );
     let mut los = list::<Option<String>>(row, "q_lo")?;
     let mut his = list::<Option<String>>(row, "q_hi")?;
     for (at, key) in list::<i16>(row, "q_key")?.into_iter().enumerate() {
@@ -240,7 +240,9 @@ fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
     }
     let values = list::<String>(row, "s_value")?;
     let strings = list::<i16>(row, "s_key")?.into_iter().zip(values);
-    entry.strings = strings.map(|(key, value)| StringRow { key, value }).collect();
+    entry.strings = strings
+        .map(|(key, value)| StringRow { key, value })
+        .collect();
     // The tables have no order, a document has one.
     entry.dates.sort_unstable();
     entry.quantities.sort_unstable();
@@ -253,7 +255,9 @@ fn list<T>(row: &sqlx::postgres::PgRow, column: &str) -> Result<Vec<T>, sqlx::Er
 where
     Vec<T>: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
-    Ok(row.try_get::<Option<Vec<T>>, _>(column)?.unwrap_or_default())
+    Ok(row
+        .try_get::<Option<Vec<T>>, _>(column)?
+        .unwrap_or_default())
 }
 
 /// Of an array literal.
@@ -330,7 +334,10 @@ mod tests {
     #[test]
     fn the_digest_tells_what_it_holds() {
         let first = of(&rows());
-        let later = of(&IndexRows { seen: 100, ..rows() });
+        let later = of(&IndexRows {
+            seen: 100,
+            ..rows()
+        });
         assert_eq!(first["digest"], later["digest"]);
         let mut other = rows();
         if let Some(entry) = &mut other.entry {
@@ -369,14 +376,22 @@ mod tests {
             .unwrap();
         let rows = read(&mut connection, &pks).await.unwrap();
         assert_eq!(rows.len(), 2);
-        let (observation, target): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.entry.is_some());
+        let (observation, target): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.entry.is_some());
         let entry = observation[0].entry.clone().unwrap();
         assert_eq!((entry.id.as_str(), target[0].version), ("o", 0));
         let document = of(&observation[0]);
         let refs = document["refs"].as_array().unwrap();
         let targets = refs.iter().filter_map(|r| reference_target(r.as_str()?));
         assert!(targets.into_iter().all(|pk| pk == target[0].pk));
-        assert!(!refs.is_empty() && !entry.dates.is_empty() && entry.quantities.iter().any(|row| row.lo.as_deref() == Some("71.50")));
+        assert!(
+            !refs.is_empty()
+                && !entry.dates.is_empty()
+                && entry
+                    .quantities
+                    .iter()
+                    .any(|row| row.lo.as_deref() == Some("71.50"))
+        );
         store
             .commit(vec![Change::Delete {
                 target: Target::Id(key),
