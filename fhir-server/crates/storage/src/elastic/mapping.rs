@@ -31,7 +31,7 @@ pub(crate) fn mappings() -> Value {
             "type": {"type": "keyword"},
             "version": read_back("integer"),
             "digest": read_back("long"),
-            "seen": {"type": "long", "doc_values": false},
+            "written": {"type": "long", "doc_values": false},
             "deleted": {"type": "boolean", "doc_values": false},
             "updated": {"type": "long"},
             "id": read_back("keyword"),
