@@ -213,6 +213,8 @@ impl<'e> Indexed<'e> {
             "/{}/_search?allow_partial_search_results=false&preference={}&filter_path=hits.total,hits.hits.sort,aggregations",
             self.index, self.copies
         );
+        #[cfg(test)]
+        let body = &super::fault::planted(body);
         self.elastic.client.search(&path, body).await
     }
 }

@@ -6,6 +6,8 @@
 //! that of the snapshot, exactly, and a stale document can show nothing. Whatever the index cannot do, or not in time, Postgres does.
 
 mod asked;
+#[cfg(test)]
+pub(super) mod fault;
 mod joins;
 mod order;
 mod translate;
