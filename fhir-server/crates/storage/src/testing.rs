@@ -57,6 +57,7 @@ pub fn settings(url: String) -> StoreSettings {
         slow_search_ms: None,
         base: Some("http://localhost/fhir".into()),
         policies: Policies::default(),
+        elastic: None,
     }
 }
 
