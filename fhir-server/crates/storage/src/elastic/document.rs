@@ -16,9 +16,9 @@ pub(crate) struct IndexRows {
     pub type_number: i16,
     /// `meta.versionId`.
     pub version: i32,
-    /// All transactions that they are of have smaller numbers than this: a search whose snapshot sees every transaction below it sees these rows
-    /// or later ones; one whose snapshot does not may see earlier ones.
-    pub seen: i64,
+    /// The transaction that wrote them last: a search whose snapshot does not see it sees earlier rows. No write uses savepoints, whose
+    /// transactions have numbers of their own.
+    pub written: i64,
     /// `None`: it is not there to be found.
     pub entry: Option<Entry>,
 }
@@ -80,7 +80,7 @@ pub(crate) fn of(rows: &IndexRows) -> Value {
         }
     }
     document["digest"] = digest(&document).into();
-    document["seen"] = rows.seen.into();
+    document["written"] = rows.written.into();
     document
 }
 
@@ -172,15 +172,13 @@ pub(crate) async fn read(
     connection: &mut PgConnection,
     pks: &[i64],
 ) -> Result<Vec<IndexRows>, Error> {
-    let rows = sqlx::query(READ)
-        .bind(pks)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(READ).bind(pks).fetch_all(connection).await?;
     rows.iter().map(|row| Ok(rows_of(row)?)).collect()
 }
 
 /// The order of what is put together is that of the rows, the same in every column of a subselect.
-const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS seen, e.pk IS NOT NULL AS found, \
+const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, \
+     r.xmin::text::bigint AS r_written, e.xmin::text::bigint AS e_written, e.pk IS NOT NULL AS found, \
      r.id, (extract(epoch FROM e.last_updated) * 1000000)::bigint AS updated, e.tokens, e.refs, \
      d.key AS d_key, d.marker AS d_marker, d.lo AS d_lo, d.hi AS d_hi, \
      q.key AS q_key, q.marker AS q_marker, q.units AS q_units, q.lo AS q_lo, q.hi AS q_hi, s.key AS s_key, s.value AS s_value \
@@ -193,16 +191,29 @@ const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_
 
 fn rows_of(row: &sqlx::postgres::PgRow) -> Result<IndexRows, sqlx::Error> {
     let found: bool = row.try_get("found")?;
+    let next: i64 = row.try_get("next")?;
+    let resource = whole(row.try_get("r_written")?, next);
+    let entry: Option<i64> = row.try_get("e_written")?;
     Ok(IndexRows {
         pk: row.try_get("pk")?,
         type_number: row.try_get("type")?,
         version: row.try_get("version")?,
-        seen: row.try_get("seen")?,
+        written: entry.map_or(resource, |entry| whole(entry, next).max(resource)),
         entry: match found {
             true => Some(entry_of(row)?),
             false => None,
         },
     })
+}
+
+/// The number of a transaction of which the row has the lower 32 bits; all that are seen come before `next`.
+fn whole(lower: i64, next: i64) -> i64 {
+    const ROUND: i64 = 1 << 32;
+    let number = next - next % ROUND + lower;
+    match number >= next && number >= ROUND {
+        true => number - ROUND,
+        false => number,
+    }
 }
 
 fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
@@ -226,7 +237,10 @@ fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
             hi: his[at],
         });
     }
-    let (markers, units) = (list::<i64>(row, "q_marker")?, list::<String>(row, "q_units")?);
+    let (markers, units) = (
+        list::<i64>(row, "q_marker")?,
+        list::<String>(row, "q_units")?,
+    );
     let mut los = list::<Option<String>>(row, "q_lo")?;
     let mut his = list::<Option<String>>(row, "q_hi")?;
     for (at, key) in list::<i16>(row, "q_key")?.into_iter().enumerate() {
@@ -240,7 +254,9 @@ fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
     }
     let values = list::<String>(row, "s_value")?;
     let strings = list::<i16>(row, "s_key")?.into_iter().zip(values);
-    entry.strings = strings.map(|(key, value)| StringRow { key, value }).collect();
+    entry.strings = strings
+        .map(|(key, value)| StringRow { key, value })
+        .collect();
     // The tables have no order, a document has one.
     entry.dates.sort_unstable();
     entry.quantities.sort_unstable();
@@ -253,7 +269,9 @@ fn list<T>(row: &sqlx::postgres::PgRow, column: &str) -> Result<Vec<T>, sqlx::Er
 where
     Vec<T>: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
-    Ok(row.try_get::<Option<Vec<T>>, _>(column)?.unwrap_or_default())
+    Ok(row
+        .try_get::<Option<Vec<T>>, _>(column)?
+        .unwrap_or_default())
 }
 
 /// Of an array literal.
@@ -273,7 +291,7 @@ mod tests {
             pk: 5,
             type_number: 7,
             version: 2,
-            seen: 99,
+            written: 99,
             entry: Some(Entry {
                 id: "a".into(),
                 updated: 1_000,
@@ -307,7 +325,7 @@ mod tests {
             ("/pk", json!(5)),
             ("/type", json!("7")),
             ("/version", json!(2)),
-            ("/seen", json!(99)),
+            ("/written", json!(99)),
             ("/updated", json!(1_000)),
             ("/tokens", json!(["ffffffffffffffff", "0000000000000001"])),
             ("/refs", json!(["0000030000000009"])),
@@ -326,11 +344,29 @@ mod tests {
         assert!("0000030000000009".starts_with(&reference_prefix(3)));
     }
 
-    /// When it was read is no part of what it holds.
+    #[test]
+    fn transactions_are_numbered_on() {
+        const ROUND: i64 = 1 << 32;
+        for (lower, next, expect) in [
+            (700, 701, 700),
+            (5, ROUND + 6, ROUND + 5),
+            (7, ROUND + 6, 7),
+            (ROUND - 1, ROUND + 6, ROUND - 1),
+            (ROUND - 1, 3 * ROUND, 3 * ROUND - 1),
+            (2, 700, 2),
+        ] {
+            assert_eq!(whole(lower, next), expect, "{lower} before {next}");
+        }
+    }
+
+    /// Who wrote it is no part of what it holds.
     #[test]
     fn the_digest_tells_what_it_holds() {
         let first = of(&rows());
-        let later = of(&IndexRows { seen: 100, ..rows() });
+        let later = of(&IndexRows {
+            written: 100,
+            ..rows()
+        });
         assert_eq!(first["digest"], later["digest"]);
         let mut other = rows();
         if let Some(entry) = &mut other.entry {
@@ -369,14 +405,27 @@ mod tests {
             .unwrap();
         let rows = read(&mut connection, &pks).await.unwrap();
         assert_eq!(rows.len(), 2);
-        let (observation, target): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.entry.is_some());
+        let (observation, target): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.entry.is_some());
         let entry = observation[0].entry.clone().unwrap();
+        let committed: i64 = sqlx::query_scalar("SELECT txid::text::bigint FROM outbox")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(observation[0].written, committed);
         assert_eq!((entry.id.as_str(), target[0].version), ("o", 0));
         let document = of(&observation[0]);
         let refs = document["refs"].as_array().unwrap();
         let targets = refs.iter().filter_map(|r| reference_target(r.as_str()?));
         assert!(targets.into_iter().all(|pk| pk == target[0].pk));
-        assert!(!refs.is_empty() && !entry.dates.is_empty() && entry.quantities.iter().any(|row| row.lo.as_deref() == Some("71.50")));
+        assert!(
+            !refs.is_empty()
+                && !entry.dates.is_empty()
+                && entry
+                    .quantities
+                    .iter()
+                    .any(|row| row.lo.as_deref() == Some("71.50"))
+        );
         store
             .commit(vec![Change::Delete {
                 target: Target::Id(key),

@@ -5,8 +5,17 @@
 
 use serde_json::{Value, json};
 
-/// Of the fields and of what stands in them. An index of another form is made anew.
-pub(crate) const FORM: u32 = 1;
+/// Grows with every change of the fields and of what stands in them: an index of another layout is made anew.
+pub(crate) const LAYOUT: i32 = 1;
+
+/// What searches need of an index.
+pub(crate) fn settings() -> Value {
+    json!({"index.max_result_window": WINDOW_MAX, "index.max_terms_count": TERMS_MAX})
+}
+
+/// Most hits of one request, and most terms of one list.
+pub(crate) const WINDOW_MAX: usize = 10_000;
+pub(crate) const TERMS_MAX: usize = 65_536;
 
 pub(crate) fn mappings() -> Value {
     // Only looked up.
@@ -22,7 +31,7 @@ pub(crate) fn mappings() -> Value {
             "type": {"type": "keyword"},
             "version": read_back("integer"),
             "digest": read_back("long"),
-            "seen": {"type": "long", "doc_values": false},
+            "written": {"type": "long", "doc_values": false},
             "deleted": {"type": "boolean", "doc_values": false},
             "updated": {"type": "long"},
             "id": read_back("keyword"),
