@@ -1,5 +1,6 @@
 //! What the database wants done now and then. Cheap; several servers may do it at once, and none may for a while.
 
+use crate::elastic::give_up_unserved;
 use crate::error::Error;
 use crate::store::Store;
 
@@ -7,9 +8,8 @@ use crate::store::Store;
 const OUTBOX_BATCH: i64 = 10_000;
 
 impl Store {
-    /// Merges what recent writes left beside the token index, where every look-up has to read it. Removes the outbox rows up to
-    /// `outbox_seen`: nobody reads them yet (the search index and change feeds will claim them), and they must not pile up until then.
-    /// Gives the outbox's end, for the next time.
+    /// Merges what recent writes left beside the token index, where every look-up has to read it. Where no search index is kept, nobody
+    /// reads the outbox: its rows up to `outbox_seen` are removed. Gives the outbox's end, for the next time.
     ///
     /// # Errors
     /// What the database says; nothing is lost by trying again later.
@@ -18,10 +18,11 @@ impl Store {
         sqlx::query("SELECT gin_clean_pending_list('entry_gin')")
             .execute(&mut *connection)
             .await?;
-        loop {
+        while give_up_unserved(&mut connection).await? {
             let removed = sqlx::query(
                 "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE seq <= $1 \
-                 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) \
+                 AND (SELECT active IS NULL AND building IS NULL FROM search_index)",
             )
             .bind(outbox_seen)
             .bind(OUTBOX_BATCH)

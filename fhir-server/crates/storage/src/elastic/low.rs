@@ -1,0 +1,149 @@
+//! Up to where no outbox row can be any more, also none that is still to be committed: where searches begin to look.
+//!
+//! Sequence numbers are not committed in their order. Who writes the outbox holds its lock (ROW EXCLUSIVE) from before it takes a number until
+//! after its rows can be seen. So numbers given by a moment are settled when all who held the lock just after it hold it no more. Writers in
+//! other tables and databases hold nothing up, as they would a comparison of transaction numbers.
+
+use sqlx::PgConnection;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often it is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Times that are remembered; of more, every other one is forgotten.
+const SAMPLES_MAX: usize = 1_000;
+
+/// The mark, and what is on the way to the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Low {
+    low: AtomicI64,
+    coming: Mutex<Coming>,
+}
+
+#[derive(Debug, Default)]
+struct Coming {
+    looked: Option<Instant>,
+    candidate: Option<Candidate>,
+    /// When which numbers had been given.
+    samples: VecDeque<(i64, Instant)>,
+    behind: Behind,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    given: i64,
+    writers: HashSet<String>,
+}
+
+/// How far the index is behind: rows that wait, at most, and for how long the first of them has.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Behind {
+    pub rows: u64,
+    pub seconds: f64,
+}
+
+impl Low {
+    /// No row has a smaller number.
+    pub fn get(&self) -> i64 {
+        self.low.load(Ordering::Acquire)
+    }
+
+    pub fn behind(&self) -> Behind {
+        self.coming().behind
+    }
+
+    /// Looks how far it can be moved, unless that was done a moment ago.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn look(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let now = Instant::now();
+        let candidate = {
+            let mut coming = self.coming();
+            let is_recent = |looked: Instant| now.duration_since(looked) < INTERVAL;
+            if coming.looked.is_some_and(is_recent) {
+                return Ok(());
+            }
+            coming.looked = Some(now);
+            coming.candidate.take()
+        };
+        let given = given(connection).await?;
+        let writers = writers(connection).await?;
+        let settled = match candidate {
+            Some(candidate) if candidate.writers.is_disjoint(&writers) => Some(candidate.given),
+            Some(candidate) => {
+                self.coming().candidate = Some(candidate);
+                None
+            }
+            None => None,
+        };
+        // After the writers were found gone.
+        let first: Option<i64> =
+            sqlx::query_scalar("SELECT seq FROM outbox WHERE seq >= $1 ORDER BY seq LIMIT 1")
+                .bind(self.get())
+                .fetch_optional(connection)
+                .await?;
+        if let Some(settled) = settled {
+            let low = first.map_or(settled + 1, |first| first.min(settled + 1));
+            self.low.fetch_max(low, Ordering::AcqRel);
+        }
+        let mut coming = self.coming();
+        if coming.candidate.is_none() {
+            coming.candidate = Some(Candidate { given, writers });
+        }
+        coming.sample(given, first, now);
+        Ok(())
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Coming> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Coming {
+    fn sample(&mut self, given: i64, first: Option<i64>, now: Instant) {
+        self.samples.push_back((given, now));
+        let first_waiting = first.unwrap_or(given + 1);
+        while self
+            .samples
+            .front()
+            .is_some_and(|(given, _)| *given < first_waiting)
+        {
+            self.samples.pop_front();
+        }
+        if self.samples.len() > SAMPLES_MAX {
+            let mut keep = false;
+            self.samples.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        let since = self.samples.front().map(|(_, since)| *since);
+        self.behind = Behind {
+            rows: (given + 1 - first_waiting).max(0).unsigned_abs(),
+            seconds: since.map_or(0.0, |since| now.duration_since(since).as_secs_f64()),
+        };
+    }
+}
+
+/// The last number that was given.
+async fn given(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM outbox_seq_seq",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Who holds the lock that writing the outbox needs, in a statement of its own.
+async fn writers(connection: &mut PgConnection) -> Result<HashSet<String>, sqlx::Error> {
+    let writers: Vec<String> = sqlx::query_scalar(
+        "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND relation = 'outbox'::regclass \
+         AND mode = 'RowExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(writers.into_iter().collect())
+}
