@@ -1,6 +1,7 @@
 //! Mistakes planted in requests to the index, for tests: the comparison with the oracle finds every kind of them.
 
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 tokio::task_local! {
@@ -8,16 +9,17 @@ tokio::task_local! {
     pub static FAULT: Fault;
 }
 
+#[derive(Clone)]
 pub struct Fault {
     plant: fn(&mut Value) -> bool,
-    planted: AtomicBool,
+    planted: Arc<AtomicBool>,
 }
 
 impl Fault {
     pub fn new(plant: fn(&mut Value) -> bool) -> Fault {
         Fault {
             plant,
-            planted: AtomicBool::new(false),
+            planted: Arc::default(),
         }
     }
 
@@ -69,7 +71,10 @@ pub const FAULTS: &[(&str, fn(&mut Value) -> bool)] = &[
             let Some(range) = query.pointer_mut("/range/strings.value") else {
                 return false;
             };
-            let Some(start) = range.get("gte").cloned().filter(|_| range.get("lt").is_some())
+            let Some(start) = range
+                .get("gte")
+                .cloned()
+                .filter(|_| range.get("lt").is_some())
             else {
                 return false;
             };
@@ -80,9 +85,15 @@ pub const FAULTS: &[(&str, fn(&mut Value) -> bool)] = &[
     ("a list ends too early", |body| {
         each(body, &mut |query| {
             let lists = ["tokens", "refs", "pk"];
-            let list = lists
-                .iter()
-                .find_map(|field| Some(query.get_mut("terms")?.get_mut(field)?.as_array_mut()?.pop()));
+            let list = lists.iter().find_map(|field| {
+                Some(
+                    query
+                        .get_mut("terms")?
+                        .get_mut(field)?
+                        .as_array_mut()?
+                        .pop(),
+                )
+            });
             list.flatten().is_some()
         })
     }),
@@ -120,9 +131,10 @@ pub const FAULTS: &[(&str, fn(&mut Value) -> bool)] = &[
     ("what is deleted is found", |body| {
         replaced(body, "deleted", json!({"match_none": {}}))
     }),
-    ("the other one of several values counts in the order", |body| {
-        sorted(body, &mut |sort| exchanged(sort, "mode", "min", "max"))
-    }),
+    (
+        "the other one of several values counts in the order",
+        |body| sorted(body, &mut |sort| exchanged(sort, "mode", "min", "max")),
+    ),
     ("what has no value comes first", |body| {
         sorted(body, &mut |sort| {
             exchanged(sort, "missing", "_first", "_last")
@@ -163,7 +175,9 @@ fn each(value: &mut Value, change: &mut dyn FnMut(&mut Value) -> bool) -> bool {
 
 fn renamed(body: &mut Value, field: &str, from: &str, to: &str) -> bool {
     each(body, &mut |query| {
-        let range = query.get_mut("range").and_then(|range| range.get_mut(field));
+        let range = query
+            .get_mut("range")
+            .and_then(|range| range.get_mut(field));
         let Some(range) = range.and_then(Value::as_object_mut) else {
             return false;
         };

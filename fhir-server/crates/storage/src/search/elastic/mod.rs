@@ -95,7 +95,7 @@ impl From<sqlx::Error> for Stop {
 /// How many rows of the other side of a join are fetched before the index is asked.
 pub(super) fn reach(reach: Reach) -> Reach {
     #[cfg(test)]
-    if tests::JOINS_BY_INDEX.load(std::sync::atomic::Ordering::Relaxed) {
+    if JOINS_BY_INDEX.load(std::sync::atomic::Ordering::Relaxed) {
         return Reach {
             fetch_max: 0,
             ..reach
@@ -374,10 +374,7 @@ fn among(filter: &[Test], rows: Vec<i64>) -> Vec<Test> {
     filter
 }
 
+/// Small corpora have no joins that are left to the index.
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    /// Small corpora have no joins that are left to the index.
-    pub static JOINS_BY_INDEX: AtomicBool = AtomicBool::new(false);
-}
+pub(super) static JOINS_BY_INDEX: std::sync::atomic::AtomicBool =
+    std::sync::atomic::AtomicBool::new(false);
