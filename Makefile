@@ -16,12 +16,12 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
-test: toolchain postgres second-postgres clients packages
+test: toolchain postgres second-postgres clients packages elasticsearch
 	scripts/test.sh
 
 model: toolchain postgres
@@ -56,8 +56,12 @@ bench-large: toolchain postgres
 overload: toolchain postgres
 	scripts/bench.sh --load 10000 --overload
 
-es:
+# Without a Maven repository the tests that need it say that they were skipped.
+elasticsearch:
 	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl
+	-scripts/es-node.sh fetch
+
+es: elasticsearch
 	scripts/es-node.sh start
 
 es-stop:

@@ -10,7 +10,12 @@ others=$PWD/../shared/data/hl7v2
 [ -n "${HL7V2_SEQUENCES:-}" ] || [ ! -d "$others/sequences" ] || export HL7V2_SEQUENCES=$others/sequences
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# An Elasticsearch of its own, at a port of its own. Where it cannot be had, the tests that need it say that they were skipped.
+elasticsearch() { PORT=9210 scripts/es-node.sh "$1"; }
+trap 'rm -f "$log"; elasticsearch stop || true' EXIT
+if [ -z "${FHIR_TEST_ELASTICSEARCH:-}" ] && elasticsearch start; then
+  export FHIR_TEST_ELASTICSEARCH=http://127.0.0.1:9210
+fi
 status=0
 # --show-output: the harness keeps the output of tests that pass, and with it their reasons for skipping.
 # In CI the slow ones run too, which are marked as ignored.
