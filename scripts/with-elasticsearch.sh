@@ -13,6 +13,10 @@ if [ -z "${FHIR_TEST_ELASTICSEARCH:-}" ]; then
   fi
   if curl -fsS -o /dev/null "http://127.0.0.1:$PORT/_cat/nodes" 2>/dev/null; then
     export FHIR_TEST_ELASTICSEARCH=http://127.0.0.1:$PORT
+    # What runs before have left: a node has room for a thousand shards.
+    curl -fsS "$FHIR_TEST_ELASTICSEARCH/_cat/indices/test_*?h=index" | xargs -r -n 50 | tr ' ' ',' | while read -r indices; do
+      curl -fsS -o /dev/null -X DELETE "$FHIR_TEST_ELASTICSEARCH/$indices"
+    done
   fi
 fi
 "$@"
