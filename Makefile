@@ -17,18 +17,18 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint es es-stop elasticsearch-tools check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
-test: toolchain postgres second-postgres clients packages elasticsearch-tools
+test: toolchain postgres second-postgres clients packages elasticsearch
 	scripts/test.sh
 
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
-search-soak: toolchain postgres elasticsearch-tools
+search-soak: toolchain postgres elasticsearch
 	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} scripts/with-elasticsearch.sh cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
 	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
 
@@ -57,11 +57,13 @@ bench-large: toolchain postgres
 overload: toolchain postgres
 	scripts/bench.sh --load 10000 --overload
 
-es: elasticsearch-tools
-	scripts/es-node.sh start
-
-elasticsearch-tools:
+# Without a Maven repository the tests that need it say that they were skipped.
+elasticsearch:
 	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl
+	-scripts/es-node.sh fetch
+
+es: elasticsearch
+	scripts/es-node.sh start
 
 es-stop:
 	scripts/es-node.sh stop

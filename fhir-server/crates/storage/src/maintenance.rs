@@ -75,4 +75,37 @@ mod tests {
         assert_eq!(store.maintain(seen).await.unwrap(), 5);
         assert_eq!(rows(&store).await, 0);
     }
+
+    /// Where an index is kept, whichever server keeps it, the outbox is what it is written from; one that nobody keeps any more is given up.
+    #[tokio::test]
+    async fn outbox_rows_wait_for_a_search_index() {
+        let store = testing::store().await;
+        let run = async |sql: &'static str| {
+            sqlx::raw_sql(sql)
+                .execute(&store.inner.write_pool)
+                .await
+                .unwrap();
+        };
+        for kept in ["active = 'a'", "active = NULL, building = 'b'"] {
+            match kept {
+                "active = 'a'" => run("UPDATE search_index SET active = 'a', served = now()").await,
+                _ => run("UPDATE search_index SET active = NULL, building = 'b', served = now()").await,
+            }
+            write(&store, 3).await;
+            let there = rows(&store).await;
+            assert_eq!(store.maintain(i64::MAX).await.unwrap(), i64::MAX);
+            assert_eq!(rows(&store).await, there, "{kept}");
+        }
+        run("UPDATE search_index SET served = now() - interval '23 hours'").await;
+        store.maintain(i64::MAX).await.unwrap();
+        assert_eq!(rows(&store).await, 6);
+        run("UPDATE search_index SET served = now() - interval '25 hours'").await;
+        store.maintain(i64::MAX).await.unwrap();
+        assert_eq!(rows(&store).await, 0);
+        let left: Vec<String> = sqlx::query_scalar("SELECT index FROM search_index_retired")
+            .fetch_all(&store.inner.write_pool)
+            .await
+            .unwrap();
+        assert_eq!(left, ["b"], "to be deleted when the cluster is there again");
+    }
 }

@@ -71,7 +71,7 @@ impl Elastic {
                     pk,
                     type_number: pks[&pk],
                     version: 0,
-                    seen: 0,
+                    written: 0,
                     entry: None,
                 };
                 batch.document(indexes, version, &tombstone);
@@ -278,7 +278,7 @@ mod tests {
                 pk: *pk,
                 type_number: 3,
                 version: 1,
-                seen: 1,
+                written: 1,
                 entry: None,
             };
             batch.document(&["a".into()], 7, &rows);

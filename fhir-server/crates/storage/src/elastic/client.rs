@@ -327,3 +327,120 @@ fn wrong(reason: &str) -> Error {
 fn wrong_named(setting: &str, reason: &str) -> Error {
     Error::Start(format!("{setting}: {reason}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{Freshness, WhenDown};
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const NOBODY: &str = "http://127.0.0.1:1";
+
+    fn client(urls: &[&str]) -> Result<Client, Error> {
+        Client::new(&settings(urls))
+    }
+
+    fn settings(urls: &[&str]) -> ElasticSettings {
+        ElasticSettings {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            user: Some("u".into()),
+            password: Some("hunter2".into()),
+            api_key: None,
+            ca_file: None,
+            index: "fhir".into(),
+            shards: 1,
+            search_timeout_ms: 200,
+            bulk_timeout_ms: 200,
+            freshness: Freshness::Strong,
+            when_down: WhenDown::Postgres,
+            backlog_max: 1,
+        }
+    }
+
+    /// Answers every request so, each on a connection of its own; `None`: not at all.
+    async fn node(answer: Option<&'static str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request).await;
+                match answer {
+                    None => silent.push(connection),
+                    Some(answer) => drop(connection.write_all(answer.as_bytes()).await),
+                }
+            }
+        });
+        url
+    }
+
+    const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n{\"a\": 1}";
+    const LEAVING: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 61\r\nconnection: close\r\n\r\n\
+                           {\"error\": {\"type\": \"parsing_exception\", \"reason\": \"of Zzyzx\"}}";
+
+    #[tokio::test]
+    async fn one_node_of_several_is_enough() {
+        let (fine, leaving) = (node(Some(FINE)).await, node(Some(LEAVING)).await);
+        let client = client(&[NOBODY, &leaving, &fine]).unwrap();
+        for _ in 0..6 {
+            let within = Duration::from_secs(5);
+            let answer = client.send(Method::Get, "/", None, within).await;
+            assert_eq!(answer.unwrap()["a"], 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_not_asked_for_a_while() {
+        let client = client(&[NOBODY]).unwrap();
+        let search = async || client.search("/x/_search", &Value::Null).await;
+        assert_eq!(search().await, Err(ElasticError::Unreachable));
+        assert_eq!(search().await, Err(ElasticError::Resting));
+        client.is_back();
+        assert_eq!(search().await, Err(ElasticError::Unreachable));
+        // One tries again when the rest is over.
+        client.circuit().open_until = Some(Instant::now());
+        assert_eq!(search().await, Err(ElasticError::Unreachable));
+        assert!(client.is_resting());
+    }
+
+    /// That batches are written says nothing of searches that take too long.
+    #[tokio::test]
+    async fn who_is_slow_rests_too() {
+        let slow = node(None).await;
+        let client = client(&[&slow]).unwrap();
+        let search = async || client.search("/x/_search", &Value::Null).await;
+        assert_eq!(search().await, Err(ElasticError::TimedOut));
+        client.is_back();
+        assert_eq!(search().await, Err(ElasticError::Resting));
+    }
+
+    /// A refusal is an answer, and tells its kind only.
+    #[tokio::test]
+    async fn what_is_refused_is_told_without_values() {
+        let refusing = node(Some(REFUSED)).await;
+        let client = client(&[&refusing]).unwrap();
+        let error = client.search("/x/_search", &Value::Null).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the search index refused a request: 400 parsing_exception"
+        );
+        assert!(!client.is_resting());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_at_the_start() {
+        for urls in [&["localhost:9200"][..], &["ftp://x"], &[]] {
+            assert!(matches!(client(urls), Err(Error::Start(_))), "{urls:?}");
+        }
+        let no_file = ElasticSettings {
+            ca_file: Some("/nowhere.pem".into()),
+            ..settings(&[NOBODY])
+        };
+        let error = Client::new(&no_file).map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("ELASTICSEARCH_CA_FILE: "), "{error}");
+        assert!(!format!("{:?}", settings(&[NOBODY])).contains("hunter2"));
+    }
+}

@@ -55,18 +55,16 @@ impl Store {
 
     async fn outbox_round(&self, elastic: &Elastic) -> Result<Round, Error> {
         let mut held = Held::begun(&elastic.pool, "BEGIN").await?;
-        let round = match batch(elastic, &mut held).await {
-            Ok(round) => round,
-            Err(trouble) => {
-                held.roll_back().await?;
-                return Err(trouble.into());
-            }
+        let round = batch(elastic, &mut held).await;
+        let end = match &round {
+            Ok(_) => "COMMIT",
+            Err(_) => "ROLLBACK",
         };
-        sqlx::raw_sql("COMMIT").execute(&mut *held).await?;
-        // Outside of the transaction: it asks what others see.
+        sqlx::raw_sql(end).execute(&mut *held).await?;
+        // Outside of the transaction, because it asks what others see; and whatever came of it, because then it counts what waits.
         elastic.low.look(&mut held).await?;
         held.rest();
-        Ok(round)
+        Ok(round?)
     }
 }
 

@@ -114,6 +114,7 @@ impl Coming {
             self.samples.pop_front();
         }
         if self.samples.len() > SAMPLES_MAX {
+            // The first stays.
             let mut keep = false;
             self.samples.retain(|_| {
                 keep = !keep;
@@ -146,4 +147,94 @@ async fn writers(connection: &mut PgConnection) -> Result<HashSet<String>, sqlx:
     .fetch_all(connection)
     .await?;
     Ok(writers.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Change, Store, Target, testing};
+    use sqlx::Connection;
+
+    async fn write(store: &Store) {
+        let change = Change::Create {
+            target: Target::New {
+                resource_type: "Basic".into(),
+            },
+            resource: serde_json::json!({"resourceType": "Basic"}),
+            full_url: None,
+        };
+        store.commit(vec![change]).await.unwrap();
+    }
+
+    /// As often as it takes, where nothing stands in the way.
+    async fn look(low: &Low, connection: &mut PgConnection) {
+        for _ in 0..2 {
+            low.coming().looked = None;
+            low.look(connection).await.unwrap();
+        }
+    }
+
+    /// A number that was given and is not committed yet is never passed, however many later ones came and went.
+    #[tokio::test]
+    async fn an_open_write_holds_it_back() {
+        let store = testing::store().await;
+        let pool = &store.inner.write_pool;
+        let (low, mut connection) = (Low::default(), pool.acquire().await.unwrap());
+        write(&store).await;
+        look(&low, &mut connection).await;
+        assert_eq!(low.get(), 1, "the row is there");
+        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        look(&low, &mut connection).await;
+        assert_eq!((low.get(), low.behind().rows), (2, 0));
+
+        let mut open = pool.acquire().await.unwrap();
+        let mut transaction = open.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO outbox (pk, type, version) VALUES (7, 1, 1)")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        write(&store).await;
+        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        for _ in 0..5 {
+            look(&low, &mut connection).await;
+            assert_eq!(low.get(), 2, "number 2 is still to come");
+        }
+        transaction.commit().await.unwrap();
+        look(&low, &mut connection).await;
+        assert_eq!((low.get(), low.behind().rows), (2, 2), "it has come");
+        assert!(low.behind().seconds > 0.0);
+        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        look(&low, &mut connection).await;
+        assert_eq!((low.get(), low.behind().rows), (4, 0));
+        assert_eq!(low.behind().seconds, 0.0);
+    }
+
+    /// A write elsewhere that is open for hours holds nothing back.
+    #[tokio::test]
+    async fn other_writers_do_not_count() {
+        let store = testing::store().await;
+        let pool = &store.inner.write_pool;
+        let (low, mut connection) = (Low::default(), pool.acquire().await.unwrap());
+        let mut open = pool.acquire().await.unwrap();
+        let mut transaction = open.begin().await.unwrap();
+        sqlx::raw_sql("UPDATE site SET kept = kept")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        write(&store).await;
+        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        look(&low, &mut connection).await;
+        assert_eq!(low.get(), 2);
+    }
+
+    #[test]
+    fn samples_are_bounded_and_keep_the_first() {
+        let mut coming = Coming::default();
+        let begun = Instant::now();
+        for second in 0..100_000 {
+            coming.sample(second, Some(0), begun + Duration::from_secs(second.unsigned_abs()));
+        }
+        assert!(coming.samples.len() <= SAMPLES_MAX);
+        assert_eq!(coming.behind, Behind { rows: 100_000, seconds: 99_999.0 });
+    }
 }
