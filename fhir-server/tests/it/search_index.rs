@@ -21,7 +21,9 @@ fn prefix() -> String {
 }
 
 async fn text(site: &Site, path: &str) -> String {
-    site.send(&format!("GET {}{path}", site.origin), "").await.text
+    site.send(&format!("GET {}{path}", site.origin), "")
+        .await
+        .text
 }
 
 /// Waits until health says of the index what is expected.
@@ -63,8 +65,14 @@ async fn run(database: &str, cluster: &str, prefix: &str, arguments: &[&str]) ->
 /// goes; afterwards the index is what it should be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_search_sees_every_write() {
-    let Some(cluster) = elasticsearch() else { return };
-    let (proxy, prefix, database) = (Proxy::start(&cluster).await, prefix(), empty_database().await);
+    let Some(cluster) = elasticsearch() else {
+        return;
+    };
+    let (proxy, prefix, database) = (
+        Proxy::start(&cluster).await,
+        prefix(),
+        empty_database().await,
+    );
     let site = with_settings(&[
         ("database_url", &database),
         ("elasticsearch_url", &proxy.url),
@@ -74,7 +82,10 @@ async fn a_search_sees_every_write() {
         ("requests_wait_ms", "60000"),
     ]);
     until(&site, |said| said == "ready").await;
-    let (stop, searches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, searches) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..4 {
         let (site, stop, searches) = (site.clone(), stop.clone(), searches.clone());
@@ -84,7 +95,10 @@ async fn a_search_sees_every_write() {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                let (now, before) = (format!("now{writer}x{n}x"), format!("now{writer}x{}x", n - 1));
+                let (now, before) = (
+                    format!("now{writer}x{n}x"),
+                    format!("now{writer}x{}x", n - 1),
+                );
                 let put = site.send(&format!("PUT Patient/{id}"), &patient(&id, &now));
                 assert!(put.await.status < 300);
                 let found = async |family: &str| {
@@ -142,8 +156,14 @@ async fn settled(database: &str, cluster: &str, prefix: &str) {
 /// While the cluster does not answer: writes and searches go on, health says it and stays ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_the_cluster_postgres_answers() {
-    let Some(cluster) = elasticsearch() else { return };
-    let (proxy, prefix, database) = (Proxy::start(&cluster).await, prefix(), empty_database().await);
+    let Some(cluster) = elasticsearch() else {
+        return;
+    };
+    let (proxy, prefix, database) = (
+        Proxy::start(&cluster).await,
+        prefix(),
+        empty_database().await,
+    );
     let site = with_settings(&[
         ("database_url", &database),
         ("elasticsearch_url", &proxy.url),
@@ -151,10 +171,21 @@ async fn without_the_cluster_postgres_answers() {
     ]);
     until(&site, |said| said == "ready").await;
     proxy.set(Network::Cut);
-    site.check("PUT Patient/p", &patient("p", "away"), "201").await;
-    site.check("GET Patient?family=away&_summary=count", "", "200 ; /total = 1").await;
-    until(&site, |said| said.starts_with("ready; the search index does not serve")).await;
-    let ready = site.send(&format!("GET {}/health/ready", site.origin), "").await;
+    site.check("PUT Patient/p", &patient("p", "away"), "201")
+        .await;
+    site.check(
+        "GET Patient?family=away&_summary=count",
+        "",
+        "200 ; /total = 1",
+    )
+    .await;
+    until(&site, |said| {
+        said.starts_with("ready; the search index does not serve")
+    })
+    .await;
+    let ready = site
+        .send(&format!("GET {}/health/ready", site.origin), "")
+        .await;
     assert_eq!(ready.status, 200);
     assert!(metric(&site, "fhir_search_index_waiting ").await >= 1.0);
     proxy.set(Network::Open);
@@ -171,38 +202,76 @@ async fn the_commands() {
         command.args(["--database-url", &database, "index", "verify"]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        (String::from_utf8(output.stderr).unwrap(), output.status.success())
+        (
+            String::from_utf8(output.stderr).unwrap(),
+            output.status.success(),
+        )
     };
-    assert!(!is_right && said.contains("ELASTICSEARCH_URL is not set"), "{said}");
+    assert!(
+        !is_right && said.contains("ELASTICSEARCH_URL is not set"),
+        "{said}"
+    );
 
-    let Some(cluster) = elasticsearch() else { return };
+    let Some(cluster) = elasticsearch() else {
+        return;
+    };
     let index = async |arguments: &[&str]| {
-        run(&database, &cluster, &prefix, &[&["index"], arguments].concat()).await
+        run(
+            &database,
+            &cluster,
+            &prefix,
+            &[&["index"], arguments].concat(),
+        )
+        .await
     };
     let (said, is_right) = index(&["verify"]).await;
-    assert!(!is_right && said.contains("no search index is complete"), "{said}");
+    assert!(
+        !is_right && said.contains("no search index is complete"),
+        "{said}"
+    );
     {
         let site = with_settings(&[("database_url", &database)]);
         for n in 0..5 {
             let id = format!("p{n}");
-            site.check(&format!("PUT Patient/{id}"), &patient(&id, "x"), "201").await;
+            site.check(&format!("PUT Patient/{id}"), &patient(&id, "x"), "201")
+                .await;
         }
     }
     let (said, is_right) = index(&["rebuild"]).await;
-    assert!(is_right && said.contains("the search index is made"), "{said}");
+    assert!(
+        is_right && said.contains("the search index is made"),
+        "{said}"
+    );
     let (said, is_right) = index(&["verify"]).await;
-    assert!(is_right && said.contains("5 resources in Postgres, 5 in the index"), "{said}");
+    assert!(
+        is_right && said.contains("5 resources in Postgres, 5 in the index"),
+        "{said}"
+    );
 
     let client = reqwest::Client::new();
     let path = format!("{cluster}/{prefix}/_search?q=type:*&size=1");
     let hits = client.get(path).send().await.unwrap().text().await.unwrap();
     let hits: serde_json::Value = serde_json::from_str(&hits).unwrap();
     let hit = &hits["hits"]["hits"][0];
-    let (of, id) = (hit["_index"].as_str().unwrap(), hit["_id"].as_str().unwrap());
+    let (of, id) = (
+        hit["_index"].as_str().unwrap(),
+        hit["_id"].as_str().unwrap(),
+    );
     let path = format!("{cluster}/{of}/_doc/{id}?refresh=true");
-    assert!(client.delete(path).send().await.unwrap().status().is_success());
+    assert!(
+        client
+            .delete(path)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+    );
     let (said, is_right) = index(&["verify"]).await;
-    assert!(!is_right && said.contains(&format!("missing: Patient (pk {id})")), "{said}");
+    assert!(
+        !is_right && said.contains(&format!("missing: Patient (pk {id})")),
+        "{said}"
+    );
     let (said, is_right) = index(&["verify", "--repair"]).await;
     assert!(is_right && said.contains("after the repair"), "{said}");
     let (said, is_right) = index(&["rebuild", "Patient"]).await;
@@ -214,7 +283,9 @@ async fn the_commands() {
 /// The server is killed again and again while it writes the index.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_killed_server() {
-    let Some(cluster) = elasticsearch() else { return };
+    let Some(cluster) = elasticsearch() else {
+        return;
+    };
     let (_kept, folder) = directory();
     let (prefix, database) = (prefix(), empty_database().await);
     let mut arguments = off();
@@ -238,7 +309,10 @@ async fn a_killed_server() {
                     for n in 0.. {
                         let id = format!("r{round}w{writer}n{}", n % 20);
                         let request = format!("PUT Patient/{id}");
-                        match site.try_send(&request, &patient(&id, &format!("f{n}"))).await {
+                        match site
+                            .try_send(&request, &patient(&id, &format!("f{n}")))
+                            .await
+                        {
                             Some(_) => done += 1,
                             None => break,
                         }
@@ -260,9 +334,16 @@ async fn a_killed_server() {
     let running = serve(&folder, &arguments);
     until(&running.site, |said| said == "ready").await;
     settled(&database, &cluster, &prefix).await;
-    let total = running.site.send("GET Patient?_summary=count", "").await.json();
+    let total = running
+        .site
+        .send("GET Patient?_summary=count", "")
+        .await
+        .json();
     let (said, _) = run(&database, &cluster, &prefix, &["index", "verify"]).await;
-    assert!(said.contains(&format!("{} in the index", total["total"])), "{total} {said}");
+    assert!(
+        said.contains(&format!("{} in the index", total["total"])),
+        "{total} {said}"
+    );
     let mut child = running.child;
     crate::process::terminate(&child);
     child.wait().unwrap();

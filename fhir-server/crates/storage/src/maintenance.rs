@@ -89,7 +89,10 @@ mod tests {
         for kept in ["active = 'a'", "active = NULL, building = 'b'"] {
             match kept {
                 "active = 'a'" => run("UPDATE search_index SET active = 'a', served = now()").await,
-                _ => run("UPDATE search_index SET active = NULL, building = 'b', served = now()").await,
+                _ => {
+                    run("UPDATE search_index SET active = NULL, building = 'b', served = now()")
+                        .await
+                }
             }
             write(&store, 3).await;
             let there = rows(&store).await;

@@ -376,9 +376,11 @@ mod tests {
         url
     }
 
-    const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n{\"a\": 1}";
-    const LEAVING: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 61\r\nconnection: close\r\n\r\n\
+    const FINE: &str =
+        "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n{\"a\": 1}";
+    const LEAVING: &str =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 62\r\nconnection: close\r\n\r\n\
                            {\"error\": {\"type\": \"parsing_exception\", \"reason\": \"of Zzyzx\"}}";
 
     #[tokio::test]

@@ -183,7 +183,10 @@ mod tests {
         write(&store).await;
         look(&low, &mut connection).await;
         assert_eq!(low.get(), 1, "the row is there");
-        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("DELETE FROM outbox")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (2, 0));
 
@@ -194,7 +197,10 @@ mod tests {
             .await
             .unwrap();
         write(&store).await;
-        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("DELETE FROM outbox")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         for _ in 0..5 {
             look(&low, &mut connection).await;
             assert_eq!(low.get(), 2, "number 2 is still to come");
@@ -203,7 +209,10 @@ mod tests {
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (2, 2), "it has come");
         assert!(low.behind().seconds > 0.0);
-        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("DELETE FROM outbox")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (4, 0));
         assert_eq!(low.behind().seconds, 0.0);
@@ -222,7 +231,10 @@ mod tests {
             .await
             .unwrap();
         write(&store).await;
-        sqlx::raw_sql("DELETE FROM outbox").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("DELETE FROM outbox")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         look(&low, &mut connection).await;
         assert_eq!(low.get(), 2);
     }
@@ -232,9 +244,19 @@ mod tests {
         let mut coming = Coming::default();
         let begun = Instant::now();
         for second in 0..100_000 {
-            coming.sample(second, Some(0), begun + Duration::from_secs(second.unsigned_abs()));
+            coming.sample(
+                second,
+                Some(0),
+                begun + Duration::from_secs(second.unsigned_abs()),
+            );
         }
         assert!(coming.samples.len() <= SAMPLES_MAX);
-        assert_eq!(coming.behind, Behind { rows: 100_000, seconds: 99_999.0 });
+        assert_eq!(
+            coming.behind,
+            Behind {
+                rows: 100_000,
+                seconds: 99_999.0
+            }
+        );
     }
 }

@@ -7,9 +7,15 @@ use serde_json::json;
 /// Two servers share the work: each row is written, by whichever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_indexers_at_once() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let (first, second) = (site.open().await, site.open().await);
-    let indexing = [Indexing::start(&first), Indexing::start(&second), Indexing::start(&second)];
+    let indexing = [
+        Indexing::start(&first),
+        Indexing::start(&second),
+        Indexing::start(&second),
+    ];
     let writers = Writers::start(&first, 4);
     sleep(Duration::from_secs(3)).await;
     let acknowledged = writers.stop().await;
@@ -23,7 +29,9 @@ async fn two_indexers_at_once() {
 /// A full disk makes indexes read-only; somebody's order may, too. Writes go on, and what they left waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_read_only_index() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let store = site.open().await;
     write(&store, vec![patient("p", "x")]).await;
     settle(&store).await;
@@ -31,7 +39,8 @@ async fn a_read_only_index() {
     for block in ["index.blocks.write", "index.blocks.read_only_allow_delete"] {
         let set = async |value: Value| {
             let path = format!("/{index}/_settings");
-            site.done(Method::Put, &path, Some(json!({block: value}))).await;
+            site.done(Method::Put, &path, Some(json!({block: value})))
+                .await;
         };
         set(true.into()).await;
         let writers = Writers::start(&store, 2);
@@ -48,7 +57,10 @@ async fn a_read_only_index() {
         assert!(store.index_use().await.unwrap().unwrap().trouble.is_some());
         assert!(writers.stop().await > 10);
         let verified = store.index_verify(false).await.unwrap();
-        assert!(verified.waiting > 0 && verified.found.is_empty(), "{verified:?}");
+        assert!(
+            verified.waiting > 0 && verified.found.is_empty(),
+            "{verified:?}"
+        );
         set(Value::Null).await;
         settle(&store).await;
         right(&store, 10).await;
@@ -60,7 +72,9 @@ async fn a_read_only_index() {
 /// The network is cut and slow in turns, in the middle of batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_network_that_comes_and_goes() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let proxy = Proxy::start(&site.cluster).await;
     let store = site
         .open_by(&proxy.url, |elastic| elastic.bulk_timeout_ms = 1_000)
@@ -90,7 +104,9 @@ async fn a_network_that_comes_and_goes() {
 /// A write whose sender gave up arrives after the resource was deleted: the deletion stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_late_brings_nothing_back() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let proxy = Proxy::start(&site.cluster).await;
     let late = site
         .open_by(&proxy.url, |elastic| elastic.bulk_timeout_ms = 300)
@@ -99,8 +115,14 @@ async fn what_is_late_brings_nothing_back() {
     write(&store, vec![patient("other", "x")]).await;
     settle(&store).await;
 
-    write(&store, vec![patient("gone", "x"), patient("changed", "old")]).await;
-    let pk = site.sql("SELECT pk::text FROM resource WHERE id = 'gone'").await;
+    write(
+        &store,
+        vec![patient("gone", "x"), patient("changed", "old")],
+    )
+    .await;
+    let pk = site
+        .sql("SELECT pk::text FROM resource WHERE id = 'gone'")
+        .await;
     proxy.set(Network::Held);
     let before = proxy.handed_on.load(Ordering::SeqCst);
     let failed = late.index_outbox().await;
@@ -108,7 +130,11 @@ async fn what_is_late_brings_nothing_back() {
         matches!(&failed, Err(Error::Index(error)) if error.reason() == "timed-out"),
         "{failed:?}"
     );
-    write(&store, vec![delete("Patient/gone", Any), patient("changed", "new")]).await;
+    write(
+        &store,
+        vec![delete("Patient/gone", Any), patient("changed", "new")],
+    )
+    .await;
     settle(&store).await;
     assert!(!site.has(&pk).await);
 
@@ -123,7 +149,8 @@ async fn what_is_late_brings_nothing_back() {
     };
     tokio::time::timeout(LONG, arrived).await.unwrap();
     let index = site.active().await;
-    site.done(Method::Post, &format!("/{index}/_refresh"), None).await;
+    site.done(Method::Post, &format!("/{index}/_refresh"), None)
+        .await;
     assert!(!site.has(&pk).await);
     right(&store, 2).await;
 }
@@ -131,14 +158,26 @@ async fn what_is_late_brings_nothing_back() {
 /// A server dies in the middle of filling another index; another one goes on, while resources on both sides of where it stands are changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rebuild_goes_on() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let store = site.open().await;
     let basic = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
-    write(&store, (0..20).map(|n| patient(&format!("first{n}"), "x")).collect()).await;
+    write(
+        &store,
+        (0..20)
+            .map(|n| patient(&format!("first{n}"), "x"))
+            .collect(),
+    )
+    .await;
     for _ in 0..10 {
         write(&store, vec![post(basic); 500]).await;
     }
-    write(&store, (0..20).map(|n| patient(&format!("last{n}"), "x")).collect()).await;
+    write(
+        &store,
+        (0..20).map(|n| patient(&format!("last{n}"), "x")).collect(),
+    )
+    .await;
     settle(&store).await;
     let old = site.active().await;
 
@@ -177,18 +216,36 @@ async fn a_rebuild_goes_on() {
     right(&store, 5_030).await;
 
     // A while later nobody reads the old one any more.
-    site.run("UPDATE search_index_retired SET since = now() - interval '2 minutes'").await;
-    assert_eq!(site.ask(Method::Get, &format!("/{old}/_mapping"), None).await.0, 200);
+    site.run("UPDATE search_index_retired SET since = now() - interval '2 minutes'")
+        .await;
+    assert_eq!(
+        site.ask(Method::Get, &format!("/{old}/_mapping"), None)
+            .await
+            .0,
+        200
+    );
     store.index_check().await.unwrap();
-    assert_eq!(site.ask(Method::Get, &format!("/{old}/_mapping"), None).await.0, 404);
-    let (_, alias) = site.ask(Method::Get, &format!("/_alias/{}", site.prefix), None).await;
-    assert_eq!(alias.as_object().unwrap().keys().next(), Some(&site.active().await));
+    assert_eq!(
+        site.ask(Method::Get, &format!("/{old}/_mapping"), None)
+            .await
+            .0,
+        404
+    );
+    let (_, alias) = site
+        .ask(Method::Get, &format!("/_alias/{}", site.prefix), None)
+        .await;
+    assert_eq!(
+        alias.as_object().unwrap().keys().next(),
+        Some(&site.active().await)
+    );
 }
 
 /// Outbox rows that were written into one index only are kept when another one is begun in the meantime.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_index_that_comes_up_misses_nothing() {
-    let Some(site) = Site::new().await else { return };
+    let Some(site) = Site::new().await else {
+        return;
+    };
     let proxy = Proxy::start(&site.cluster).await;
     let slow = site.open_by(&proxy.url, |_| {}).await;
     let store = site.open().await;
@@ -209,7 +266,11 @@ async fn an_index_that_comes_up_misses_nothing() {
     while store.index_fill().await.unwrap().more {}
     proxy.set(Network::Open);
     batch.await.unwrap().unwrap();
-    assert_eq!(site.sql("SELECT count(*)::text FROM outbox").await, "1", "the row is still needed");
+    assert_eq!(
+        site.sql("SELECT count(*)::text FROM outbox").await,
+        "1",
+        "the row is still needed"
+    );
     settle(&store).await;
     right(&store, 2).await;
 }

@@ -7,13 +7,13 @@ mod proxy;
 mod written;
 
 use crate::requests::{delete, post, put};
+use elasticsearch::http::Method;
+use elasticsearch::http::headers::HeaderMap;
+use elasticsearch::http::transport::Transport;
 use fhir_storage::{
     Change, Checked, ElasticSettings, Error, Finding, Freshness, Store, StoreSettings, Verified,
     VersionMatch::Any, WhenDown, testing,
 };
-use elasticsearch::http::Method;
-use elasticsearch::http::headers::HeaderMap;
-use elasticsearch::http::transport::Transport;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
