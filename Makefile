@@ -6,7 +6,8 @@
 #   make bench-large    the same with a million resources and the searches that these make dear
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
-#   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md)
+#   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md),
+#                       answered by Postgres, and as many by an index in Elasticsearch
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make races          32 clients on 10 identities for RACE_SECONDS (60): conditional writes at once, alone and in transactions
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
@@ -27,8 +28,8 @@ test: toolchain postgres second-postgres clients packages elasticsearch
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
-search-soak: toolchain postgres
-	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
+search-soak: toolchain postgres elasticsearch
+	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} scripts/with-elasticsearch.sh cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
 	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
 
 races: toolchain postgres

@@ -10,16 +10,11 @@ others=$PWD/../shared/data/hl7v2
 [ -n "${HL7V2_SEQUENCES:-}" ] || [ ! -d "$others/sequences" ] || export HL7V2_SEQUENCES=$others/sequences
 
 log=$(mktemp)
-# An Elasticsearch of its own, at a port of its own. Where it cannot be had, the tests that need it say that they were skipped.
-elasticsearch() { PORT=9210 scripts/es-node.sh "$1"; }
-trap 'rm -f "$log"; elasticsearch stop || true' EXIT
-if [ -z "${FHIR_TEST_ELASTICSEARCH:-}" ] && elasticsearch start; then
-  export FHIR_TEST_ELASTICSEARCH=http://127.0.0.1:9210
-fi
+trap 'rm -f "$log"' EXIT
 status=0
 # --show-output: the harness keeps the output of tests that pass, and with it their reasons for skipping.
 # In CI the slow ones run too, which are marked as ignored.
-cargo test --workspace --locked --no-fail-fast -- --show-output ${CI:+--include-ignored} 2>&1 | tee "$log" || status=$?
+scripts/with-elasticsearch.sh cargo test --workspace --locked --no-fail-fast -- --show-output ${CI:+--include-ignored} 2>&1 | tee "$log" || status=$?
 
 # count WORD   adds up one figure of cargo's closing lines.
 count() { awk -v word="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i ~ "^" word) sum += $(i - 1) } END { print sum + 0 }' "$log"; }

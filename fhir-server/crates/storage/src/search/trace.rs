@@ -101,7 +101,7 @@ impl Trace {
     }
 }
 
-pub(super) fn postgres_instead(reason: &str) -> String {
+fn postgres_instead(reason: &str) -> String {
     format!("engine: Postgres, as the index does not answer: {reason}")
 }
 

@@ -66,7 +66,7 @@ impl Seen {
 }
 
 /// Why no index is asked for it: what concerns a few resources named by id, or other resources than those that are indexed.
-pub(in crate::search) fn unsuited(query: &Query) -> Option<Reason> {
+fn unsuited(query: &Query) -> Option<Reason> {
     if query.contained != Contained::False {
         return Some("contained");
     }

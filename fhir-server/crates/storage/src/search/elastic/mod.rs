@@ -12,7 +12,7 @@ mod joins;
 mod order;
 mod translate;
 
-pub(super) use asked::{Indexed, unsuited};
+pub(super) use asked::Indexed;
 
 use super::chain::Reach;
 use super::flat::{FlatQuery, Test};
@@ -48,6 +48,9 @@ const ROUNDS_MAX: usize = 3;
 const REFILLS_MAX: usize = 5;
 /// Most matches that are counted for a total that was not asked for.
 const UNASKED_MAX: u64 = 20_000;
+
+/// It has found what Postgres does not.
+const WRONG_INDEX: Reason = "wrong index";
 
 /// What is wanted of a search.
 #[derive(Clone, Copy)]
@@ -174,13 +177,22 @@ impl Indexed<'_> {
             };
             let answer = self.ask(&request, None, trace).await?;
             trace.phase("index");
-            let later = self.later(&flat.types, &flat.filter, &mask).await?;
-            if later.is_empty() {
-                trace.note(|| format!("masked: {} rows, evaluated by Postgres", mask.len()));
-                return match wanted.count_only {
+            trace.note(|| format!("masked: {} rows, evaluated by Postgres", mask.len()));
+            let both = async {
+                match wanted.count_only {
                     true => self.counted(connection, flat, &mask, &answer).await,
                     false => self.page(connection, &request, &mask, answer, trace).await,
-                };
+                }
+            };
+            let later = self.later(&flat.types, &flat.filter, &mask);
+            let (later, found) = tokio::join!(later, both);
+            let later = later?;
+            if later.is_empty() {
+                if let Err(Stop::Reason(WRONG_INDEX)) = found {
+                    let index = self.index.as_str();
+                    tracing::warn!(index, "the search index does not agree with the database");
+                }
+                return found;
             }
             masked.extend(later);
             if masked.len() > MASKED_MAX {
@@ -232,16 +244,9 @@ impl Indexed<'_> {
         let mut places = confirmed(connection, request, &found, mask, trace).await?;
         if self.seen.is_some() {
             let confirmed: BTreeSet<i64> = places.iter().map(|(pk, _)| *pk).collect();
-            let wrong = found.iter().filter(|pk| !confirmed.contains(pk)).count();
-            if wrong > 0 {
-                // Nothing that differs from the snapshot was left unmasked.
-                let index = self.index.as_str();
-                tracing::warn!(
-                    index,
-                    wrong,
-                    "the search index does not agree with the database"
-                );
-                return Err("wrong index".into());
+            // Nothing that differs from the snapshot was left unmasked, but for later writes.
+            if !found.iter().all(|pk| confirmed.contains(pk)) {
+                return Err(WRONG_INDEX.into());
             }
         } else {
             let mut is_more = found.len() == want;

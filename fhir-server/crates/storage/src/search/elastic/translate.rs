@@ -121,11 +121,13 @@ fn nested(path: &str, query: Value) -> Value {
 }
 
 fn term(field: &str, value: impl Into<Value>) -> Value {
-    json!({"term": {field: value.into()}})
+    let value: Value = value.into();
+    json!({"term": {field: value}})
 }
 
 fn range(field: &str, operator: &str, bound: impl Into<Value>) -> Value {
-    json!({"range": {field: {operator: bound.into()}}})
+    let bound: Value = bound.into();
+    json!({"range": {field: {operator: bound}}})
 }
 
 /// <https://hl7.org/fhir/R5/search.html#date>, on half open ranges.
