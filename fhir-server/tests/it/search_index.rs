@@ -99,8 +99,8 @@ async fn a_search_sees_every_write() {
                     format!("now{writer}x{n}x"),
                     format!("now{writer}x{}x", n - 1),
                 );
-                let put = site.send(&format!("PUT Patient/{id}"), &patient(&id, &now));
-                assert!(put.await.status < 300);
+                let put = format!("PUT Patient/{id}");
+                assert!(site.send(&put, &patient(&id, &now)).await.status < 300);
                 let found = async |family: &str| {
                     let path = format!("GET Patient?family={family}&_summary=count");
                     site.send(&path, "").await.json()["total"].clone()
@@ -108,8 +108,8 @@ async fn a_search_sees_every_write() {
                 assert_eq!(found(&now).await, 1, "{now}");
                 assert_eq!(found(&before).await, 0, "{before}");
                 if n % 10 == 9 {
-                    let deleted = site.send(&format!("DELETE Patient/{id}"), "");
-                    assert!(deleted.await.status < 300);
+                    let delete = format!("DELETE Patient/{id}");
+                    assert!(site.send(&delete, "").await.status < 300);
                     assert_eq!(found(&now).await, 0, "{now}");
                 }
                 searches.fetch_add(2, Ordering::SeqCst);

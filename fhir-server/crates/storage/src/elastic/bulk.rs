@@ -4,7 +4,7 @@
 //! done. What else is refused will be refused again: the document is parked.
 
 use super::client::{ElasticError, Lines};
-use super::cluster::{MARK, write_alias};
+use super::cluster::MARK;
 use super::document::{self, IndexRows};
 use super::{Elastic, cluster};
 use serde_json::{Value, json};

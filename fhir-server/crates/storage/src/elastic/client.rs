@@ -227,7 +227,8 @@ impl Client {
             }
             Err(last)
         };
-        timeout(within, all)
+        // The client's futures are deep, and what is asked here stands at the end of long paths.
+        timeout(within, Box::pin(all))
             .await
             .unwrap_or(Err(ElasticError::TimedOut))
     }
