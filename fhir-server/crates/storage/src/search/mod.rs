@@ -52,6 +52,7 @@ use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{Contained, DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
+use futures_util::FutureExt;
 use keys::Keys;
 use keyset::Keyset;
 use sqlx::PgConnection;
@@ -94,7 +95,7 @@ impl Store {
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
         let mut why_postgres = None;
         if let Some(elastic) = &self.inner.elastic {
-            match Indexed::open(self, elastic, query).await? {
+            match Indexed::open(self, elastic, query).boxed().await? {
                 Err(reason) => why_postgres = Some(reason),
                 Ok((indexed, mut snapshot)) => {
                     let page = snapshot
@@ -310,7 +311,8 @@ async fn by_index(
 ) -> Result<Option<elastic::Found>, Error> {
     match engine {
         Engine::Postgres(_) => Ok(None),
-        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).await,
+        // A type of its own would be too deep for those who call this.
+        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).boxed().await,
     }
 }
 
