@@ -3,6 +3,7 @@
 use crate::elastic::give_up_unserved;
 use crate::error::Error;
 use crate::store::Store;
+use sqlx::PgConnection;
 
 /// Outbox rows removed by one statement.
 const OUTBOX_BATCH: i64 = 10_000;
@@ -18,25 +19,36 @@ impl Store {
         sqlx::query("SELECT gin_clean_pending_list('entry_gin')")
             .execute(&mut *connection)
             .await?;
-        while give_up_unserved(&mut connection).await? {
-            let removed = sqlx::query(
-                "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE seq <= $1 \
-                 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) \
-                 AND (SELECT active IS NULL AND building IS NULL FROM search_index)",
-            )
-            .bind(outbox_seen)
-            .bind(OUTBOX_BATCH)
-            .execute(&mut *connection)
-            .await?;
-            if removed.rows_affected() < OUTBOX_BATCH as u64 {
-                break;
-            }
+        if give_up_unserved(&mut connection).await? {
+            empty_outbox(&mut connection, outbox_seen).await?;
         }
         let end = sqlx::query_scalar("SELECT coalesce(max(seq), $1) FROM outbox")
             .bind(outbox_seen)
             .fetch_one(&mut *connection)
             .await?;
         Ok(end)
+    }
+}
+
+/// Removes outbox rows up to `seen`, as long as no search index is kept. One that is begun meanwhile has what was removed: it is filled
+/// with what is there after it was begun.
+pub(crate) async fn empty_outbox(
+    connection: &mut PgConnection,
+    seen: i64,
+) -> Result<(), sqlx::Error> {
+    loop {
+        let removed = sqlx::query(
+            "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE seq <= $1 \
+             ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) \
+             AND (SELECT active IS NULL AND building IS NULL FROM search_index)",
+        )
+        .bind(seen)
+        .bind(OUTBOX_BATCH)
+        .execute(&mut *connection)
+        .await?;
+        if removed.rows_affected() < OUTBOX_BATCH as u64 {
+            return Ok(());
+        }
     }
 }
 

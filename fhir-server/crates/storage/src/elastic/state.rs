@@ -8,6 +8,7 @@ use super::cluster::Presence;
 use super::mapping::LAYOUT;
 use super::{Elastic, indexer};
 use crate::error::Error;
+use crate::maintenance::empty_outbox;
 use crate::store::Store;
 use sqlx::{Connection, PgConnection};
 
@@ -147,6 +148,8 @@ impl Store {
                 building: None,
             };
             change(&mut connection, &state, none, Old::Retired).await?;
+            // What waits is in the next index by itself.
+            empty_outbox(&mut connection, i64::MAX).await?;
             state = State::read(&mut connection).await?;
         }
         let checked = self.look(elastic, &mut connection, &state).await?;
