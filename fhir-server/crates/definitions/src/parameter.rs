@@ -1,6 +1,7 @@
 //! Search parameters (<https://hl7.org/fhir/R5/searchparameter.html>), one entry per concrete resource type and code.
 
 use fhirpath::PathProgram;
+use std::sync::Arc;
 
 /// The stored number of a (resource type, code) pair. Core parameters have the numbers of the committed table, below 8,192;
 /// a site's own come after. Part of every index row and token hash.
@@ -49,9 +50,18 @@ pub struct SearchParameter {
     pub chains: Vec<String>,
     /// Of a composite: its components, in order.
     pub components: Vec<Component>,
+    /// The parameters of the type that together find exactly what this one finds: nothing is indexed under its own number, and it is answered by
+    /// theirs. Empty for most.
+    pub members: Vec<Arc<SearchParameter>>,
 }
 
 impl SearchParameter {
+    /// The numbers under which its values are indexed.
+    pub fn keys(&self) -> impl Iterator<Item = ParameterKey> {
+        let own = self.members.is_empty().then_some(self.key);
+        own.into_iter().chain(self.members.iter().map(|it| it.key))
+    }
+
     /// Whether a resource has at most one date by this parameter, so that the date it is found by is the one it is sorted by.
     pub fn one_date(&self) -> bool {
         self.kind == ParameterType::Date

@@ -44,6 +44,42 @@ const SUPPLIED: [(&str, &str); 4] = [
     ),
 ];
 
+/// Types, a code, and the codes that together find what it finds ([`SearchParameter::members`]). Those that most resources have: half of what an
+/// Observation would be found by was there twice.
+const UNIONS: [(&[&str], &str, &[&str]); 7] = [
+    (&["Observation"], "combo-code", &["code", "component-code"]),
+    (
+        &["Observation"],
+        "combo-code-value-concept",
+        &["code-value-concept", "component-code-value-concept"],
+    ),
+    (
+        &["Observation"],
+        "combo-code-value-quantity",
+        &["code-value-quantity", "component-code-value-quantity"],
+    ),
+    (
+        &["Observation"],
+        "combo-data-absent-reason",
+        &["data-absent-reason", "component-data-absent-reason"],
+    ),
+    (
+        &["Observation"],
+        "combo-value-concept",
+        &["value-concept", "component-value-concept"],
+    ),
+    (
+        &["Observation"],
+        "combo-value-quantity",
+        &["value-quantity", "component-value-quantity"],
+    ),
+    (
+        &["Patient", "Person", "Practitioner", "RelatedPerson"],
+        "phonetic",
+        &["name"],
+    ),
+];
+
 /// A definition as it stands in a SearchParameter resource, before it is bound to a type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Definition {
@@ -146,6 +182,7 @@ impl Definition {
             modifiers: self.modifiers.clone(),
             chains: self.chains.clone(),
             components,
+            members: Vec::new(),
         };
         (parameter, problem)
     }
@@ -168,6 +205,9 @@ pub(crate) fn hash(parameter: &SearchParameter) -> u64 {
         hash.update(component.definition.as_bytes());
         hash.update(&[0, component.kind as u8]);
         hash.update(component.expression.as_bytes());
+    }
+    for member in &parameter.members {
+        hash.update(member.code.as_bytes());
     }
     hash.digest()
 }
@@ -200,6 +240,18 @@ fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
             });
         by_type[numbers[resource_type]].push(Arc::new(parameter));
         next_key += 1;
+    }
+    for (types, code, members) in UNIONS {
+        for resource_type in types {
+            let parameters = &mut by_type[numbers[resource_type]];
+            let of_code = |code: &str| parameters.iter().position(|it| it.code == code);
+            let places: Option<Vec<usize>> = members.iter().map(|code| of_code(code)).collect();
+            let (place, places) = of_code(code).zip(places).expect("codes of the table");
+            let members = places.iter().map(|at| parameters[*at].clone()).collect();
+            Arc::get_mut(&mut parameters[place])
+                .expect("no member of another")
+                .members = members;
+        }
     }
     by_type
 }
@@ -324,6 +376,41 @@ mod tests {
         }
         refused.dedup();
         assert_eq!(refused, UNSEARCHABLE);
+    }
+
+    /// A union has the branches of its members, neither more nor fewer, and means the same by them.
+    #[test]
+    fn unions_are_their_members() {
+        let branches = |parameter: &SearchParameter| {
+            let is_of_type = |branch: &str| {
+                let rest = branch.strip_prefix(parameter.resource_type.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let branches = parameter.expression.split('|').map(str::trim);
+            let branches = branches.map(|branch| {
+                let whole = branch.strip_prefix('(').and_then(|it| it.strip_suffix(')'));
+                whole.unwrap_or(branch).to_owned()
+            });
+            branches
+                .filter(|branch| is_of_type(branch))
+                .collect::<std::collections::BTreeSet<String>>()
+        };
+        let components = |parameter: &SearchParameter| {
+            let of = |it: &Component| (it.expression.clone(), it.kind);
+            parameter.components.iter().map(of).collect::<Vec<_>>()
+        };
+        let mut unions = 0;
+        for union in r5().iter().flatten().filter(|it| !it.members.is_empty()) {
+            let together = union.members.iter().flat_map(|it| branches(it)).collect();
+            assert_eq!(branches(union), together, "{}", union.url);
+            for member in &union.members {
+                assert!(member.members.is_empty() && member.program.is_some());
+                assert_eq!(member.kind, union.kind, "{}", union.url);
+                assert_eq!(components(member), components(union), "{}", union.url);
+            }
+            unions += 1;
+        }
+        assert_eq!(unions, 10);
     }
 
     #[test]

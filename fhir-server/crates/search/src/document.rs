@@ -139,6 +139,9 @@ pub(crate) fn extract(
         let Some(program) = &parameter.program else {
             continue;
         };
+        if !parameter.members.is_empty() {
+            continue;
+        }
         // The row's own, and what other resources say.
         if matches!(parameter.code.as_str(), "_id" | "_lastUpdated" | "_in") {
             continue;

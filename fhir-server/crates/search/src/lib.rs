@@ -33,6 +33,7 @@ pub mod sort_value;
 pub mod string;
 pub mod text;
 pub mod token;
+pub mod union;
 pub mod unit;
 pub mod vocabulary;
 

@@ -19,6 +19,7 @@ use crate::string;
 use crate::string::normalise;
 use crate::text::Words;
 use crate::token::{Hashes, RECHECK, STORED};
+use crate::union;
 use crate::vocabulary::Kind;
 use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
 use fhir_model::{DateRange, Decimal, PartialDate, ResourceKey};
@@ -155,6 +156,9 @@ impl<'a> Candidate<'a> {
 
     /// Whether one condition holds.
     pub fn clause(&self, clause: &Clause) -> Option<bool> {
+        if let Some(clause) = union::of_members(clause) {
+            return self.clause(&clause);
+        }
         match clause {
             Clause::Param {
                 parameter,

@@ -15,7 +15,7 @@ impl Snapshot {
     /// # Errors
     /// `TooCostly` where there are more than ten thousand or looking takes too long; database errors.
     pub async fn labels(&mut self, types: &[String]) -> Result<Vec<(String, Value)>, Error> {
-        let (connection, definitions) = self.parts();
+        let (connection, definitions) = self.parts().await?;
         let numbers: Vec<i16> = types
             .iter()
             .filter_map(|name| definitions.type_number(name))

@@ -60,7 +60,7 @@ impl Store {
         let Some(number) = self.definitions().type_number(&key.resource_type) else {
             return Ok(None);
         };
-        let pool = &self.inner.search_pool;
+        let pool = &self.inner.lookup_pool;
         let row = retrying!(pool, current(pool, number, key).await)?;
         Ok(row.map(|row| version_of(key, row)))
     }
@@ -73,7 +73,7 @@ impl Store {
         let Some(number) = self.definitions().type_number(&key.resource_type) else {
             return Ok(None);
         };
-        let pool = &self.inner.search_pool;
+        let pool = &self.inner.lookup_pool;
         let row = retrying!(pool, one_version(pool, number, key, version).await)?;
         Ok(row.map(|row| version_of(key, row)))
     }

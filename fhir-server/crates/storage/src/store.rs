@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct StoreSettings {
     /// A `postgres://` URL, or the socket URL of the private Postgres.
     pub url: String,
-    /// Connections of the write pool, and of the search pool.
+    /// Connections of the write pool, and of the search pool; that for look-ups has as many as the latter.
     pub write_connections: u32,
     pub search_connections: u32,
     /// Longest a search statement may run, in milliseconds.
@@ -41,6 +41,8 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) write_pool: PgPool,
     pub(crate) search_pool: PgPool,
+    /// For look-ups by a key, a token or a reference: there is one way to do these, whatever the values, and planning them anew takes longer than doing them.
+    pub(crate) lookup_pool: PgPool,
     /// One connection for [`Store::ping`]: whether the database answers must be known when all others are taken.
     health_pool: PgPool,
     pub(crate) disk_full: AtomicBool,
@@ -120,16 +122,18 @@ impl Store {
             ("jit", JIT.into()),
             ("timezone", "UTC".into()),
         ]);
-        let search_options = options.clone().options([
-            ("plan_cache_mode", "force_custom_plan".to_owned()),
-            ("enable_seqscan", "off".into()),
-            ("jit", JIT.into()),
-            (
-                "statement_timeout",
-                settings.statement_timeout_ms.to_string(),
-            ),
-            ("timezone", "UTC".into()),
-        ]);
+        let reading_options = |plans: &str| {
+            let timeout = settings.statement_timeout_ms.to_string();
+            options.clone().options([
+                ("plan_cache_mode", plans),
+                ("enable_seqscan", "off"),
+                ("jit", JIT),
+                ("statement_timeout", timeout.as_str()),
+                ("timezone", "UTC"),
+            ])
+        };
+        let search_options = reading_options("force_custom_plan");
+        let lookup_options = reading_options("force_generic_plan");
         let health_pool = pool(1).connect_lazy_with(options);
         let elastic = match settings.elastic.clone() {
             None => None,
@@ -143,6 +147,7 @@ impl Store {
             .await
             .map_err(Error::from)?;
         let search_pool = pool(settings.search_connections).connect_lazy_with(search_options);
+        let lookup_pool = pool(settings.search_connections).connect_lazy_with(lookup_options);
         check_server(&write_pool).await?;
         migrate(&write_pool).await?;
         let site_secret = site_secret(&write_pool).await?;
@@ -150,6 +155,7 @@ impl Store {
             inner: Arc::new(Inner {
                 write_pool,
                 search_pool,
+                lookup_pool,
                 health_pool,
                 disk_full: AtomicBool::new(false),
                 definitions: ArcSwap::new(Arc::clone(&definitions)),
@@ -209,8 +215,8 @@ impl Store {
         Ok(())
     }
 
-    /// The use of the write pool and of the search pool, for metrics.
-    pub fn pools(&self) -> [(&'static str, PoolUse); 2] {
+    /// The use of the pools, for metrics.
+    pub fn pools(&self) -> [(&'static str, PoolUse); 3] {
         let used = |pool: &PgPool| PoolUse {
             open: pool.size(),
             idle: pool.num_idle() as u32,
@@ -219,6 +225,7 @@ impl Store {
         [
             ("write", used(&self.inner.write_pool)),
             ("search", used(&self.inner.search_pool)),
+            ("lookup", used(&self.inner.lookup_pool)),
         ]
     }
 
@@ -226,6 +233,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.write_pool.close().await;
         self.inner.search_pool.close().await;
+        self.inner.lookup_pool.close().await;
         if let Some(elastic) = &self.inner.elastic {
             elastic.pool.close().await;
         }
@@ -319,7 +327,13 @@ mod tests {
         let store = Store::open(crate::testing::settings(url.clone()), definitions)
             .await
             .unwrap();
-        for pool in [&store.inner.write_pool, &store.inner.search_pool] {
+        let Inner {
+            write_pool,
+            search_pool,
+            lookup_pool,
+            ..
+        } = &*store.inner;
+        for pool in [write_pool, search_pool, lookup_pool] {
             let jit: String = sqlx::query_scalar("SHOW jit")
                 .fetch_one(pool)
                 .await

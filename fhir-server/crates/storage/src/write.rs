@@ -34,6 +34,7 @@ use crate::error::{CommitError, Error};
 use crate::held::Held;
 use crate::policy::Rules;
 use crate::read;
+use crate::search::{Planning, search_in};
 use crate::store::Store;
 use crate::vocabulary::Learned;
 use fhir_definitions::Definitions;
@@ -286,7 +287,6 @@ impl Store {
         reads: &[Read],
     ) -> Result<Vec<Answer>, Stop> {
         let mut answers = Vec::with_capacity(reads.len());
-        // Before the settings for searches, by which each of them would be planned anew.
         let instances = reads.iter().filter_map(|read| match read {
             Read::Instance(key, _) => Some(key),
             Read::Version(..) | Read::Search(..) => None,
@@ -294,15 +294,18 @@ impl Store {
         let instances = read::currents(connection, definitions, instances).await?;
         if reads.iter().any(|read| matches!(read, Read::Search(..))) {
             let settings = format!(
-                "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL statement_timeout = {}",
+                "SET LOCAL statement_timeout = {}",
                 self.inner.settings.statement_timeout_ms
             );
             sqlx::raw_sql(AssertSqlSafe(settings))
                 .execute(&mut *connection)
                 .await?;
         }
+        let mut planning = Planning::default();
         for (index, read) in reads.iter().enumerate() {
-            let answer = self.answer(connection, definitions, &instances, read).await;
+            let answer = self
+                .answer(connection, &mut planning, definitions, &instances, read)
+                .await;
             answers
                 .push(answer.map_err(|error| Stop::of(Some(plan.changes.len() + index), error))?);
         }
@@ -312,14 +315,15 @@ impl Store {
     async fn answer(
         &self,
         connection: &mut PgConnection,
+        planning: &mut Planning,
         definitions: &Definitions,
         instances: &HashMap<ResourceKey, read::Row>,
         read: &Read,
     ) -> Result<Answer, Error> {
         let (key, row) = match read {
             Read::Search(query, page) => {
-                let page =
-                    crate::search::search_in(connection, definitions, &self.inner, query, page);
+                let store = &self.inner;
+                let page = search_in(connection, planning, definitions, store, query, page);
                 return Ok(Answer::Page(Box::new(page.await?)));
             }
             Read::Instance(key, version) => {

@@ -387,7 +387,7 @@ mod tests {
         let resource = json!({
             "resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "Pulse"},
             "subject": {"reference": "Patient/p"}, "effectiveDateTime": "2024-05-01",
-            "valueQuantity": {"value": 71.50, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"}
+            "valueQuantity": {"value": 71.5, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"}
         });
         let key = ResourceKey::new("Observation", "o");
         let write = Change::Update {
@@ -424,7 +424,7 @@ mod tests {
                 && entry
                     .quantities
                     .iter()
-                    .any(|row| row.lo.as_deref() == Some("71.50"))
+                    .any(|row| row.lo.as_deref() == Some("71.5"))
         );
         store
             .commit(vec![Change::Delete {

@@ -9,6 +9,7 @@ use fhir_definitions::SearchParameter;
 use fhir_search::Candidate;
 use fhir_search::query::{Clause, Modifier, ValueMatch};
 use fhir_search::token::STORED;
+use fhir_search::union;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 impl Resolver<'_> {
@@ -61,6 +62,9 @@ impl Resolver<'_> {
     /// A test that holds wherever the clause does, by indexes alone.
     pub(super) fn superset(&self, clause: &Clause) -> Test {
         let all = || Test::All(Vec::new());
+        if let Some(clause) = union::of_members(clause) {
+            return self.superset(&clause);
+        }
         match clause {
             Clause::Param {
                 parameter,
@@ -76,7 +80,8 @@ impl Resolver<'_> {
                 missing: false,
             } => Test::Tokens(vec![STORED.present(parameter.key)]),
             Clause::Element { parameter, clause } => {
-                let present = Test::Tokens(vec![STORED.present(parameter.key)]);
+                let present =
+                    Test::Tokens(parameter.keys().map(|key| STORED.present(key)).collect());
                 Test::All(vec![present, self.superset(clause)])
             }
             Clause::All(clauses) => {

@@ -36,6 +36,11 @@ impl FlatQuery {
         }
     }
 
+    /// Whether there is one way to answer it, if all matches are found.
+    pub fn is_lookup(&self) -> bool {
+        self.filter.iter().all(Test::is_lookup) && !self.sorts_by_looking()
+    }
+
     /// Whether sorting looks at each match; scores are there.
     pub fn sorts_by_looking(&self) -> bool {
         let looked_up = |found: &Found| found.value != FoundValue::Scores;
@@ -174,6 +179,15 @@ impl Test {
             Test::Any(tests) | Test::All(tests) => tests.iter().all(Test::asks_for_key_only),
             Test::Not(test) => test.asks_for_key_only(),
             test => test.is_ordered(),
+        }
+    }
+
+    /// Whether it asks for keys, tokens and references only, for which there is one way through the indexes.
+    pub fn is_lookup(&self) -> bool {
+        match self {
+            Test::Tokens(_) | Test::References(_) | Test::Rows(_) => true,
+            Test::Any(tests) | Test::All(tests) => tests.iter().all(Test::is_lookup),
+            _ => false,
         }
     }
 

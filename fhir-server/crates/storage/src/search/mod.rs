@@ -24,6 +24,7 @@ mod ordering;
 mod pages;
 mod partial;
 mod plan;
+mod planning;
 mod reading;
 mod resolve;
 mod snapshot;
@@ -39,6 +40,7 @@ mod values;
 mod tests;
 
 pub(crate) use conditional::{Matched, match_in};
+pub(crate) use planning::Planning;
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
@@ -52,8 +54,10 @@ use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{Contained, DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
+use futures_util::FutureExt;
 use keys::Keys;
 use keyset::Keyset;
+use plan::Plan;
 use sqlx::PgConnection;
 use statistics::Statistics;
 use std::collections::HashMap;
@@ -94,7 +98,7 @@ impl Store {
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
         let mut why_postgres = None;
         if let Some(elastic) = &self.inner.elastic {
-            match Indexed::open(self, elastic, query).await? {
+            match Indexed::open(self, elastic, query).boxed().await? {
                 Err(reason) => why_postgres = Some(reason),
                 Ok((indexed, mut snapshot)) => {
                     let page = snapshot
@@ -135,44 +139,53 @@ impl Store {
         at: &Page,
         trace: &mut Trace,
     ) -> Result<Option<SearchPage>, Error> {
-        let mut connection = self.inner.search_pool.acquire().await?;
-        let statistics = self.inner.statistics(&mut connection).await?;
         let definitions = self.definitions();
-        let statistics = &statistics.1;
-        once::at_once(&mut connection, &definitions, statistics, query, at, trace).await
+        once::at_once(&self.inner, &definitions, query, at, trace).await
     }
 }
 
 /// A page of a search in the transaction of the caller, which sees its own changes: so Postgres answers.
 pub(crate) async fn search_in(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     definitions: &Definitions,
     store: &Inner,
     query: &Query,
     at: &Page,
 ) -> Result<SearchPage, Error> {
-    let engine = Engine::Postgres(None);
-    search_by(connection, definitions, store, query, at, engine).await
+    let asked = Asked {
+        query,
+        at,
+        engine: Engine::Postgres(None),
+    };
+    search_by(connection, planning, definitions, store, asked).await
+}
+
+/// A search, and who is to answer it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    query: &'a Query,
+    at: &'a Page,
+    engine: Engine<'a>,
 }
 
 async fn search_by(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     definitions: &Definitions,
     store: &Inner,
-    query: &Query,
-    at: &Page,
-    engine: Engine<'_>,
+    asked: Asked<'_>,
 ) -> Result<SearchPage, Error> {
+    let query = asked.query;
     let statistics = store.statistics(connection).await?;
     let mut trace = Trace::of(query);
     let budget = Duration::from_millis(store.settings.statement_timeout_ms);
     let page = page(
         connection,
+        planning,
         definitions,
         &statistics.1,
-        query,
-        at,
-        engine,
+        asked,
         &mut trace,
     );
     // Each statement ends with this time; all of them together do here.
@@ -189,15 +202,18 @@ async fn search_by(
 /// A page, read on `connection`.
 async fn page(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     definitions: &Definitions,
     statistics: &Statistics,
-    query: &Query,
-    at: &Page,
-    engine: Engine<'_>,
+    asked: Asked<'_>,
     trace: &mut Trace,
 ) -> Result<SearchPage, Error> {
+    let Asked { query, at, engine } = asked;
     if let Engine::Postgres(why) = engine {
         trace.engine(why);
+    }
+    if query.contained != Contained::False || query.filter.iter().any(resolve::looks_up) {
+        planning.by_values(connection).await?;
     }
     if query.contained != Contained::False {
         return contained::page(connection, definitions, statistics, query, at).await;
@@ -212,6 +228,9 @@ async fn page(
     }
     let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
+    if !flat.is_lookup() || counts_only {
+        planning.by_values(connection).await?;
+    }
     if counts_only {
         let wanted = Wanted {
             total: query.total,
@@ -264,7 +283,7 @@ async fn page(
     };
     let (mut keys, total) = match by_index(connection, &flat, engine, wanted, trace).await? {
         Some(found) => (found.keys, found.total),
-        None => by_postgres(connection, &flat, statistics, wanted, trace).await?,
+        None => by_postgres(connection, planning, &flat, statistics, wanted, trace).await?,
     };
     keys.found.drain(..offset.min(keys.found.len()));
     let pages = pages::around(query, at.as_ref(), &keys, horizon, total);
@@ -310,12 +329,14 @@ async fn by_index(
 ) -> Result<Option<elastic::Found>, Error> {
     match engine {
         Engine::Postgres(_) => Ok(None),
-        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).await,
+        // A type of its own would be too deep for those who call this.
+        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).boxed().await,
     }
 }
 
 async fn by_postgres(
     connection: &mut PgConnection,
+    planning: &mut Planning,
     flat: &FlatQuery,
     statistics: &Statistics,
     wanted: Wanted<'_>,
@@ -324,6 +345,9 @@ async fn by_postgres(
     let Wanted { at, limit, .. } = wanted;
     let estimate = keys::plan(connection, flat, statistics, limit, trace).await?;
     trace.phase("plan");
+    if estimate.plan != Plan::Filter {
+        planning.by_values(connection).await?;
+    }
     let after = at.filter(|keyset| !keyset.values.is_empty());
     let keys = keys::keys(connection, flat, statistics, &estimate, after, limit, trace).await?;
     trace.phase("keys");

@@ -7,15 +7,16 @@ use super::keys::Keys;
 use super::keyset::Keyset;
 use super::plan::Plan;
 use super::resolve;
-use super::statistics::Statistics;
 use super::trace::Trace;
 use super::{Page, SearchPage, ascends, bodies, keys, pages, sql, total};
 use crate::Error;
 use crate::read::StoredResource;
+use crate::store::Inner;
 use fhir_definitions::Definitions;
 use fhir_search::Query;
 use fhir_search::query::{Contained, Summary, Total};
-use sqlx::PgConnection;
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 
 /// Sort keys and row key, the number of all matches where it was counted, and the resource.
 type Row = (
@@ -29,11 +30,18 @@ type Row = (
     Option<String>,
 );
 
+type Connection = PoolConnection<Postgres>;
+
+/// Another one, by which each statement is planned for its values. The one there is, is given back before: look-ups do not wait for searches.
+async fn for_search(store: &Inner, lookup: Connection) -> Result<Connection, sqlx::Error> {
+    drop(lookup);
+    store.search_pool.acquire().await
+}
+
 /// The page, if one statement gives it.
 pub(super) async fn at_once(
-    connection: &mut PgConnection,
+    store: &Inner,
     definitions: &Definitions,
-    statistics: &Statistics,
     query: &Query,
     at: &Page,
     trace: &mut Trace,
@@ -52,7 +60,10 @@ pub(super) async fn at_once(
         paged: true,
         ..Reach::default()
     };
-    let flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
+    let mut connection = store.lookup_pool.acquire().await?;
+    let statistics = store.statistics(&mut connection).await?;
+    let statistics = &statistics.1;
+    let flat = resolve::resolve(&mut connection, definitions, statistics, query, reach).await?;
     // The row of a resource stays its row, so that it does not matter when it was looked up; one that is missing may be there by now.
     if ascends(&flat) || !flat.names_all || flat.filter.contains(&Test::never()) {
         return Ok(None);
@@ -68,9 +79,16 @@ pub(super) async fn at_once(
         return Ok(None);
     }
     trace.resolved(&flat);
-    let estimate = keys::plan(connection, &flat, statistics, query.count, trace).await?;
+    let is_lookup = flat.is_lookup();
+    if !is_lookup {
+        connection = for_search(store, connection).await?;
+    }
+    let estimate = keys::plan(&mut connection, &flat, statistics, query.count, trace).await?;
     trace.phase("plan");
     let plan = estimate.plan;
+    if is_lookup && plan != Plan::Filter {
+        connection = for_search(store, connection).await?;
+    }
     if let Plan::Walk { .. } = plan {
         let passed_values = after.as_ref().is_some_and(Keyset::without_value);
         let counts = after.is_none() && total::counts(&flat, &estimate, query.total);
@@ -82,7 +100,10 @@ pub(super) async fn at_once(
     selection.after = after.as_ref();
     let mut statement = sql::with_bodies(selection, plan);
     trace.statement(&statement);
-    let rows: Vec<Row> = statement.build_query_as().fetch_all(connection).await?;
+    let rows: Vec<Row> = statement
+        .build_query_as()
+        .fetch_all(&mut *connection)
+        .await?;
     trace.phase("keys and bodies");
     let more = rows.len() > query.count;
     if !more && matches!(plan, Plan::Walk { .. }) {

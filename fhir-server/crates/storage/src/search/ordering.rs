@@ -44,7 +44,11 @@ fn indexed(by: &SortBy, types: &[String]) -> Option<Column> {
         },
         SortBy::Chain { .. } | SortBy::Score => return None,
     };
-    let (key, present) = (parameter.key.0, STORED.present(parameter.key));
+    let mut keys = parameter.keys();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return None;
+    };
+    let (key, present) = (key.0, STORED.present(key));
     match parameter.kind {
         ParameterType::Date => Some(Column::Date { key, present }),
         ParameterType::String => Some(Column::String { key, present }),
@@ -118,7 +122,8 @@ fn of_parameters(
 }
 
 fn keys(parameters: &[Arc<SearchParameter>]) -> Vec<i16> {
-    parameters.iter().map(|parameter| parameter.key.0).collect()
+    let keys = parameters.iter().flat_map(|parameter| parameter.keys());
+    keys.map(|key| key.0).collect()
 }
 
 /// The parser lets none of these through.

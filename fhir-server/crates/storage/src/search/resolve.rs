@@ -19,6 +19,7 @@ use fhir_search::Query;
 use fhir_search::position::is_contains;
 use fhir_search::query::{ChainedClause, Clause, ReferenceMatch, ValueMatch};
 use fhir_search::token::STORED;
+use fhir_search::union;
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
 
@@ -160,6 +161,9 @@ impl Resolver<'_> {
 
     /// The clause as a test on rows of `types`.
     pub(super) async fn test(&mut self, clause: &Clause, types: &[String]) -> Result<Test, Error> {
+        if let Some(clause) = union::of_members(clause) {
+            return Box::pin(self.test(&clause, types)).await;
+        }
         match clause {
             Clause::Param {
                 parameter, values, ..

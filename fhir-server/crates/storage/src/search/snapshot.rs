@@ -1,7 +1,7 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
 use super::elastic::Engine;
-use super::{Page, SearchPage, bodies};
+use super::{Asked, Page, Planning, SearchPage, bodies};
 use crate::held::Held;
 use crate::read::{self, StoredResource, Version, retrying};
 use crate::{Error, Store};
@@ -14,11 +14,13 @@ use std::sync::Arc;
 /// A REPEATABLE READ READ ONLY transaction on a connection of the search pool, which it holds until it is closed or dropped.
 pub struct Snapshot {
     connection: Held,
+    planning: Planning,
     definitions: Arc<Definitions>,
     store: Store,
 }
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// As [`Planning`] begins.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl Store {
     /// The state of now.
@@ -30,6 +32,7 @@ impl Store {
         let connection = retrying!(pool, Held::begun(pool, BEGIN).await)?;
         Ok(Snapshot {
             connection,
+            planning: Planning::default(),
             definitions: self.definitions(),
             store: self.clone(),
         })
@@ -53,8 +56,9 @@ impl Snapshot {
     ) -> Result<SearchPage, Error> {
         let definitions = Arc::clone(&self.definitions);
         let inner = Arc::clone(&self.store.inner);
-        let connection = &mut self.connection;
-        super::search_by(connection, &definitions, &inner, query, at, engine).await
+        let (connection, planning) = (&mut self.connection, &mut self.planning);
+        let asked = Asked { query, at, engine };
+        super::search_by(connection, planning, &definitions, &inner, asked).await
     }
 
     /// The version that is current in this state.
@@ -90,9 +94,10 @@ impl Snapshot {
         bodies::bodies(&mut self.connection, &self.definitions, &rows).await
     }
 
-    /// What a statement of another module needs.
-    pub(crate) fn parts(&mut self) -> (&mut PgConnection, &Definitions) {
-        (&mut self.connection, &self.definitions)
+    /// What a statement of another module needs that is to be planned for its values.
+    pub(crate) async fn parts(&mut self) -> Result<(&mut PgConnection, &Definitions), Error> {
+        self.planning.by_values(&mut self.connection).await?;
+        Ok((&mut self.connection, &self.definitions))
     }
 
     /// Calls `visit` with every match, page by page in the order of the query; includes are not read. Returns how many there were.

@@ -310,34 +310,71 @@ macro_rules! timestamp {
     };
 }
 
-/// The index rows of the commit, as relations: n_entry, n_date, n_quantity, n_string.
-macro_rules! new_rows {
-    () => {
-        new_rows!(timestamp!("ms"), "")
-    };
-    ($last_updated:expr, $more_relations:literal) => {
+/// One row for each element of the arrays, `i` its place. Each array that is unnested is copied into a store of its own, which takes longer than the rest
+/// of a small commit: only one is, and those whose elements have no fixed width or may be null; from the others the element is taken by its place.
+macro_rules! each {
+    ($arrays:literal, $columns:literal) => {
         concat!(
-            "n_entry AS (SELECT pk, ", $last_updated, " AS last_updated, type, ",
-            "($4::bigint[])[lag(t_end, 1, 0) OVER (ORDER BY place) + 1 : t_end] AS tokens, ",
-            "($6::bigint[])[lag(r_end, 1, 0) OVER (ORDER BY place) + 1 : r_end] AS refs ",
-            "FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $5::int[], $7::int[]) ",
-            "WITH ORDINALITY AS n(pk, type, ms, t_end, r_end, place)", $more_relations, "), ",
-            "n_date AS (SELECT * FROM unnest($8::bigint[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[]) AS n(pk, key, marker, lo, hi)), ",
-            "n_quantity AS (SELECT pk, key, marker, units::bigint[], lo::numeric, hi::numeric ",
-            "FROM unnest($13::bigint[], $14::smallint[], $15::bigint[], $16::text[], $17::text[], $18::text[]) AS n(pk, key, marker, units, lo, hi)), ",
-            "n_string AS (SELECT * FROM unnest($19::bigint[], $20::smallint[], $21::text[]) AS n(pk, key, value)), ",
+            "(SELECT ",
+            $columns,
+            ", place::int AS i FROM unnest(",
+            $arrays,
+            ") WITH ORDINALITY AS u(",
+            $columns,
+            ", place)) n"
         )
     };
 }
 
-/// The versions of the commit, as relation n.
-macro_rules! new_versions {
-    ($more_parameters:literal, $more_columns:literal) => {
+/// The index rows of the commit, as relations: n_entry, n_date, n_quantity, n_string.
+macro_rules! new_rows {
+    () => {
+        new_rows!(timestamp!("($3::bigint[])[i]"), "")
+    };
+    ($last_updated:expr, $more_relations:literal) => {
         concat!(
-            "n AS (SELECT pk, type, id, version, ", timestamp!("ms"), " AS last_updated, content::jsonb AS content, ",
-            "CASE WHEN keep THEN content END AS source, method", $more_columns,
-            " FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[], $29::\"char\"[]",
-            $more_parameters, ") AS n(pk, type, id, version, ms, content, keep, method", $more_columns, ")), ",
+            "n_entry AS (SELECT pk, ", $last_updated, " AS last_updated, ($2::smallint[])[i] AS type, ",
+            "($4::bigint[])[coalesce(($5::int[])[i - 1], 0) + 1 : ($5::int[])[i]] AS tokens, ",
+            "($6::bigint[])[coalesce(($7::int[])[i - 1], 0) + 1 : ($7::int[])[i]] AS refs ",
+            "FROM ", each!("$1::bigint[]", "pk"), $more_relations, "), ",
+            "n_date AS (SELECT pk, ($9::smallint[])[i] AS key, ($10::bigint[])[i] AS marker, ($11::bigint[])[i] AS lo, ($12::bigint[])[i] AS hi ",
+            "FROM ", each!("$8::bigint[]", "pk"), "), ",
+            "n_quantity AS (SELECT ($13::bigint[])[i] AS pk, ($14::smallint[])[i] AS key, ($15::bigint[])[i] AS marker, ",
+            "units::bigint[], lo::numeric, hi::numeric FROM ", each!("$16::text[], $17::text[], $18::text[]", "units, lo, hi"), "), ",
+            "n_string AS (SELECT ($19::bigint[])[i] AS pk, ($20::smallint[])[i] AS key, value FROM ", each!("$21::text[]", "value"), "), ",
+        )
+    };
+}
+
+/// The versions of the commit: their columns but for what depends on the time, and where they come from.
+macro_rules! version {
+    () => {
+        "($22::bigint[])[i] AS pk, ($23::smallint[])[i] AS type, id, ($25::int[])[i] AS version, method"
+    };
+}
+macro_rules! versions {
+    () => {
+        each!(
+            "$24::text[], $27::text[], $29::\"char\"[]",
+            "id, content, method"
+        )
+    };
+}
+
+/// The same as relation n.
+macro_rules! new_versions {
+    ($more_columns:literal) => {
+        concat!(
+            "n AS (SELECT ",
+            version!(),
+            ", ",
+            timestamp!("($26::bigint[])[i]"),
+            " AS last_updated, content::jsonb AS content, ",
+            "CASE WHEN ($28::bool[])[i] THEN content END AS source",
+            $more_columns,
+            " FROM ",
+            versions!(),
+            "), ",
         )
     };
 }
@@ -387,7 +424,7 @@ macro_rules! insert_rows {
 const CREATE: &str = concat!(
     "WITH ",
     new_rows!(),
-    new_versions!("", ""),
+    new_versions!(""),
     insert_rows!(),
     "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
 );
@@ -400,10 +437,12 @@ const COMMIT_NEW: &str = concat!(
     timestamp!("ms"),
     " AS last_updated FROM write_ground($30, $31, $32) AS ms) g), ",
     new_rows!("g.last_updated", " CROSS JOIN g"),
-    "n AS (SELECT pk, type, id, version, g.last_updated, overlay(content PLACING g.instant FROM $33)::jsonb AS content, ",
-    "CASE WHEN keep THEN overlay(content PLACING g.instant FROM $33) END AS source, method ",
-    "FROM unnest($22::bigint[], $23::smallint[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::bool[], $29::\"char\"[]) ",
-    "AS n(pk, type, id, version, ms, content, keep, method) CROSS JOIN g), ",
+    "n AS (SELECT ",
+    version!(),
+    ", g.last_updated, overlay(content PLACING g.instant FROM $33)::jsonb AS content, ",
+    "CASE WHEN ($28::bool[])[i] THEN overlay(content PLACING g.instant FROM $33) END AS source FROM ",
+    versions!(),
+    " CROSS JOIN g), ",
     "o AS (INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n), ",
     insert_rows!(),
     "SELECT ms FROM g",
@@ -415,7 +454,7 @@ macro_rules! change {
         concat!(
             "WITH ",
             new_rows!(),
-            new_versions!(", $30::bool[]", ", fresh"),
+            new_versions!(", ($30::bool[])[i] AS fresh"),
             "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source, method) ",
             "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($31::bigint[])), ",
             "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source, method = n.method ",

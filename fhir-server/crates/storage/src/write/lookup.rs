@@ -404,8 +404,8 @@ fn deleted(plan: &Plan, matches: &HashMap<usize, Vec<Matched>>) -> HashSet<Resou
 pub(super) fn plain_tokens(query: &Query) -> Option<Vec<i64>> {
     use fhir_search::query::{Clause, Modifier, ValueMatch};
     let plain = |clause: &Clause| {
-        matches!(clause, Clause::Param { modifier: Modifier::None, values, .. }
-            if matches!(values[..], [ValueMatch::Token(_)]))
+        matches!(clause, Clause::Param { parameter, modifier: Modifier::None, values }
+            if parameter.members.is_empty() && matches!(values[..], [ValueMatch::Token(_)]))
     };
     let all = query.types.len() == 1 && !query.filter.is_empty() && query.filter.iter().all(plain);
     all.then(|| query.atoms())

@@ -110,7 +110,7 @@ impl<'e> Indexed<'e> {
         let until = Instant::now() + WAIT;
         loop {
             let mut snapshot = store.snapshot().await?;
-            let (connection, definitions) = snapshot.parts();
+            let (connection, definitions) = snapshot.parts().await?;
             let types = touched(definitions, query)?;
             let reason = match pending::probe(elastic, connection, &types, MASKED_MAX).await? {
                 Probe::Ready { index, pending } => {

@@ -234,7 +234,7 @@ impl Indexed<'_> {
         answer: Answer,
         trace: &mut Trace,
     ) -> Result<Found, Stop> {
-        let (flat, wanted) = (request.flat, request.wanted);
+        let wanted = request.wanted;
         let want = wanted.limit + 1;
         let Answer {
             rows: mut found,
