@@ -4,7 +4,8 @@
 -- None of them is part of a backup: what is restored begins with an index of its own.
 
 -- External versions of documents. Taken before the rows are read, so that of two documents of a resource the greater one was read later.
-CREATE SEQUENCE search_index_version;
+-- What somebody changes or deletes in the index by hand counts up by one: that does not come near the next of these.
+CREATE SEQUENCE search_index_version INCREMENT BY 1000;
 
 -- One row.
 CREATE TABLE search_index (
