@@ -154,6 +154,11 @@ pub const FAULTS: &[(&str, fn(&mut Value) -> bool)] = &[
     }),
 ];
 
+/// Documents of later writes are believed.
+pub fn later_writes_are_believed(body: &mut Value) -> bool {
+    replaced(body, "written", json!({"match_none": {}}))
+}
+
 /// Changes every query for which `change` says so.
 fn each(value: &mut Value, change: &mut dyn FnMut(&mut Value) -> bool) -> bool {
     let mut changed = change(value);

@@ -180,7 +180,7 @@ impl Indexed<'_> {
             trace.note(|| format!("masked: {} rows, evaluated by Postgres", mask.len()));
             let both = async {
                 match wanted.count_only {
-                    true => self.counted(connection, flat, &mask, &answer).await,
+                    true => counted(connection, &request, &mask, &answer, trace).await,
                     false => self.page(connection, &request, &mask, answer, trace).await,
                 }
             };
@@ -200,29 +200,6 @@ impl Indexed<'_> {
             }
         }
         Err("later writes".into())
-    }
-
-    async fn counted(
-        &self,
-        connection: &mut PgConnection,
-        flat: &FlatQuery,
-        mask: &[i64],
-        answer: &Answer,
-    ) -> Result<Found, Stop> {
-        let mut total = answer.matches.0;
-        if !mask.is_empty() {
-            let filter = among(&flat.filter, mask.to_vec());
-            let lead = [filter.len() - 1];
-            let masked: i64 = sql::count(&flat.types, &filter, &lead, None)
-                .build_query_scalar()
-                .fetch_one(connection)
-                .await?;
-            total += masked.unsigned_abs();
-        }
-        Ok(Found {
-            keys: Keys::default(),
-            total: Some(total),
-        })
     }
 
     /// The rows of the index and the masked ones, as far as they meet the search in Postgres, in its order.
@@ -332,6 +309,21 @@ impl Request<'_> {
         }
         Ok(body)
     }
+}
+
+/// The number of matches: those of the index, and the masked ones.
+async fn counted(
+    connection: &mut PgConnection,
+    request: &Request<'_>,
+    mask: &[i64],
+    answer: &Answer,
+    trace: &mut Trace,
+) -> Result<Found, Stop> {
+    let masked = confirmed(connection, request, &[], mask, trace).await?;
+    Ok(Found {
+        keys: Keys::default(),
+        total: Some(answer.matches.0 + masked.len() as u64),
+    })
 }
 
 /// `rows` and `mask` as far as they meet the search, in order.
