@@ -1,7 +1,10 @@
 //! A server with an Elasticsearch: searches see what was written, whatever the network does; what health, metrics and the commands say.
 
 #[path = "../../crates/storage/tests/it/elastic/proxy.rs"]
-#[expect(dead_code, reason = "what it has carried is asked by the tests of the store only")]
+#[expect(
+    dead_code,
+    reason = "what it has carried is asked by the tests of the store only"
+)]
 mod proxy;
 
 use crate::process::{command, directory, off, serve, signal};

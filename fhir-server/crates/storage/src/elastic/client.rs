@@ -433,6 +433,43 @@ mod tests {
         assert!(!client.is_resting());
     }
 
+    /// What a node hears of a request.
+    async fn heard(change: impl FnOnce(&mut ElasticSettings)) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut settings = settings(&[&url]);
+        change(&mut settings);
+        let client = Client::new(&settings).unwrap();
+        let hear = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = connection.read(&mut request).await.unwrap();
+            connection.write_all(FINE.as_bytes()).await.unwrap();
+            request.truncate(length);
+            String::from_utf8(request).unwrap().to_lowercase()
+        };
+        let ask = client.send(Method::Get, "/", None, Duration::from_secs(5));
+        let (heard, answer) = tokio::join!(hear, ask);
+        answer.unwrap();
+        heard
+    }
+
+    #[tokio::test]
+    async fn says_who_it_is() {
+        let by_user = heard(|_| {}).await;
+        assert!(
+            by_user.contains("authorization: basic dtpodw50zxiy"),
+            "{by_user}"
+        );
+        let by_key = heard(|settings| settings.api_key = Some("Zm9vOmJhcg==".into())).await;
+        assert!(
+            by_key.contains("authorization: apikey zm9vomjhcg=="),
+            "{by_key}"
+        );
+        let by_nobody = heard(|settings| settings.user = None).await;
+        assert!(!by_nobody.contains("authorization"), "{by_nobody}");
+    }
+
     #[test]
     fn what_cannot_be_used_is_said_at_the_start() {
         for urls in [&["localhost:9200"][..], &["ftp://x"], &[]] {
