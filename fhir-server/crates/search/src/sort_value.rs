@@ -47,18 +47,19 @@ impl Candidate<'_> {
     }
 
     fn values(&self, parameter: &SearchParameter) -> Vec<SortValue> {
-        let (document, key) = (self.document(), parameter.key);
+        let document = self.document();
+        let is_of = |key| parameter.keys().any(|own| own == key);
         match Family::of(parameter.kind) {
             Some(Family::Date) => {
-                let entries = document.dates.iter().filter(|entry| entry.key == key);
+                let entries = document.dates.iter().filter(|entry| is_of(entry.key));
                 entries.map(|entry| SortValue::Time(entry.lo)).collect()
             }
             Some(Family::Number) => {
-                let entries = document.quantities.iter().filter(|entry| entry.key == key);
+                let entries = document.quantities.iter().filter(|entry| is_of(entry.key));
                 entries.filter_map(measure).map(SortValue::Number).collect()
             }
             Some(Family::String) => {
-                let entries = document.strings.iter().filter(|entry| entry.key == key);
+                let entries = document.strings.iter().filter(|entry| is_of(entry.key));
                 let texts = entries.map(|entry| SortValue::Text(entry.value.clone()));
                 texts.collect()
             }

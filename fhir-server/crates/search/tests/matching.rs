@@ -477,11 +477,11 @@ fn documents() {
 #[test]
 fn quantity_rows() {
     for (codings, rows) in [
-        (json!([]), 2),
-        (json!([{"system": "http://loinc.org", "code": "718-7"}]), 6),
+        (json!([]), 1),
+        (json!([{"system": "http://loinc.org", "code": "718-7"}]), 3),
         (
             json!([{"system": "http://loinc.org", "code": "718-7"}, {"system": "http://l.org", "code": "HB"}]),
-            10,
+            5,
         ),
     ] {
         let resource = json!({

@@ -17,6 +17,43 @@ impl Sql {
         self.of_types(columns, &first, rest, Some(types));
     }
 
+    /// `(pk, value)` of the rows that meet the filter, of which the test at the place `date` is on the only date they may have: the rows of the index
+    /// that it reads anyway have what is sorted by, and are looked for among those of the other tests of the `lead`.
+    pub(super) fn found_dates(&mut self, date: usize, filter: &[Test], lead: &[usize]) {
+        let (first, rest): (Vec<_>, Vec<_>) = (0..filter.len())
+            .filter(|at| *at != date)
+            .partition(|at| lead.contains(at));
+        let tests = |places: Vec<usize>| places.into_iter().map(|at| &filter[at]).collect();
+        let (first, rest): (Vec<&Test>, Vec<&Test>) = (tests(first), tests(rest));
+        self.push("SELECT w.pk, w.lo AS value FROM sp_date w");
+        let row = match rest.iter().all(|test| test.asks_for_key_only()) {
+            true => "w",
+            false => {
+                self.push(
+                    " CROSS JOIN LATERAL (SELECT * FROM entry i WHERE i.pk = w.pk OFFSET 0) e",
+                );
+                "e"
+            }
+        };
+        self.push(" WHERE ");
+        self.ordered_row(&filter[date], "w");
+        self.row_bounds(&filter[date], "w");
+        if !first.is_empty() {
+            // Not a condition that the planner could make a join of: they are read once, into a hash.
+            self.push(" AND (w.pk IN (");
+            match first.as_slice() {
+                [only] => self.keys_of(only, "SELECT"),
+                _ => self.keys_of_all(&first),
+            }
+            self.push(")) IS TRUE");
+        }
+        for test in rest {
+            self.push(" AND (");
+            self.test(test, row);
+            self.push(")");
+        }
+    }
+
     /// The same where nothing was estimated: it begins with what an index leads to.
     pub(super) fn found_by_form(&mut self, columns: &str, filter: &[Test], types: Option<&[i16]>) {
         let mut tests: Vec<&Test> = filter.iter().collect();

@@ -65,7 +65,11 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
     sql.scales(selection.scales);
     sql.push("m AS MATERIALIZED (");
     sql.many = selection.many;
-    sql.found(columns, selection.types, selection.filter, selection.lead);
+    let date = lead_of_order(selection);
+    match date {
+        Some(date) => sql.found_dates(date, selection.filter, selection.lead),
+        None => sql.found(columns, selection.types, selection.filter, selection.lead),
+    }
     sql.push(") SELECT m.pk, ");
     sql.key_array(selection.order);
     sql.push(", (SELECT count(*) FROM m) FROM m");
@@ -73,6 +77,9 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
         match order.by {
             Column::Found(at) => {
                 sql.found_join(index, *order, &selection.found[at], selection);
+            }
+            _ if date.is_some() => {
+                sql.push(" CROSS JOIN LATERAL (SELECT m.value) k0");
             }
             _ => sql.key_join(index, *order, selection.scales),
         }
@@ -83,6 +90,13 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
     }
     sql.order_by(selection.order);
     sql.push(" LIMIT ").bind(selection.limit);
+}
+
+/// The place of the condition on the one date that the order is by, where all rows of that are read: these have the value to sort by.
+fn lead_of_order(selection: Selection<'_>) -> Option<usize> {
+    let (dates, _) = bounds::of_order(selection.filter, selection.order)?;
+    let is_it = |at: &usize| matches!(&selection.filter[*at], Test::Dates(it) if it == dates);
+    selection.lead.iter().copied().find(is_it)
 }
 
 /// Rows of `(pk bigint, keys text[])`: at most `window` entries from `after` on along the index of the only sort key, filtered.
