@@ -265,3 +265,69 @@ fn part_of(field: &str, text: &str, after: &str) -> Value {
     pattern.push_str(after);
     json!({"wildcard": {field: {"value": pattern}}})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::flat::Dates;
+    use fhir_model::Decimal;
+    use fhir_search::number::NumberRange;
+
+    fn number(prefix: Prefix) -> Test {
+        let five = || Decimal::parse("5").unwrap();
+        let (from, to) = (five(), five());
+        let number = NumberRange { prefix, from, to };
+        let test = QuantityTest {
+            marker: 0,
+            number,
+            unit: None,
+        };
+        Test::Quantities(5, vec![test])
+    }
+
+    /// Wherever it stands.
+    #[test]
+    fn names_what_it_cannot_say() {
+        let long = |count: usize| Test::Tokens((0..count as i64).collect());
+        let dates = || Test::Dates(Dates::any(3));
+        for (test, expect) in [
+            (long(TERMS_MAX), None),
+            (long(TERMS_MAX + 1), Some("terms")),
+            (number(Prefix::Eq), None),
+            (number(Prefix::Co), Some("written places")),
+            (number(Prefix::Co).negate(), Some("written places")),
+            (Test::Near(4, Vec::new()), Some("distances")),
+            (
+                Test::Any(vec![dates(), Test::Near(4, Vec::new())]),
+                Some("distances"),
+            ),
+            (Test::Points(2, Box::new(dates())), None),
+            (
+                Test::PointedAt(2, Box::new(long(TERMS_MAX + 1))),
+                Some("terms"),
+            ),
+            (Test::never(), None),
+        ] {
+            assert_eq!(unable(&test), expect);
+        }
+    }
+
+    /// The conditions on one value stand together, with its parameter.
+    #[test]
+    fn says_a_range_of_numbers() {
+        let range = json!({"range": {"quantities.lo": {"gt": number::keyword("5")}}});
+        let said = query(&number(Prefix::Sa)).unwrap();
+        let both = &said["nested"]["query"]["bool"]["filter"];
+        assert_eq!(both[0], json!({"term": {"quantities.key": "5"}}));
+        assert_eq!(both[1], range);
+    }
+
+    /// What would stand for something in a pattern is written as itself.
+    #[test]
+    fn parts_are_no_patterns() {
+        let part = StringTest::Contains("a*?\\b".into());
+        let said = query(&Test::Strings(8, vec![part])).unwrap();
+        let pattern = &said["nested"]["query"]["bool"]["filter"][1]["wildcard"]["strings.value"];
+        assert_eq!(pattern["value"], "*a\\*\\?\\\\b*");
+    }
+}

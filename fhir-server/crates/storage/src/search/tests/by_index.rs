@@ -289,6 +289,11 @@ async fn explains() {
             "engine: Postgres, as the index does not answer: sort by looking",
             "engine: Elasticsearch",
         ),
+        (
+            "Patient?_getpagesoffset=10000",
+            "engine: Postgres, as the index does not answer: large page",
+            "elasticsearch",
+        ),
     ] {
         let mut query = understood(&store, url).unwrap();
         query.explain = true;
