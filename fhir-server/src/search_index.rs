@@ -221,11 +221,10 @@ pub async fn rebuild(app: &App, of_type: Option<&str>) -> Result<String, Error> 
             tokio::time::sleep(TICK).await;
         }
     }
-    let verb = match begun {
-        true => "made",
-        false => "was being made already, and is there",
-    };
-    Ok(format!("the search index {verb}\n"))
+    Ok(match begun {
+        true => "the search index is made\n".into(),
+        false => "the search index was being made already, and is there\n".into(),
+    })
 }
 
 /// Until nothing waits.

@@ -25,19 +25,24 @@ fn prefix() -> String {
 }
 
 async fn text(site: &Site, path: &str) -> String {
-    site.send(&format!("GET {}{path}", site.origin), "")
-        .await
-        .text
+    let answer = site.send(&format!("GET {}{path}", site.origin), "").await;
+    answer.text.trim_end().to_owned()
 }
 
 /// Waits until health says of the index what is expected.
 async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
-    let said = async {
-        while !expect(&text(site, "/health/ready").await) {
+    let mut said = String::new();
+    let waited = async {
+        loop {
+            said = text(site, "/health/ready").await;
+            if expect(&said) {
+                return;
+            }
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(LONG, said).await.unwrap();
+    let waited = timeout(LONG, waited).await;
+    assert!(waited.is_ok(), "{said}");
 }
 
 async fn metric(site: &Site, name: &str) -> f64 {
