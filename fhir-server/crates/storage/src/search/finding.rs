@@ -19,7 +19,7 @@ pub(super) struct Finding {
 /// Rows that a GIN scan yields per millisecond of CPU, with their filter and sort.
 const FILTERED_PER_MS: f64 = 3_500.0;
 /// Rows that an ordered index yields per millisecond, counted or compared with those of another.
-const ORDERED_PER_MS: f64 = 5_000.0;
+pub(super) const ORDERED_PER_MS: f64 = 5_000.0;
 /// Milliseconds that each further key of an OR costs in a GIN scan.
 const KEY_MS: f64 = 0.07;
 /// Milliseconds that it costs to look at the entry of a row, or for a value of it in an ordered index.

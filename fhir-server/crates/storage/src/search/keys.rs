@@ -193,6 +193,7 @@ pub(super) fn selection<'q>(
         limit: limit as i64 + 1,
         many: estimate::hits(&query.filter, &query.types, statistics) > plan::LOOKUPS_MAX,
         lead: &estimate.finding.lead,
+        known: &estimate.known,
     }
 }
 

@@ -292,6 +292,9 @@ async fn page(
     }
     let rows = bodies::rows(connection, definitions, &keys.rows()).await?;
     trace.phase("bodies");
+    if !query.includes.is_empty() {
+        planning.by_values(connection).await?;
+    }
     let (base, wanted) = (query.base.as_deref(), &query.includes);
     let includes = include::included(connection, definitions, base, wanted, &rows).await?;
     trace.phase("include");

@@ -6,7 +6,7 @@
 
 use super::bounds::{self, Bounds};
 use super::estimate::{Counted, Estimates};
-use super::finding::{self, Finding, LOOKUP_MS, test_ms};
+use super::finding::{self, Finding, LOOKUP_MS, ORDERED_PER_MS, test_ms};
 use super::flat::{Column, FlatQuery, Test};
 use super::sql::walkable;
 use super::statistics::Statistics;
@@ -26,6 +26,15 @@ pub(super) struct Estimate {
     pub ms: f64,
     /// How all matches are found, if they are.
     pub finding: Finding,
+    /// What a walk reads before it begins, so that it need not ask for each row.
+    pub known: Known,
+}
+
+/// Tests of which all rows are read once, by their place in the filter, if they have no more than `most` rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Known {
+    pub tests: Vec<usize>,
+    pub most: i64,
 }
 
 /// Entries that one walk looks at.
@@ -55,6 +64,8 @@ const COUNT_MIN: i64 = 5_000;
 const COUNT_MAX: i64 = 20_000;
 /// The part of a walk that has to pass everything before the range, where that cannot be left out.
 const BEFORE_RANGE: f64 = 0.01;
+/// Most rows of a test that a walk reads before it begins.
+const KNOWN_MAX: i64 = 10_000;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
 pub(super) const UNEVEN: f64 = 3.0;
 
@@ -71,6 +82,7 @@ pub(super) fn plan(
         plan: Plan::Filter,
         ms: finding.ms + sorted_ms(query, &estimates, &finding),
         finding: finding.clone(),
+        known: Known::default(),
     };
     if !walkable(&query.types, &query.order) {
         return filter;
@@ -78,16 +90,18 @@ pub(super) fn plan(
     let walked = walked(query, &estimates, limit);
     let window_max = window_max(&query.filter);
     let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
+    let known = known(query, &estimates, walked);
+    let read: f64 = known.tests.iter().map(|at| estimates.rows[*at]).sum();
     let walk = Estimate {
         plan: Plan::Walk { window },
-        ms: UNEVEN * walked * step_ms(query, &estimates),
+        ms: UNEVEN * walked * step_ms(query, &estimates, &known) + read / ORDERED_PER_MS,
         finding,
+        known,
     };
     if !query.filter.iter().any(Test::positive) {
         return walk;
     }
-    let known = estimates.known(&query.filter);
-    match known {
+    match estimates.known(&query.filter) {
         Some(rows) if rows <= FEW || !estimates.know_types => filter,
         // Without statistics a walk is worth trying where it begins within its range.
         None if !estimates.know_types => {
@@ -127,15 +141,31 @@ fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     limit as f64 / selectivity
 }
 
-/// What a walk costs for each row it looks at: few get as far as the tests that take look-ups.
-fn step_ms(query: &FlatQuery, estimates: &Estimates) -> f64 {
+/// The ordered tests whose rows are worth reading before a walk that looks at `walked` entries. How many they are is a guess: if there are more than
+/// the walk would ask for in that time, it asks.
+fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
     let filter = &query.filter;
     let own = bounds::of_order(filter, &query.order).map(|(dates, _)| dates);
     let is_own = |test: &Test| matches!(test, Test::Dates(there) if Some(there) == own);
-    let dear = filter
-        .iter()
-        .filter(|test| !is_own(test))
-        .map(test_ms)
+    let asked_ms = walked * estimates.selectivity(|at| test_ms(&filter[at]) == 0.0) * LOOKUP_MS;
+    let is_worth = |at: &usize| {
+        let is_row = filter[*at].is_ordered() && !is_own(&filter[*at]);
+        is_row && estimates.rows[*at] / ORDERED_PER_MS < asked_ms
+    };
+    Known {
+        tests: (0..filter.len()).filter(is_worth).collect(),
+        most: ((asked_ms * ORDERED_PER_MS) as i64).min(KNOWN_MAX),
+    }
+}
+
+/// What a walk costs for each row it looks at: few get as far as the tests that take look-ups.
+fn step_ms(query: &FlatQuery, estimates: &Estimates, known: &Known) -> f64 {
+    let filter = &query.filter;
+    let own = bounds::of_order(filter, &query.order).map(|(dates, _)| dates);
+    let is_own = |test: &Test| matches!(test, Test::Dates(there) if Some(there) == own);
+    let dear = (0..filter.len())
+        .filter(|at| !is_own(&filter[*at]) && !known.tests.contains(at))
+        .map(|at| test_ms(&filter[at]))
         .sum::<f64>();
     let reach = estimates.selectivity(|at| test_ms(&filter[at]) == 0.0);
     let by_entry = query.order.iter().any(|order| order.by == Column::Updated);
@@ -200,6 +230,30 @@ mod tests {
 
     fn has(token: i64) -> Test {
         Test::Tokens(vec![token])
+    }
+
+    #[test]
+    fn knows_before_it_walks() {
+        let by_date =
+            |descending| vec![Order::new(Column::Date { key: 1, present: 0 }, descending)];
+        let between = |filter: Vec<Test>| FlatQuery {
+            types: vec![7],
+            filter,
+            order: by_date(false),
+            ..FlatQuery::default()
+        };
+        let of_20 = |filter| {
+            let query = between(filter);
+            let counted = Counted::default();
+            plan(&query, &statistics(), &counted, 20)
+        };
+        // One in a thousand has the name: 500 rows are read in a tenth of a millisecond, and the walk looks at 20,000 others.
+        let names = of_20(vec![has(ALL), strings()]);
+        assert_eq!((names.known.tests, names.known.most), (vec![1], KNOWN_MAX));
+        // One in ten has the number: the walk ends before 50,000 are read.
+        let numbers = of_20(vec![has(ALL), number()]);
+        assert_eq!(numbers.known.tests, Vec::<usize>::new());
+        assert!(matches!(numbers.plan, Plan::Walk { .. }));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! [`fhir_search::query::NumberMatch::matches`]; here the same stands in a form that indexes serve.
 
 use super::{Sql, TARGET, TARGET_BITS};
-use crate::search::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
+use crate::search::flat::{DateTest, QuantityTest, StringTest, Test};
 use crate::search::span::{after_all_that_begin_with, latitudes};
 use fhir_search::document::STRING_MAX;
 use fhir_search::position::{EARTH_METRES, Near, Point};
@@ -163,23 +163,6 @@ impl Sql {
             _ => {
                 self.push("false");
             }
-        }
-    }
-
-    /// The whole filter, where `date` is the row of `sp_date` that `dates` asks for.
-    pub(super) fn dates_and_others(
-        &mut self,
-        date: &str,
-        dates: &Dates,
-        filter: &[Test],
-        alias: &str,
-    ) {
-        self.dates(date, &dates.all);
-        let is_other = |test: &&Test| !matches!(test, Test::Dates(there) if there == dates);
-        for test in filter.iter().filter(is_other) {
-            self.push(" AND (");
-            self.test(test, alias);
-            self.push(")");
         }
     }
 

@@ -1,8 +1,8 @@
 //! All rows that meet a filter, each found once. What it begins with is read once and as a whole, the rest is tested on each of those rows: whatever
 //! the planner takes for small, nothing is read again for each row of something else.
 
-use super::Sql;
 use super::condition::ordered_table;
+use super::{Selection, Sql};
 use crate::search::estimate::is_led;
 use crate::search::flat::Test;
 use crate::search::span::Span;
@@ -82,6 +82,47 @@ impl Sql {
             rest.extend(&of_types);
         }
         self.beginning(columns, first, &rest);
+    }
+
+    /// The rows that a walk knows before it begins: `known` and the place of the test, of (pk).
+    pub(super) fn known(&mut self, selection: Selection<'_>) {
+        for (index, at) in selection.known.tests.iter().enumerate() {
+            self.push(if index == 0 { "WITH " } else { ", " });
+            self.push(&format!("known{at}(pk) AS MATERIALIZED ("));
+            self.keys_of(&selection.filter[*at], "SELECT");
+            self.push(" LIMIT ").bind(selection.known.most + 1);
+            self.push(")");
+        }
+        if !selection.known.tests.is_empty() {
+            self.push(" ");
+        }
+    }
+
+    /// The tests that a walk makes on each row, `is_meant` those of them that are to be made.
+    pub(super) fn walked_tests(
+        &mut self,
+        selection: Selection<'_>,
+        row: &str,
+        is_meant: impl Fn(&Test) -> bool,
+    ) {
+        for (at, test) in selection.filter.iter().enumerate() {
+            if !is_meant(test) {
+                continue;
+            }
+            self.push(" AND (");
+            if selection.known.tests.contains(&at) {
+                self.push(&format!("CASE WHEN (SELECT count(*) FROM known{at}) <= "))
+                    .bind(selection.known.most);
+                self.push(&format!(
+                    " THEN {row}.pk IN (SELECT pk FROM known{at}) ELSE "
+                ));
+                self.test(test, row);
+                self.push(" END");
+            } else {
+                self.test(test, row);
+            }
+            self.push(")");
+        }
     }
 
     /// Joins the entries of rows, where the filter asks of them; gives what stands for them in its tests.

@@ -12,7 +12,7 @@ mod order;
 use super::bounds;
 use super::flat::{Column, Found, Order, Scales, Test};
 use super::keyset::Keyset;
-use super::plan::Plan;
+use super::plan::{Known, Plan};
 use super::span::after_all_that_begin_with;
 use crate::binary::stored_text;
 pub(super) use finding::rows_within;
@@ -45,6 +45,8 @@ pub(super) struct Selection<'a> {
     pub many: bool,
     /// The tests, by their place in the filter, that all rows are read of before others are tested ([`super::finding::Finding`]).
     pub lead: &'a [usize],
+    /// What a walk reads before it begins.
+    pub known: &'a Known,
 }
 
 /// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
@@ -110,6 +112,7 @@ pub(super) fn walk(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgr
 fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
     let order = selection.order[0];
     let direction = direction(order);
+    sql.known(selection);
     sql.push("SELECT ");
     if let Some((dates, _)) = bounds::of_order(selection.filter, selection.order) {
         // The row that stands in the order is the one date there is: what is asked of it is tested on the spot.
@@ -118,7 +121,9 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
         sql.push(") w");
         let row = sql.entries_of("w", selection.filter);
         sql.push(" WHERE ");
-        sql.dates_and_others("w", dates, selection.filter, row);
+        sql.dates("w", &dates.all);
+        let is_other = |test: &Test| !matches!(test, Test::Dates(it) if it == dates);
+        sql.walked_tests(selection, row, is_other);
         sql.push(&format!(
             " ORDER BY w.value {direction}, w.pk {direction} LIMIT "
         ));
@@ -131,8 +136,8 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
                 .push(&micros("e.last_updated"))
                 .push("::text] FROM ");
             sql.recent(selection, window);
-            sql.push(" e WHERE ");
-            sql.every(selection.filter, "e");
+            sql.push(" e WHERE true");
+            sql.walked_tests(selection, "e", |_| true);
             sql.push(&format!(
                 " ORDER BY e.last_updated {direction}, e.pk {direction}"
             ));
@@ -140,8 +145,8 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
         Column::Id => {
             sql.push("e.pk, ARRAY[w.value] FROM (");
             sql.window(selection, window);
-            sql.push(") w JOIN entry e ON e.pk = w.pk WHERE ");
-            sql.every(selection.filter, "e");
+            sql.push(") w JOIN entry e ON e.pk = w.pk WHERE true");
+            sql.walked_tests(selection, "e", |_| true);
             sql.push(&format!(" ORDER BY w.value {direction}, e.pk {direction}"));
         }
         // No index to walk: [`walkable`] says so.
@@ -155,8 +160,8 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
             sql.window(selection, window);
             sql.push(") w");
             let row = sql.entries_of("w", selection.filter);
-            sql.push(" WHERE ");
-            sql.every(selection.filter, row);
+            sql.push(" WHERE true");
+            sql.walked_tests(selection, row, |_| true);
             sql.push(&format!(
                 " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND x.key = "
             ));

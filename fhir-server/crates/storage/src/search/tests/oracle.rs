@@ -7,7 +7,7 @@ use crate::search::finding::Finding;
 use crate::search::flat::FlatQuery;
 use crate::search::keys::{keys, selection};
 use crate::search::keyset::Keyset;
-use crate::search::plan::{Estimate, Plan};
+use crate::search::plan::{Estimate, Known, Plan};
 use crate::search::statistics::Statistics;
 use crate::search::trace::Trace;
 use crate::search::{resolve, sql};
@@ -91,10 +91,13 @@ async fn check(
             .map(filter_led_by)
             .collect();
         if sql::walkable(&flat.types, &flat.order) {
-            plans.extend([1, 7, 1000].map(|window| Estimate {
-                plan: Plan::Walk { window },
-                ..filter_led_by(Vec::new())
-            }));
+            for known in knowns(&flat) {
+                plans.extend([1, 7, 1000].map(|window| Estimate {
+                    plan: Plan::Walk { window },
+                    known: known.clone(),
+                    ..filter_led_by(Vec::new())
+                }));
+            }
         }
         for plan in &plans {
             let ids = all_pages(&mut connection, &flat, plan).await;
@@ -167,6 +170,21 @@ fn leads(flat: &FlatQuery, each: bool) -> Vec<Vec<usize>> {
     (0..1 << places.len()).map(choice).collect()
 }
 
+/// What a walk may know before: nothing, and of all that is ordered too many rows or all.
+fn knowns(flat: &FlatQuery) -> Vec<Known> {
+    let tests: Vec<usize> = (0..flat.filter.len())
+        .filter(|at| flat.filter[*at].is_ordered())
+        .collect();
+    let known = |most| Known {
+        tests: tests.clone(),
+        most,
+    };
+    match tests.is_empty() {
+        true => vec![Known::default()],
+        false => vec![Known::default(), known(0), known(1), known(1000)],
+    }
+}
+
 fn filter_led_by(lead: Vec<usize>) -> Estimate {
     Estimate {
         plan: Plan::Filter,
@@ -177,6 +195,7 @@ fn filter_led_by(lead: Vec<usize>) -> Estimate {
             known: true,
             most: None,
         },
+        known: Known::default(),
     }
 }
 
