@@ -18,6 +18,7 @@ use super::chain::Reach;
 use super::flat::{FlatQuery, Test};
 use super::keys::{Keys, Place};
 use super::keyset::Keyset;
+use super::plan::Known;
 use super::sql::{self, Selection};
 use super::total;
 use super::trace::Trace;
@@ -354,6 +355,7 @@ async fn confirmed(
         limit,
         many: false,
         lead: &[filter.len() - 1],
+        known: &Known::default(),
     });
     trace.statement(&statement);
     let places: Vec<(i64, Vec<Option<String>>, i64)> =
