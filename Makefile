@@ -6,7 +6,8 @@
 #   make bench-large    the same with a million resources and the searches that these make dear
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
-#   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md)
+#   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md),
+#                       answered by Postgres, and as many by an index in Elasticsearch
 #   make model          200,000 random interactions against a model of their meaning; a failure names its MODEL_SEED
 #   make races          32 clients on 10 identities for RACE_SECONDS (60): conditional writes at once, alone and in transactions
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
@@ -16,19 +17,19 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
-test: toolchain postgres second-postgres clients packages
+test: toolchain postgres second-postgres clients packages elasticsearch
 	scripts/test.sh
 
 model: toolchain postgres
 	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
-search-soak: toolchain postgres
-	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
+search-soak: toolchain postgres elasticsearch
+	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} scripts/with-elasticsearch.sh cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
 	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
 
 races: toolchain postgres
@@ -56,8 +57,12 @@ bench-large: toolchain postgres
 overload: toolchain postgres
 	scripts/bench.sh --load 10000 --overload
 
-es:
+# Without a Maven repository the tests that need it say that they were skipped.
+elasticsearch:
 	scripts/install-packages.sh java:default-jre-headless mvn:maven unzip curl
+	-scripts/es-node.sh fetch
+
+es: elasticsearch
 	scripts/es-node.sh start
 
 es-stop:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# es-node.sh start|stop|status   one private Elasticsearch node on 127.0.0.1, for tests and for trying things out.
+# es-node.sh fetch|start|stop|status|pid   one private Elasticsearch node on 127.0.0.1, for tests and for trying things out.
 #
 # Elastic's own distribution for integration tests, from Maven Central: a real Elasticsearch without analysis-common, reindex,
 # delete-by-query and painless. Settings: VERSION, PORT, HEAP, ES_DIR, JAVA_HOME.
@@ -93,7 +93,9 @@ stop() {
 
 status() { if running; then ps -o pid,rss,etime,args= -p "$(cat "$node/pid")" | cut -c1-120; else echo "not running"; fi; }
 
+pid() { cat "$node/pid"; }
+
 case "${1:-start}" in
-  start | stop | status) "${1:-start}" ;;
-  *) echo "usage: $0 start|stop|status" >&2; exit 2 ;;
+  fetch | start | stop | status | pid) "${1:-start}" ;;
+  *) echo "usage: $0 fetch|start|stop|status|pid" >&2; exit 2 ;;
 esac

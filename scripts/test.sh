@@ -14,7 +14,7 @@ trap 'rm -f "$log"' EXIT
 status=0
 # --show-output: the harness keeps the output of tests that pass, and with it their reasons for skipping.
 # In CI the slow ones run too, which are marked as ignored.
-cargo test --workspace --locked --no-fail-fast -- --show-output ${CI:+--include-ignored} 2>&1 | tee "$log" || status=$?
+scripts/with-elasticsearch.sh cargo test --workspace --locked --no-fail-fast -- --show-output ${CI:+--include-ignored} 2>&1 | tee "$log" || status=$?
 
 # count WORD   adds up one figure of cargo's closing lines.
 count() { awk -v word="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i ~ "^" word) sum += $(i - 1) } END { print sum + 0 }' "$log"; }

@@ -7,7 +7,7 @@ use crate::dhis2::error::Dhis2Error;
 use crate::failure::Failure;
 use crate::serve::{self, Opened, Server, StartError};
 use crate::setting::{self, SettingError};
-use crate::{data, dhis2, embed, http, retention, telemetry, write};
+use crate::{data, dhis2, embed, http, retention, search_index, telemetry, write};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use fhir_storage::{Copied, PrivatePostgres, Upgraded};
 use hl7_mllp_listener::client::{self, read_messages};
@@ -53,6 +53,9 @@ enum Command {
     /// HL7 v2 messages that came in.
     #[command(subcommand)]
     Hl7v2(Hl7v2),
+    /// The search index in Elasticsearch.
+    #[command(subcommand)]
+    Index(Index),
     /// Figures for DHIS2 from the resources that are here.
     #[command(subcommand)]
     Dhis2(dhis2::run::Command),
@@ -72,6 +75,21 @@ enum Hl7v2 {
     /// Take out of the journal what is older than its settings say, as the server does once an hour.
     Prune,
     Send(client::SendFiles),
+}
+
+#[derive(Debug, Subcommand)]
+enum Index {
+    /// Compare it with the database, resource by resource, beside running servers or without one.
+    Verify {
+        /// Write again what differs.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Make another one beside it, which takes its place when it is complete; of one TYPE, write its resources again.
+    Rebuild {
+        #[arg(value_name = "TYPE")]
+        of_type: Option<String>,
+    },
 }
 
 /// What goes wrong outside a running server; the text is for the person at the terminal.
@@ -132,6 +150,20 @@ fn try_run() -> Result<ExitCode, Failed> {
             Command::Upgrade => upgrade(&config).await,
             Command::Dhis2(command) => {
                 beside(config, async |app, data| report(app, data, &command).await).await
+            }
+            Command::Index(Index::Verify { repair }) => {
+                beside(config, async |app, _| {
+                    let (text, is_right) = search_index::verify(app, repair).await?;
+                    say(&text)?;
+                    Ok(exit_code(is_right))
+                })
+                .await
+            }
+            Command::Index(Index::Rebuild { of_type }) => {
+                beside(config, async |app, _| {
+                    say(&search_index::rebuild(app, of_type.as_deref()).await?)
+                })
+                .await
             }
             Command::Hl7v2(Hl7v2::Replay(replay)) => {
                 beside(config, async |app, data| {

@@ -9,6 +9,7 @@ use crate::policy::{
 };
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
+use fhir_storage::{ElasticSettings, Freshness, WhenDown};
 use hl7_mllp_listener::intake::SpoolSettings;
 use hl7_mllp_listener::listeners::Listener;
 use hl7_mllp_listener::settings::ConnectionSettings;
@@ -53,7 +54,18 @@ settings! {
     mllp_addr: Option<SocketAddr> = "127.0.0.1:2575", "FHIR_MLLP_ADDR", "host:port", "Where the embedded HL7 v2 listener listens; `off` disables it.";
     data_dir: PathBuf = "./data", "FHIR_DATA_DIR", "path", "The private Postgres and its socket live here.";
     database_url: Option<String> = "", "DATABASE_URL", "URL", "An existing PostgreSQL 15 or later; empty: a private one in the data directory.";
-    elasticsearch_url: Option<String> = "", "ELASTICSEARCH_URL", "URL", "A search cluster. Not used yet: this version answers every search from Postgres, and says so when it starts.";
+    elasticsearch_url: Option<Urls> = "", "ELASTICSEARCH_URL", "URLs", "An Elasticsearch 8 or 9, nodes comma separated: searches are answered from an index there (docs/elasticsearch.md); empty: Postgres answers all.";
+    elasticsearch_user: Option<String> = "", "ELASTICSEARCH_USER", "", "User of the cluster, with `ELASTICSEARCH_PASSWORD`.";
+    elasticsearch_password: Option<String> = "", "ELASTICSEARCH_PASSWORD", "", "That user's password.";
+    elasticsearch_api_key: Option<String> = "", "ELASTICSEARCH_API_KEY", "", "An API key as Elasticsearch gives it (`encoded`), in place of user and password.";
+    elasticsearch_ca_file: Option<PathBuf> = "", "ELASTICSEARCH_CA_FILE", "path", "A PEM file with authorities of the cluster's certificates, beside those of the Mozilla list.";
+    elasticsearch_index: String = "fhir", "ELASTICSEARCH_INDEX", "", "What the names of the indexes begin with, and the alias of the one that is searched: each site of a cluster has its own.";
+    elasticsearch_shards: u32 = "1", "ELASTICSEARCH_SHARDS", "shards", "Shards of an index that is made.";
+    elasticsearch_search_timeout_ms: u64 = "2000", "ELASTICSEARCH_SEARCH_TIMEOUT_MS", "ms", "How long the cluster may take for a search; longer, and Postgres answers.";
+    elasticsearch_bulk_timeout_ms: u64 = "60000", "ELASTICSEARCH_BULK_TIMEOUT_MS", "ms", "How long the cluster may take for a part of a batch that is written.";
+    elasticsearch_freshness: Freshness = "strong", "ELASTICSEARCH_FRESHNESS", "", "`strong`: a search sees every write that was acknowledged before it; `eventual`: what the index has, some tenths of a second later.";
+    elasticsearch_when_down: WhenDown = "postgres", "ELASTICSEARCH_WHEN_DOWN", "", "Who answers searches while the cluster does not: `postgres`, or nobody (`refuse`: 503).";
+    elasticsearch_backlog_max: u64 = "5000000", "ELASTICSEARCH_BACKLOG_MAX", "changes", "Changes that wait for the cluster; beyond it the index is given up, and made anew when the cluster is back.";
     base_url: Option<String> = "", "FHIR_BASE_URL", "URL", "The public FHIR base behind a proxy, for Location, fullUrl, links and own-base references; empty: from the request.";
     trust_forwarded: bool = "false", "FHIR_TRUST_FORWARDED", "", "Take the public base from `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both.";
     mappings_dir: Option<PathBuf> = "", "FHIR_MAPPINGS_DIR", "path", "The mappings; empty: `mappings` in the working directory, else beside or above the executable. One must be there.";
@@ -135,6 +147,41 @@ impl SettingValue for LogFormat {
     }
 }
 
+/// Addresses, comma separated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls(pub Vec<String>);
+
+impl SettingValue for Urls {
+    fn read(text: &str) -> Result<Urls, String> {
+        let urls: Vec<String> = text.split(',').map(|url| url.trim().to_string()).collect();
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        match urls.iter().all(is_url) {
+            true => Ok(Urls(urls)),
+            false => Err("must be http:// or https:// URLs, comma separated".into()),
+        }
+    }
+}
+
+impl SettingValue for Freshness {
+    fn read(text: &str) -> Result<Freshness, String> {
+        match text {
+            "strong" => Ok(Freshness::Strong),
+            "eventual" => Ok(Freshness::Eventual),
+            _ => Err("must be strong or eventual".into()),
+        }
+    }
+}
+
+impl SettingValue for WhenDown {
+    fn read(text: &str) -> Result<WhenDown, String> {
+        match text {
+            "postgres" => Ok(WhenDown::Postgres),
+            "refuse" => Ok(WhenDown::Refuse),
+            _ => Err("must be postgres or refuse".into()),
+        }
+    }
+}
+
 impl SettingValue for Origins {
     fn read(text: &str) -> Result<Origins, String> {
         let is_origin = |text: &str| {
@@ -198,6 +245,25 @@ impl Config {
         let folder = self.mllp_spool_dir.clone()?;
         let max_bytes = self.mllp_spool_max_bytes;
         Some(SpoolSettings { folder, max_bytes })
+    }
+
+    /// The search index beside Postgres, if there is one.
+    pub fn elastic(&self) -> Option<ElasticSettings> {
+        let Urls(urls) = self.elasticsearch_url.clone()?;
+        Some(ElasticSettings {
+            urls,
+            user: self.elasticsearch_user.clone(),
+            password: self.elasticsearch_password.clone(),
+            api_key: self.elasticsearch_api_key.clone(),
+            ca_file: self.elasticsearch_ca_file.clone(),
+            index: self.elasticsearch_index.clone(),
+            shards: self.elasticsearch_shards,
+            search_timeout_ms: self.elasticsearch_search_timeout_ms,
+            bulk_timeout_ms: self.elasticsearch_bulk_timeout_ms,
+            freshness: self.elasticsearch_freshness,
+            when_down: self.elasticsearch_when_down,
+            backlog_max: self.elasticsearch_backlog_max,
+        })
     }
 
     /// The base that the stored index treats as its own: the configured one, else that of the listening address.

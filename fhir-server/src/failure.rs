@@ -216,6 +216,20 @@ impl From<Error> for Failure {
                     "an error inside the server; its log has the detail under this request's X-Request-Id",
                 )
             }
+            Error::Index(cause) => {
+                static UNAVAILABLE: Seldom = Seldom::new();
+                if let Some(times) = UNAVAILABLE.happened() {
+                    tracing::warn!(
+                        error = cause.reason(),
+                        times,
+                        "the search index is not available"
+                    );
+                }
+                Failure::new(
+                    IssueKind::Transient,
+                    "the search index is not available; try again",
+                )
+            }
             Error::Start(reason) | Error::Backup(reason) => {
                 tracing::error!(reason, "the database could not be started");
                 Failure::new(

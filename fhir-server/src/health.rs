@@ -1,6 +1,7 @@
 //! `/health/live` and `/health/ready`.
 
 use crate::app::App;
+use crate::search_index;
 use axum::body::Body;
 use axum::response::Response;
 use fhir_definitions::IndexState;
@@ -27,13 +28,19 @@ pub async fn ready(app: &App) -> Response {
             let IndexState {
                 parameters, types, ..
             } = index.index();
-            match parameters.is_empty() && types.is_empty() {
-                true => said(StatusCode::OK, "ready"),
-                false => said(
-                    StatusCode::OK,
-                    "ready; some search parameters are being indexed",
-                ),
+            let mut text = "ready".to_owned();
+            if !(parameters.is_empty() && types.is_empty()) {
+                text.push_str("; some search parameters are being indexed");
             }
+            // Without it Postgres answers: no reason to be unready.
+            let used = timeout(PROBE, app.store.index_use()).await;
+            if let Ok(Ok(Some(used))) = used
+                && let Some(said) = search_index::health(&used)
+            {
+                text.push_str("; ");
+                text.push_str(&said);
+            }
+            said(StatusCode::OK, &text)
         }
         Ok(Err(error)) if error.is_disk_full() => said(
             StatusCode::SERVICE_UNAVAILABLE,

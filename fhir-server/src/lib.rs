@@ -30,6 +30,7 @@ pub mod reply;
 pub mod request;
 pub mod retention;
 pub mod router;
+pub mod search_index;
 pub mod send_timeout;
 pub mod serve;
 pub mod setting;

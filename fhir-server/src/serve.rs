@@ -111,6 +111,7 @@ async fn open_at(
         slow_search_ms: config.search_slow_ms,
         base: Some(config.own_base()),
         policies: policy::of_store(config),
+        elastic: config.elastic(),
     };
     let store = Store::open(settings, data.definitions.clone()).await?;
     Ok(Opened { store, database })
@@ -123,11 +124,6 @@ impl Server {
     /// The first part that does not start.
     pub async fn start(config: Config) -> Result<Server, StartError> {
         telemetry::start_metrics();
-        if config.elasticsearch_url.is_some() {
-            tracing::warn!(
-                "ELASTICSEARCH_URL is set but not used by this version: Postgres answers every search"
-            );
-        }
         if config.base_url.is_none() && config.http_addr.ip().is_unspecified() {
             tracing::warn!(
                 "FHIR_BASE_URL is not set: absolute references to this server under the name that clients use are taken for references elsewhere"
@@ -182,6 +178,8 @@ impl Server {
         let work = crate::operation::reindex::work(app.clone(), stop.clone());
         tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(maintain(app.clone(), stop.clone())));
+        let work = crate::search_index::work(app.clone(), stop.clone());
+        tasks.push(tokio::spawn(work));
         tasks.push(tokio::spawn(retention::work(app.clone(), stop.clone())));
         app.set_listening(true);
         let listener = mllp_addr.map_or("off".to_string(), |addr| addr.to_string());

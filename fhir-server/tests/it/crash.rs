@@ -85,6 +85,27 @@ async fn listeners_with_spools() {
     check(&rounds(spools, &faults, None).await);
 }
 
+/// The same with an Elasticsearch: the clients' own searches, and the comparison at the end, find no difference.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_with_a_search_index() {
+    let Some(url) = fhir_storage::testing::elasticsearch() else {
+        return;
+    };
+    let two = Shape {
+        sharing: 2,
+        elasticsearch: Some(url),
+        ..Shape::default()
+    };
+    let faults = [
+        Fault::Server(0),
+        Fault::Postmaster,
+        Fault::Server(1),
+        Fault::Backend,
+        Fault::Everything,
+    ];
+    check(&rounds(two, &faults, None).await);
+}
+
 /// What would pass here unseen would pass unseen in the tests above.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn planted_faults_are_found() {

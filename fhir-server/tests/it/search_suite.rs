@@ -12,21 +12,75 @@ async fn finds_over_http() {
     for suite in suites() {
         let site = with_settings(&[]);
         let updated = put(&site, &suite).await;
-        for case in &suite.cases {
-            if case.engine_only.is_some() {
-                continue;
-            }
-            let url = case.url(&site.base(), |id| updated[id].clone());
-            let got = search(&site, &url).await;
-            if got != case.expect {
-                let (place, expect) = (&case.place, &case.expect);
-                wrong.push(format!(
-                    "{place}: {url}\n  expected {expect:?}\n  got      {got:?}"
-                ));
-            }
-        }
+        wrong.extend(wrong_answers(&site, &suite, &updated).await);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// With an index in Elasticsearch, which the server itself makes and writes while it is asked.
+#[tokio::test]
+async fn finds_over_http_by_an_index() {
+    let Some(cluster) = fhir_storage::testing::elasticsearch() else {
+        return;
+    };
+    let (mut wrong, mut by_index) = (Vec::new(), 0);
+    for suite in suites() {
+        let prefix = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let site = with_settings(&[
+            ("elasticsearch_url", &cluster),
+            ("elasticsearch_index", &prefix),
+            ("elasticsearch_search_timeout_ms", "60000"),
+        ]);
+        until_searchable(&site).await;
+        let updated = put(&site, &suite).await;
+        for _ in 0..2 {
+            wrong.extend(wrong_answers(&site, &suite, &updated).await);
+        }
+        by_index += metric(&site, "fhir_search_index_answered_total").await as u64;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(by_index > 100, "{by_index} searches answered by the index");
+}
+
+/// The first index of a server is made in the background.
+async fn until_searchable(site: &Site) {
+    let made = async {
+        while metric(site, "fhir_search_index_searchable").await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let within = Duration::from_secs(60);
+    tokio::time::timeout(within, made).await.unwrap();
+}
+
+async fn metric(site: &Site, name: &str) -> f64 {
+    let url = format!("GET {}/metrics", site.origin);
+    let all = site.send(&url, "").await.text;
+    let line = all.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.unwrap_or_default()
+}
+
+async fn wrong_answers(
+    site: &Site,
+    suite: &Suite,
+    updated: &HashMap<String, String>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for case in &suite.cases {
+        if case.engine_only.is_some() {
+            continue;
+        }
+        let url = case.url(&site.base(), |id| updated[id].clone());
+        let got = search(site, &url).await;
+        if got != case.expect {
+            let (place, expect) = (&case.place, &case.expect);
+            wrong.push(format!(
+                "{place}: {url}\n  expected {expect:?}\n  got      {got:?}"
+            ));
+        }
+    }
+    wrong
 }
 
 /// Writes the resources, the first one last; when each was updated.

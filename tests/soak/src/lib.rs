@@ -128,6 +128,9 @@ pub async fn run(
     if ledger.book().findings.is_empty() {
         let spools = campaign.shape.spools;
         report.compared = check::check(&site.bases[0], &ledger, Scope::All, spools).await;
+        if let Some(said) = tokio::task::block_in_place(|| site.compare_index())? {
+            ledger.find(Kind::Index, said);
+        }
     }
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     report.writes = count(&ledger.counts.writes);

@@ -38,6 +38,9 @@ struct Arguments {
     /// small disk. The kills are those of all of them.
     #[arg(long, value_delimiter = ',', default_values = ["private", "shared", "spools", "small-disk"])]
     site: Vec<String>,
+    /// The URL of an Elasticsearch that the servers of all sites search in.
+    #[arg(long)]
+    elasticsearch: Option<String>,
 }
 
 #[tokio::main]
@@ -212,7 +215,10 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
     };
     let rounds = (one.len() + two.len() + spools.len() + full.len()).max(1) as u64;
     let campaign = |shape: Shape, faults: Vec<Fault>| Campaign {
-        shape,
+        shape: Shape {
+            elasticsearch: arguments.elasticsearch.clone(),
+            ..shape
+        },
         faults,
         acknowledged: arguments.acknowledged.div_ceil(rounds),
         writers: arguments.writers,

@@ -37,6 +37,34 @@ impl Program {
         self
     }
 
+    /// Runs it beside, with other arguments, to its end: whether it succeeded, and what it said.
+    pub fn once(&self, arguments: &[&str], root: &Path) -> Result<(bool, String), String> {
+        let mut command = self.command(root);
+        command.args(arguments);
+        let output = command
+            .output()
+            .map_err(|error| format!("{}: {error}", self.path.display()))?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        Ok((output.status.success(), said))
+    }
+
+    fn command(&self, root: &Path) -> Command {
+        let is_other = |name: &str| {
+            !name.starts_with("FHIR_")
+                && !name.starts_with("ELASTICSEARCH_")
+                && name != "DATABASE_URL"
+        };
+        let mut command = Command::new(&self.path);
+        command
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| is_other(name)))
+            .envs(self.environment.iter().cloned())
+            .current_dir(root)
+            .stdin(Stdio::null());
+        command
+    }
+
     pub fn start(&mut self, root: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
         let log = OpenOptions::new()
@@ -44,17 +72,9 @@ impl Program {
             .append(true)
             .open(&self.log)
             .map_err(failed)?;
-        let mut command = Command::new(&self.path);
+        let mut command = self.command(root);
         command
-            .env_clear()
-            .envs(
-                std::env::vars()
-                    .filter(|(name, _)| !name.starts_with("FHIR_") && name != "DATABASE_URL"),
-            )
-            .envs(self.environment.iter().cloned())
             .args(&self.arguments)
-            .current_dir(root)
-            .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log);
         end_with_us(&mut command, libc::SIGTERM);

@@ -47,6 +47,8 @@ pub struct Shape {
     pub disk_mb: Option<u64>,
     /// Messages are acknowledged when they are in the spool of their listener.
     pub spools: bool,
+    /// The URL of an Elasticsearch that the servers search in; what is in it is compared at the end.
+    pub elasticsearch: Option<String>,
 }
 
 pub struct Site {
@@ -58,6 +60,8 @@ pub struct Site {
     /// Addresses of the embedded listeners, and of the one that runs alone.
     pub listeners: Vec<String>,
     pub disk: Option<Disk>,
+    /// What the indexes of the site are called in its Elasticsearch.
+    index: Option<String>,
     programs: Programs,
     data: PathBuf,
     directory: PathBuf,
@@ -145,6 +149,7 @@ impl Site {
             listeners: Vec::new(),
             postgres,
             disk,
+            index: None,
             programs: programs.clone(),
             data,
             directory: directory.clone(),
@@ -184,6 +189,13 @@ impl Site {
                 .set("FHIR_DATA_DIR", site.data.display().to_string());
             if let Some(postgres) = &site.postgres {
                 server = server.set("DATABASE_URL", postgres.url());
+            }
+            if let Some(url) = &shape.elasticsearch {
+                let index = format!("soak_{}", free_port()?);
+                let index = site.index.get_or_insert(index);
+                server = server
+                    .set("ELASTICSEARCH_URL", url)
+                    .set("ELASTICSEARCH_INDEX", index.as_str());
             }
             for (name, value) in clock(Clock::Servers) {
                 server = server.set(&name, value);
@@ -284,6 +296,25 @@ impl Site {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Err("the clock does not jump".into())
+    }
+
+    /// What differs between the search index and the database, as the server's own command says; `None`: nothing, or there is no index.
+    pub fn compare_index(&self) -> Result<Option<String>, String> {
+        if self.index.is_none() {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        loop {
+            let arguments = ["index", "verify"];
+            let (is_right, said) = self.servers[0].once(&arguments, &self.programs.root)?;
+            if is_right && said.contains("; 0 differ and wait") {
+                return Ok(None);
+            }
+            let may_come = is_right || said.contains("no search index is complete");
+            if !may_come || began.elapsed() > READY {
+                return Ok(Some(said));
+            }
+        }
     }
 
     pub fn ledger(&self) -> PathBuf {

@@ -16,6 +16,9 @@ pub enum Error {
     /// The private Postgres could not be started; the text says what to do.
     #[error("{0}")]
     Start(String),
+    /// The search index does not answer, or refuses.
+    #[error("the search index is not available: {0}")]
+    Index(crate::elastic::ElasticError),
     /// A backup, restore or upgrade that did not happen; the text says why.
     #[error("{0}")]
     Backup(String),

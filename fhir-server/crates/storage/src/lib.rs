@@ -6,6 +6,7 @@ pub mod backup;
 mod binary;
 pub mod change;
 mod definitions;
+mod elastic;
 pub mod error;
 mod held;
 pub mod history;
@@ -27,6 +28,10 @@ pub mod write;
 
 pub use backup::{Copied, backup, restore};
 pub use change::{Answer, Change, Effect, Method, Outcome, Program, Read, Target, VersionMatch};
+pub use elastic::{
+    Checked, ElasticError, ElasticSettings, Finding, Found, Freshness, IndexUse, Round, Verified,
+    WhenDown, is_lost,
+};
 pub use error::{CommitError, Error};
 pub use history::{History, HistoryPage, HistoryQuery, HistoryVersion, Scope};
 pub use history_deletion::HistoryDeletion;

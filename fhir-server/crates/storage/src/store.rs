@@ -1,5 +1,6 @@
 //! Opening the store: pools, migrations, the site's own row, and the definitions its rows are indexed by.
 
+use crate::elastic::{Elastic, ElasticSettings};
 use crate::error::Error;
 use crate::policy::Policies;
 use crate::read;
@@ -27,6 +28,8 @@ pub struct StoreSettings {
     /// Base URL without trailing slash under which absolute references are local; `None`: only relative ones are.
     pub base: Option<String>,
     pub policies: Policies,
+    /// A search index beside Postgres.
+    pub elastic: Option<ElasticSettings>,
 }
 
 /// The database, with the definitions it is indexed by. Cheap to clone.
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) turns: crate::write::Turns,
     pub(crate) vocabulary: crate::vocabulary::Vocabulary,
     pub(crate) statistics: crate::search::StatisticsCache,
+    pub(crate) elastic: Option<Elastic>,
 }
 
 /// How many connections of a pool are open, and how many of those idle.
@@ -80,6 +84,8 @@ const CLIENT_CHECK_MS: u64 = 1_000;
 /// large transaction it keeps.
 const CONNECTION_IDLE: Duration = Duration::from_secs(60);
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
+/// Connections of the indexer: of what is written, of what is filled, and for looking after both.
+const INDEX_CONNECTIONS: u32 = 4;
 /// About what the write-ahead log takes of the disk at a time.
 const PROBE_ROWS: i32 = 20_000;
 const PROBE_ROW_BYTES: i32 = 1_000;
@@ -129,6 +135,13 @@ impl Store {
         let search_options = reading_options("force_custom_plan");
         let lookup_options = reading_options("force_generic_plan");
         let health_pool = pool(1).connect_lazy_with(options);
+        let elastic = match settings.elastic.clone() {
+            None => None,
+            Some(elastic) => {
+                let pool = pool(INDEX_CONNECTIONS).connect_lazy_with(write_options.clone());
+                Some(Elastic::new(elastic, pool)?)
+            }
+        };
         let write_pool = pool(settings.write_connections)
             .connect_with(write_options)
             .await
@@ -156,6 +169,7 @@ impl Store {
                 turns: crate::write::Turns::default(),
                 vocabulary: crate::vocabulary::Vocabulary::default(),
                 statistics: crate::search::StatisticsCache::default(),
+                elastic,
             }),
         };
         store.adopt(true).await?;
@@ -220,6 +234,9 @@ impl Store {
         self.inner.write_pool.close().await;
         self.inner.search_pool.close().await;
         self.inner.lookup_pool.close().await;
+        if let Some(elastic) = &self.inner.elastic {
+            elastic.pool.close().await;
+        }
         self.inner.health_pool.close().await;
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Its directories stay in the system's temporary directory and are used again by later runs, which saves making a cluster each time.
 
+use crate::elastic::{ElasticSettings, Freshness, WhenDown};
 use crate::error::Error;
 use crate::policy::Policies;
 use crate::private_postgres::PrivatePostgres;
@@ -40,8 +41,50 @@ pub async fn store_with(files: &[DataFile]) -> Store {
     open(Arc::new(definitions)).await
 }
 
+/// The Elasticsearch for tests: `FHIR_TEST_ELASTICSEARCH`, which `make test` sets where it could start one. Says so where there is none.
+pub fn elasticsearch() -> Option<String> {
+    let url = std::env::var("FHIR_TEST_ELASTICSEARCH").unwrap_or_default();
+    if url.is_empty() {
+        eprintln!("skipped: no Elasticsearch, FHIR_TEST_ELASTICSEARCH names none (make es)");
+        return None;
+    }
+    Some(url)
+}
+
+/// A store in a new database that uses the Elasticsearch at `url`, with names of its own there.
+pub async fn store_with_elastic(
+    files: &[DataFile],
+    url: String,
+    change: impl FnOnce(&mut ElasticSettings),
+) -> Store {
+    let definitions = Definitions::load(files).expect("the files are valid");
+    let mut elastic = ElasticSettings {
+        urls: vec![url],
+        user: None,
+        password: None,
+        api_key: None,
+        ca_file: None,
+        index: format!("test_{}", uuid::Uuid::now_v7().simple()),
+        shards: 1,
+        search_timeout_ms: 10_000,
+        bulk_timeout_ms: 60_000,
+        freshness: Freshness::Strong,
+        when_down: WhenDown::Postgres,
+        backlog_max: 1_000_000,
+    };
+    change(&mut elastic);
+    let settings = StoreSettings {
+        elastic: Some(elastic),
+        ..settings(empty_database().await)
+    };
+    open_with(settings, Arc::new(definitions)).await
+}
+
 async fn open(definitions: Arc<Definitions>) -> Store {
-    let settings = settings(empty_database().await);
+    open_with(settings(empty_database().await), definitions).await
+}
+
+async fn open_with(settings: StoreSettings, definitions: Arc<Definitions>) -> Store {
     Store::open(settings, definitions)
         .await
         .expect("the store opens in an empty database")
@@ -57,6 +100,7 @@ pub fn settings(url: String) -> StoreSettings {
         slow_search_ms: None,
         base: Some("http://localhost/fhir".into()),
         policies: Policies::default(),
+        elastic: None,
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgCopyIn};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Transaction};
 
-/// Every table of the migrations but `job`: a job that was restored would be done a second time. A database may hold the tables of others too.
+/// Every table of the migrations but `job`, because a job that was restored would be done a second time, and those of the search index, which is
+/// another one after a restore. A database may hold the tables of others too.
 pub(crate) const TABLES: [&str; 12] = [
     "site",
     "resource",
@@ -245,6 +246,7 @@ impl Filling {
                 .find(|other| other.name == table.name);
             wanted.map_or(Ok(()), |wanted| count(wanted, table.rows))?;
         }
+        crate::elastic::forget(&mut self.connection).await?;
         execute(&mut self.connection, "COMMIT").await?;
         for table in &contents.tables {
             execute(

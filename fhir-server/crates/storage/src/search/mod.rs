@@ -10,6 +10,7 @@ mod canonical;
 mod chain;
 mod conditional;
 mod contained;
+mod elastic;
 mod elements;
 mod estimate;
 mod finding;
@@ -47,11 +48,14 @@ use crate::read::{StoredResource, connection_lost};
 use crate::store::Inner;
 use crate::{Error, Store};
 use chain::Reach;
+use elastic::{Engine, Indexed, Wanted};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
 use fhir_search::query::{Contained, DateMatch, Prefix, Summary, Total};
 use flat::{Column, FlatQuery, Test};
+use futures_util::FutureExt;
+use keys::Keys;
 use keyset::Keyset;
 use plan::Plan;
 use sqlx::PgConnection;
@@ -92,7 +96,21 @@ impl Store {
     /// [`Error::Refused`] for what the engine cannot do (`NotSupported`), what takes too long (`TooCostly`) and a page that is no longer
     /// served (`Expired`); database errors.
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
+        let mut why_postgres = None;
+        if let Some(elastic) = &self.inner.elastic {
+            match Indexed::open(self, elastic, query).boxed().await? {
+                Err(reason) => why_postgres = Some(reason),
+                Ok((indexed, mut snapshot)) => {
+                    let page = snapshot
+                        .search_by(query, &at, Engine::Index(&indexed))
+                        .await?;
+                    snapshot.close().await?;
+                    return Ok(page);
+                }
+            }
+        }
         let mut trace = Trace::of(query);
+        trace.engine(why_postgres);
         let at_once = self
             .at_once(query, &at, &mut trace)
             .await
@@ -109,7 +127,8 @@ impl Store {
             }
         }
         let mut snapshot = self.snapshot().await?;
-        let page = snapshot.search(query, at).await?;
+        let engine = Engine::Postgres(why_postgres);
+        let page = snapshot.search_by(query, &at, engine).await?;
         snapshot.close().await?;
         Ok(page)
     }
@@ -125,7 +144,7 @@ impl Store {
     }
 }
 
-/// A page of a search in the transaction of the caller, which sees its own changes.
+/// A page of a search in the transaction of the caller, which sees its own changes: so Postgres answers.
 pub(crate) async fn search_in(
     connection: &mut PgConnection,
     planning: &mut Planning,
@@ -134,6 +153,30 @@ pub(crate) async fn search_in(
     query: &Query,
     at: &Page,
 ) -> Result<SearchPage, Error> {
+    let asked = Asked {
+        query,
+        at,
+        engine: Engine::Postgres(None),
+    };
+    search_by(connection, planning, definitions, store, asked).await
+}
+
+/// A search, and who is to answer it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    query: &'a Query,
+    at: &'a Page,
+    engine: Engine<'a>,
+}
+
+async fn search_by(
+    connection: &mut PgConnection,
+    planning: &mut Planning,
+    definitions: &Definitions,
+    store: &Inner,
+    asked: Asked<'_>,
+) -> Result<SearchPage, Error> {
+    let query = asked.query;
     let statistics = store.statistics(connection).await?;
     let mut trace = Trace::of(query);
     let budget = Duration::from_millis(store.settings.statement_timeout_ms);
@@ -142,8 +185,7 @@ pub(crate) async fn search_in(
         planning,
         definitions,
         &statistics.1,
-        query,
-        at,
+        asked,
         &mut trace,
     );
     // Each statement ends with this time; all of them together do here.
@@ -163,10 +205,13 @@ async fn page(
     planning: &mut Planning,
     definitions: &Definitions,
     statistics: &Statistics,
-    query: &Query,
-    at: &Page,
+    asked: Asked<'_>,
     trace: &mut Trace,
 ) -> Result<SearchPage, Error> {
+    let Asked { query, at, engine } = asked;
+    if let Engine::Postgres(why) = engine {
+        trace.engine(why);
+    }
     if query.contained != Contained::False || query.filter.iter().any(resolve::looks_up) {
         planning.by_values(connection).await?;
     }
@@ -174,16 +219,32 @@ async fn page(
         return contained::page(connection, definitions, statistics, query, at).await;
     }
     let counts_only = query.count == 0 || query.summary == Summary::Count;
-    let reach = Reach {
+    let mut reach = Reach {
         paged: !counts_only,
         ..Reach::default()
     };
+    if let Engine::Index(_) = engine {
+        reach = elastic::reach(reach);
+    }
     let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
     if !flat.is_lookup() || counts_only {
         planning.by_values(connection).await?;
     }
     if counts_only {
+        let wanted = Wanted {
+            total: query.total,
+            at: None,
+            limit: 0,
+            offset: 0,
+            count_only: true,
+        };
+        if let Some(found) = by_index(connection, &flat, engine, wanted, trace).await? {
+            return Ok(SearchPage {
+                total: found.total,
+                ..SearchPage::default()
+            });
+        }
         // All matches are looked for.
         let estimate = keys::estimated(connection, &flat, statistics, usize::MAX, trace).await?;
         let total = total::exact(connection, &flat, &estimate).await?;
@@ -213,28 +274,17 @@ async fn page(
         flat.reverse();
     }
     let (limit, offset) = pages::extent(query, at.as_ref());
-    let estimate = keys::plan(connection, &flat, statistics, limit, trace).await?;
-    trace.phase("plan");
-    if estimate.plan != Plan::Filter {
-        planning.by_values(connection).await?;
-    }
-    let after = at.as_ref().filter(|keyset| !keyset.values.is_empty());
-    let mut keys = keys::keys(
-        connection, &flat, statistics, &estimate, after, limit, trace,
-    )
-    .await?;
-    trace.phase("keys");
-    let total = match (&at, &keys.next) {
-        (None, None) if offset == 0 || !keys.found.is_empty() => {
-            total::of_one_page(query.total, keys.found.len())
-        }
-        (None, Some(_)) if query.total != Total::None && keys.counted.is_some() => keys.counted,
-        _ => {
-            let at = at.as_ref();
-            total::of_pages(connection, &flat, statistics, &estimate, query.total, at).await?
-        }
+    let wanted = Wanted {
+        total: query.total,
+        at: at.as_ref(),
+        limit,
+        offset,
+        count_only: false,
     };
-    trace.phase("total");
+    let (mut keys, total) = match by_index(connection, &flat, engine, wanted, trace).await? {
+        Some(found) => (found.keys, found.total),
+        None => by_postgres(connection, planning, &flat, statistics, wanted, trace).await?,
+    };
     keys.found.drain(..offset.min(keys.found.len()));
     let pages = pages::around(query, at.as_ref(), &keys, horizon, total);
     if backwards {
@@ -270,6 +320,49 @@ async fn page(
         last: pages.last,
         explained: Vec::new(),
     })
+}
+
+/// The page's rows, and the total, by the index; `None` where Postgres has to find them.
+async fn by_index(
+    connection: &mut PgConnection,
+    flat: &FlatQuery,
+    engine: Engine<'_>,
+    wanted: Wanted<'_>,
+    trace: &mut Trace,
+) -> Result<Option<elastic::Found>, Error> {
+    match engine {
+        Engine::Postgres(_) => Ok(None),
+        // A type of its own would be too deep for those who call this.
+        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).boxed().await,
+    }
+}
+
+async fn by_postgres(
+    connection: &mut PgConnection,
+    planning: &mut Planning,
+    flat: &FlatQuery,
+    statistics: &Statistics,
+    wanted: Wanted<'_>,
+    trace: &mut Trace,
+) -> Result<(Keys, Option<u64>), Error> {
+    let Wanted { at, limit, .. } = wanted;
+    let estimate = keys::plan(connection, flat, statistics, limit, trace).await?;
+    trace.phase("plan");
+    if estimate.plan != Plan::Filter {
+        planning.by_values(connection).await?;
+    }
+    let after = at.filter(|keyset| !keyset.values.is_empty());
+    let keys = keys::keys(connection, flat, statistics, &estimate, after, limit, trace).await?;
+    trace.phase("keys");
+    let total = match (at, &keys.next) {
+        (None, None) if wanted.offset == 0 || !keys.found.is_empty() => {
+            total::of_one_page(wanted.total, keys.found.len())
+        }
+        (None, Some(_)) if wanted.total != Total::None && keys.counted.is_some() => keys.counted,
+        _ => total::of_pages(connection, flat, statistics, &estimate, wanted.total, at).await?,
+    };
+    trace.phase("total");
+    Ok((keys, total))
 }
 
 /// Up to where a search that ascends by `_lastUpdated` goes: what is updated after its first page would come again at the end.

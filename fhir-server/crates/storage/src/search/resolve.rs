@@ -317,7 +317,7 @@ pub(super) fn looks_up(clause: &Clause) -> bool {
 }
 
 /// Whether other resources decide it.
-fn chains(clause: &Clause) -> bool {
+pub(super) fn chains(clause: &Clause) -> bool {
     match clause {
         Clause::Chain { .. } | Clause::Has { .. } => true,
         Clause::ByType(clause) => clause.by_type.iter().any(|(_, clause)| chains(clause)),

@@ -1,6 +1,7 @@
 //! One state of the database, held: every search on it sees the same resources, whatever is written meanwhile.
 
-use super::{Page, Planning, SearchPage, bodies, search_in};
+use super::elastic::Engine;
+use super::{Asked, Page, Planning, SearchPage, bodies};
 use crate::held::Held;
 use crate::read::{self, StoredResource, Version, retrying};
 use crate::{Error, Store};
@@ -39,15 +40,25 @@ impl Store {
 }
 
 impl Snapshot {
-    /// One page.
+    /// One page, by Postgres: an index has no state that could be held.
     ///
     /// # Errors
     /// As [`Store::search`].
     pub async fn search(&mut self, query: &Query, at: Page) -> Result<SearchPage, Error> {
+        self.search_by(query, &at, Engine::Postgres(None)).await
+    }
+
+    pub(super) async fn search_by(
+        &mut self,
+        query: &Query,
+        at: &Page,
+        engine: Engine<'_>,
+    ) -> Result<SearchPage, Error> {
         let definitions = Arc::clone(&self.definitions);
         let inner = Arc::clone(&self.store.inner);
         let (connection, planning) = (&mut self.connection, &mut self.planning);
-        search_in(connection, planning, &definitions, &inner, query, &at).await
+        let asked = Asked { query, at, engine };
+        super::search_by(connection, planning, &definitions, &inner, asked).await
     }
 
     /// The version that is current in this state.

@@ -45,6 +45,13 @@ impl Trace {
         }
     }
 
+    /// Why Postgres answers, where there is an index that does not.
+    pub fn engine(&mut self, why_postgres: Option<&'static str>) {
+        if let Some(reason) = why_postgres {
+            self.note(|| postgres_instead(reason));
+        }
+    }
+
     pub fn statement(&mut self, statement: &QueryBuilder<Postgres>) {
         self.note(|| format!("sql: {}", statement.sql().as_str()));
     }
@@ -92,6 +99,10 @@ impl Trace {
         }
         text
     }
+}
+
+fn postgres_instead(reason: &str) -> String {
+    format!("engine: Postgres, as the index does not answer: {reason}")
 }
 
 fn all(tests: &[Test], between: &str) -> String {

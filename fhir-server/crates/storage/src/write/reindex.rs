@@ -332,7 +332,9 @@ impl Store {
                     (resource.0, resource.1, resource.3, index)
                 })
                 .collect();
+            let pks: Vec<i64> = unchanged.iter().map(|resource| resource.0).collect();
             apply::index(&mut transaction, unchanged).await?;
+            note_for_index(&mut transaction, &pks).await?;
             sqlx::query("UPDATE reindex SET after = $2, done = done + $3 WHERE type = $1")
                 .bind(claimed.number)
                 .bind(last)
@@ -378,6 +380,25 @@ impl Store {
         let resource = serde_json::from_str(&whole).ok()?;
         Some(search_document(definitions, &resource, self.base()))
     }
+}
+
+/// The rows are others now, of versions that the search index has: where one is kept it is told. Locked, so that none is begun meanwhile that
+/// reads the rows as they were and is told nothing.
+async fn note_for_index(connection: &mut PgConnection, pks: &[i64]) -> Result<(), sqlx::Error> {
+    let is_kept: bool = sqlx::query_scalar(
+        "SELECT active IS NOT NULL OR building IS NOT NULL FROM search_index FOR SHARE",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if is_kept {
+        sqlx::query(
+            "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM resource WHERE pk = ANY ($1)",
+        )
+        .bind(pks)
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
 }
 
 fn begin() -> String {

@@ -5,6 +5,7 @@ mod backup;
 mod commit;
 mod concurrency;
 mod definitions;
+mod elastic;
 mod measure;
 mod private_postgres;
 mod requests;

@@ -19,38 +19,47 @@ const FIRST_UPDATED_MS: usize = 10_000;
 async fn finds() {
     let mut wrong = Vec::new();
     for suite in suites() {
-        let store = store(&suite).await;
-        for case in &suite.cases {
-            let url = url(&suite, case);
-            let got = match search(&store, &url, Page::First).await {
-                Ok(page) => Expect::Found(shown(&page)),
-                Err(Error::Refused(issues)) => Expect::Refused(issues[0].kind.code().to_owned()),
-                Err(error) => panic!("{}: {error}", case.place),
-            };
-            if got != case.expect {
-                let (place, expect) = (&case.place, &case.expect);
-                wrong.push(format!(
-                    "{place}: {url}\n  expected {expect:?}\n  got      {got:?}"
-                ));
-            }
-        }
+        wrong.extend(wrong_answers(&store(&suite).await, &suite).await);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The cases of the suite that a store with its resources does not answer as they say.
+pub async fn wrong_answers(store: &Store, suite: &Suite) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for case in &suite.cases {
+        let url = url(suite, case);
+        let got = match search(store, &url, Page::First).await {
+            Ok(page) => Expect::Found(shown(&page)),
+            Err(Error::Refused(issues)) => Expect::Refused(issues[0].kind.code().to_owned()),
+            Err(error) => panic!("{}: {error}", case.place),
+        };
+        if got != case.expect {
+            let (place, expect) = (&case.place, &case.expect);
+            wrong.push(format!(
+                "{place}: {url}\n  expected {expect:?}\n  got      {got:?}"
+            ));
+        }
+    }
+    wrong
 }
 
 /// The same matches in the same order, page by page.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_parts_of_the_whole() {
     for suite in suites() {
-        let store = store(&suite).await;
-        for case in &suite.cases {
-            let url = url(&suite, case);
-            match understood(&store, &url) {
-                Ok(query) if matches!(case.expect, Expect::Found(_)) => {
-                    in_pages(&store, query, &case.place).await;
-                }
-                _ => {}
+        all_in_pages(&store(&suite).await, &suite).await;
+    }
+}
+
+pub async fn all_in_pages(store: &Store, suite: &Suite) {
+    for case in &suite.cases {
+        let url = url(suite, case);
+        match understood(store, &url) {
+            Ok(query) if matches!(case.expect, Expect::Found(_)) => {
+                in_pages(store, query, &case.place).await;
             }
+            _ => {}
         }
     }
 }
@@ -267,7 +276,7 @@ async fn bodies_are_whole() {
     );
 }
 
-fn base() -> Suite {
+pub fn base() -> Suite {
     let mut suites = suites().into_iter();
     suites.find(|suite| suite.name == "base").unwrap()
 }
@@ -275,6 +284,11 @@ fn base() -> Suite {
 /// The resources, written as a client would, and then given the times that the cases speak of.
 async fn store(suite: &Suite) -> Store {
     let store = testing::store().await;
+    load(&store, suite).await;
+    store
+}
+
+pub async fn load(store: &Store, suite: &Suite) {
     let resources = suite.resources(BASE);
     let changes = resources.iter().map(|resource| Change::Update {
         target: Target::Id(key_of(resource)),
@@ -302,7 +316,6 @@ async fn store(suite: &Suite) -> Store {
         .await
         .unwrap();
     store.inner.statistics.expire();
-    store
 }
 
 fn url(suite: &Suite, case: &Case) -> String {
@@ -315,16 +328,16 @@ fn url(suite: &Suite, case: &Case) -> String {
     })
 }
 
-fn key_of(resource: &Value) -> ResourceKey {
+pub fn key_of(resource: &Value) -> ResourceKey {
     let text = |name: &str| resource[name].as_str().unwrap();
     ResourceKey::new(text("resourceType"), text("id"))
 }
 
-async fn search(store: &Store, url: &str, at: Page) -> Result<SearchPage, Error> {
+pub async fn search(store: &Store, url: &str, at: Page) -> Result<SearchPage, Error> {
     store.search(&understood(store, url)?, at).await
 }
 
-fn understood(store: &Store, url: &str) -> Result<Query, Error> {
+pub fn understood(store: &Store, url: &str) -> Result<Query, Error> {
     let definitions = store.definitions();
     let context = Context {
         definitions: &definitions,
@@ -339,7 +352,7 @@ fn understood(store: &Store, url: &str) -> Result<Query, Error> {
     parse(&context, &types, &parameters).map_err(Error::Refused)
 }
 
-fn shown(page: &SearchPage) -> String {
+pub fn shown(page: &SearchPage) -> String {
     let ids = |found: &[crate::StoredResource]| {
         let ids = found.iter().map(|found| found.key.id.clone());
         ids.collect::<Vec<_>>()

@@ -1,8 +1,10 @@
 //! The engine on a real Postgres.
 
+mod by_index;
 mod cases;
 mod corpus;
 mod drawn;
+mod indexed;
 mod large;
 mod near;
 mod oracle;

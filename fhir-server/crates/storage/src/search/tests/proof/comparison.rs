@@ -46,6 +46,13 @@ impl Manner {
             back: rng.u8(..4) == 0,
         }
     }
+
+    pub fn each_by_itself(self) -> Manner {
+        Manner {
+            snapshot: false,
+            ..self
+        }
+    }
 }
 
 /// Where the two do not agree.

@@ -4,10 +4,12 @@
 //! `SEARCH_COMPARISONS` says how many (`make search-soak`: 100,000), `SEARCH_SEED` where to begin. A difference is shown with its seed, the
 //! search without what it does not need, and the fewest resources that show it.
 
+mod by_index;
 mod comparison;
 mod faults;
 mod site;
 
+use crate::Store;
 use comparison::Compared;
 use search_oracle::tally::{KINDS, Tally};
 use site::Site;
@@ -32,6 +34,19 @@ const DIFFERENCES_MAX: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engine_and_oracle_agree() {
+    agree(Engine::Postgres).await;
+}
+
+/// What answers.
+#[derive(Clone, Copy)]
+enum Engine {
+    Postgres,
+    /// In Elasticsearch, of which some rows are always pending.
+    Index,
+}
+
+/// Compares sites with the oracle. Gives the stores that were asked; none where no site can be made.
+async fn agree(engine: Engine) -> Vec<Store> {
     let comparisons = number("SEARCH_COMPARISONS").unwrap_or(COMPARISONS);
     let (seed, started) = (seed(), Instant::now());
     let sites = if comparisons > COMPARISONS { SITES } else { 1 };
@@ -40,12 +55,17 @@ async fn engine_and_oracle_agree() {
         .map(|seed| {
             let so_far = Arc::clone(&so_far);
             // What the oracle has in its hands stays on one thread.
-            let compared = move || Handle::current().block_on(compare(seed, comparisons, &so_far));
+            let compared =
+                move || Handle::current().block_on(compare(engine, seed, comparisons, &so_far));
             tokio::task::spawn_blocking(compared)
         })
         .collect();
+    let mut stores = Vec::new();
     for site in sites {
-        site.await.unwrap();
+        stores.extend(site.await.unwrap());
+    }
+    if stores.is_empty() {
+        return stores;
     }
     let so_far = so_far.lock().unwrap();
     so_far.figures.show(seed, started.elapsed());
@@ -55,6 +75,7 @@ async fn engine_and_oracle_agree() {
         so_far.differences.join("\n\n")
     );
     so_far.figures.judge();
+    stores
 }
 
 /// What all sites have found.
@@ -65,8 +86,16 @@ struct SoFar {
 }
 
 /// Compares with a site of its own, until all of them together have done so often.
-async fn compare(seed: u64, comparisons: u64, so_far: &Mutex<SoFar>) {
-    let mut site = Site::new(seed).await;
+async fn compare(
+    engine: Engine,
+    seed: u64,
+    comparisons: u64,
+    so_far: &Mutex<SoFar>,
+) -> Option<Store> {
+    let mut site = match engine {
+        Engine::Postgres => Site::new(seed).await,
+        Engine::Index => Site::with_index(seed).await?,
+    };
     let enough = |so_far: &SoFar| {
         so_far.figures.compared >= comparisons || so_far.differences.len() >= DIFFERENCES_MAX
     };
@@ -86,6 +115,7 @@ async fn compare(seed: u64, comparisons: u64, so_far: &Mutex<SoFar>) {
             }
         }
     }
+    Some(site.store)
 }
 
 /// Where to begin. The short run is the same each time: what nobody has found yet is for long ones, and fails no others by chance.

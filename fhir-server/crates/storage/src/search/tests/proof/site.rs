@@ -1,5 +1,6 @@
 //! A store and the same resources in the oracle's hands.
 
+use super::super::indexed;
 use super::comparison::{self, Compared, Difference, Manner};
 use crate::{Change, CommitError, Effect, Error, Store, Target, VersionMatch, testing};
 use fastrand::Rng;
@@ -27,11 +28,22 @@ pub struct Site {
     pub rng: Rng,
     pub definitions: Arc<Definitions>,
     changes: usize,
+    /// Whether an index in Elasticsearch answers, of which some rows are always pending.
+    by_index: bool,
 }
 
 impl Site {
     pub async fn new(seed: u64) -> Site {
-        let store = testing::store_with(&own_parameters()).await;
+        Site::of(testing::store_with(&own_parameters()).await, seed, false)
+    }
+
+    /// `None` where there is no Elasticsearch.
+    pub async fn with_index(seed: u64) -> Option<Site> {
+        let store = indexed::store(&own_parameters(), |_| {}).await?;
+        Some(Site::of(store, seed, true))
+    }
+
+    fn of(store: Store, seed: u64, by_index: bool) -> Site {
         let definitions = store.definitions();
         // The oracle keeps a reference for as long as the test runs.
         let kept: &'static Arc<Definitions> = Box::leak(Box::new(Arc::clone(&definitions)));
@@ -41,6 +53,7 @@ impl Site {
             rng: Rng::with_seed(seed),
             definitions,
             changes: 0,
+            by_index,
         }
     }
 
@@ -104,6 +117,9 @@ impl Site {
                 (effect, None) => panic!("{effect:?} without a body"),
             }
         }
+        if self.by_index {
+            indexed::index(&self.store, Some(&mut self.rng)).await;
+        }
     }
 
     /// A random search, compared.
@@ -116,10 +132,19 @@ impl Site {
             Ok(query) => query,
             Err(reason) => return Ok(Compared::Refused(reason)),
         };
-        let manner = Manner::drawn(&mut self.rng, &query);
+        let manner = self.manner(&query);
         match comparison::compare(&self.store, &self.world, &query, &query, manner).await {
             Ok(compared) => Ok(compared),
             Err(difference) => Err(self.reduced(asked, manner, difference).await),
+        }
+    }
+
+    /// How it is asked. What several searches share a transaction for is never asked of the index.
+    pub fn manner(&mut self, query: &Query) -> Manner {
+        let manner = Manner::drawn(&mut self.rng, query);
+        match self.by_index {
+            true => manner.each_by_itself(),
+            false => manner,
         }
     }
 

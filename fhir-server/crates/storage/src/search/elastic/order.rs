@@ -1,0 +1,102 @@
+//! Sort keys of Elasticsearch in the order of [`crate::search::sql`], and where a page begins in it. Pure.
+
+use super::Reason;
+use crate::elastic::document::{instant, parameter_keyword};
+use crate::elastic::number;
+use crate::search::flat::{Column, FlatQuery, FoundValue, Order};
+use crate::search::keyset::Keyset;
+use serde_json::{Value, json};
+
+/// What one sort key is read from.
+enum Field {
+    Updated,
+    Id,
+    Dates(Vec<i16>),
+    Strings(Vec<i16>),
+    Numbers(Vec<i16>),
+}
+
+/// `sort`: the keys, and then the row key.
+///
+/// # Errors
+/// What only Postgres sorts by.
+pub(super) fn sort(flat: &FlatQuery) -> Result<Value, Reason> {
+    let mut keys = Vec::with_capacity(flat.order.len() + 1);
+    for order in &flat.order {
+        keys.push(match field(*order, flat)? {
+            Field::Updated => json!({"updated": {"order": direction(*order)}}),
+            Field::Id => json!({"id": {"order": direction(*order)}}),
+            Field::Dates(of) => value("dates", "lo", &of, *order),
+            Field::Strings(of) => value("strings", "value", &of, *order),
+            Field::Numbers(of) => value("quantities", "at", &of, *order),
+        });
+    }
+    let first = flat.order.first().copied();
+    keys.push(json!({"pk": {"order": first.map_or("asc", direction)}}));
+    Ok(keys.into())
+}
+
+/// `search_after`: the place of the row that a page begins behind.
+pub(super) fn search_after(flat: &FlatQuery, keyset: &Keyset) -> Result<Value, Reason> {
+    let mut values = Vec::with_capacity(flat.order.len() + 1);
+    for (order, value) in flat.order.iter().zip(&keyset.values) {
+        let value = value.as_deref();
+        values.push(match (field(*order, flat)?, value) {
+            (Field::Updated | Field::Dates(_), Some(micros)) => {
+                instant(micros.parse().map_err(|_| "place")?).into()
+            }
+            (Field::Numbers(_), Some(plain)) => number::keyword(plain).into(),
+            (Field::Id | Field::Strings(_), Some(text)) => text.into(),
+            // Elasticsearch puts the end of the range of numbers in the place of none.
+            (Field::Updated | Field::Dates(_), None) => match order.falls() == order.backwards {
+                true => i64::MAX.into(),
+                false => i64::MIN.into(),
+            },
+            (Field::Id | Field::Strings(_) | Field::Numbers(_), None) => Value::Null,
+        });
+    }
+    values.push(keyset.pk.into());
+    Ok(values.into())
+}
+
+fn field(order: Order, flat: &FlatQuery) -> Result<Field, Reason> {
+    let number = |keys| match flat.scales.units.is_empty() {
+        true => Ok(Field::Numbers(keys)),
+        false => Err("sort in units"),
+    };
+    match order.by {
+        Column::Updated => Ok(Field::Updated),
+        Column::Id => Ok(Field::Id),
+        Column::Date { key, .. } => Ok(Field::Dates(vec![key])),
+        Column::String { key, .. } => Ok(Field::Strings(vec![key])),
+        Column::Number { key } => number(vec![key]),
+        Column::Found(at) => {
+            let found = flat.found.get(at).ok_or("sort by looking")?;
+            match &found.value {
+                _ if !found.links.is_empty() => Err("sort by looking"),
+                FoundValue::Dates(keys) => Ok(Field::Dates(keys.clone())),
+                FoundValue::Strings(keys) => Ok(Field::Strings(keys.clone())),
+                FoundValue::Numbers(keys) => number(keys.clone()),
+                FoundValue::Scores => Err("sort by score"),
+                FoundValue::Texts(_) | FoundValue::Updated | FoundValue::Ids => {
+                    Err("sort by looking")
+                }
+            }
+        }
+    }
+}
+
+fn value(path: &str, field: &str, keys: &[i16], order: Order) -> Value {
+    let keys: Vec<String> = keys.iter().map(|key| parameter_keyword(*key, 0)).collect();
+    json!({format!("{path}.{field}"): {
+        "order": direction(order),
+        // Of several values; read from the end, the same one counts.
+        "mode": if order.descending { "max" } else { "min" },
+        "missing": if order.backwards { "_first" } else { "_last" },
+        "nested": {"path": path, "filter": {"terms": {format!("{path}.key"): keys}}}
+    }})
+}
+
+fn direction(order: Order) -> &'static str {
+    if order.falls() { "desc" } else { "asc" }
+}
