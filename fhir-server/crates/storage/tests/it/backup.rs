@@ -83,7 +83,8 @@ async fn the_list_of_tables_is_that_of_the_migrations() {
     )
     .await;
     // A job that was restored would be done a second time; a restored database has another search index.
-    let index = ["", "_fill", "_mark", "_parked", "_retired"].map(|part| format!("search_index{part}"));
+    let index =
+        ["", "_fill", "_mark", "_parked", "_retired"].map(|part| format!("search_index{part}"));
     let mut expected = [&TABLES[..], &["job"], &index.each_ref().map(String::as_str)].concat();
     expected.sort();
     assert_eq!(tables, expected.join(" "));
