@@ -196,7 +196,13 @@ async fn without_the_cluster_postgres_answers() {
         .send(&format!("GET {}/health/ready", site.origin), "")
         .await;
     assert_eq!(ready.status, 200);
-    assert!(metric(&site, "fhir_search_index_waiting ").await >= 1.0);
+    // Measured once a second.
+    let measured = async {
+        while metric(&site, "fhir_search_index_waiting ").await < 1.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, measured).await.unwrap();
     proxy.set(Network::Open);
     until(&site, |said| said == "ready").await;
     settled(&database, &cluster, &prefix).await;
