@@ -73,7 +73,7 @@ async fn a_database_that_was_put_back_has_another_index() {
     assert_eq!(store.index_check().await.unwrap(), Checked::Ahead);
     settle(&store).await;
     let verified = right(&store, 20).await;
-    assert_eq!(verified.unknown, [old.clone()]);
+    assert_eq!(verified.unknown, std::slice::from_ref(&old));
     site.run("UPDATE search_index_retired SET since = now() - interval '2 minutes'")
         .await;
     store.index_check().await.unwrap();
