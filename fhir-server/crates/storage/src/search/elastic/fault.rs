@@ -11,7 +11,7 @@ tokio::task_local! {
 
 #[derive(Clone)]
 pub struct Fault {
-    plant: fn(&mut Value) -> bool,
+    plant: Plant,
     planted: Arc<AtomicBool>,
 }
 
@@ -40,8 +40,11 @@ pub fn planted(body: &Value) -> Value {
     body
 }
 
+/// Makes a request wrong; whether there was anything in it to.
+pub type Plant = fn(&mut Value) -> bool;
+
 /// What is wrong, and what makes it wrong; false where a request has nothing of the kind.
-pub const FAULTS: &[(&str, fn(&mut Value) -> bool)] = &[
+pub const FAULTS: &[(&str, Plant)] = &[
     ("a date that begins with the range is not in it", |body| {
         renamed(body, "dates.lo", "gte", "gt")
     }),
