@@ -19,6 +19,9 @@
 
 .PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
+# Tests with optimised code: that of releases takes long to link, once for each crate with tests.
+OPTIMISED = CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+
 run: toolchain postgres
 	cargo run --release --locked -p fhir-server -- serve
 
@@ -26,14 +29,14 @@ test: toolchain postgres second-postgres clients packages elasticsearch
 	scripts/test.sh
 
 model: toolchain postgres
-	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
+	$(OPTIMISED) MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
 
 search-soak: toolchain postgres elasticsearch
-	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} scripts/with-elasticsearch.sh cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
-	SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
+	$(OPTIMISED) SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} scripts/with-elasticsearch.sh cargo test --release --locked -p fhir-storage --lib -- search::tests::proof --nocapture
+	$(OPTIMISED) SEARCH_COMPARISONS=$${SEARCH_COMPARISONS:-100000} cargo test --release --locked -p fhir-server --test it -- search_proof:: --nocapture
 
 races: toolchain postgres
-	RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture
+	$(OPTIMISED) RACE_SECONDS=$${RACE_SECONDS:-60} cargo test --release --locked -p fhir-server --test it -- identities:: --nocapture
 
 fuzz: toolchain postgres
 	scripts/fuzz.sh $(FUZZ_TARGETS)

@@ -8,7 +8,8 @@ seconds=${FUZZ_SECONDS:-600}
 memory=${FUZZ_RSS_MB:-2048}
 [ $# -gt 0 ] || set -- json_body xml_body search_url search_filter fhirpath fhirpath_program patch_document mllp_stream v2_message mapping_file http_requests
 
-RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/fuzz-rustc.sh" cargo build --release --locked -p fuzz --features libfuzzer
+# Counters of coverage go in before crates are linked as one, and need not.
+CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/fuzz-rustc.sh" cargo build --release --locked -p fuzz --features libfuzzer
 program=${CARGO_TARGET_DIR:-target}/release/fuzz
 
 for target in "$@"; do

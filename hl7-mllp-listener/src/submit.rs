@@ -82,6 +82,8 @@ impl Submit {
         let base = base.trim_end_matches('/').to_owned();
         reqwest::Url::parse(&base).map_err(|error| SubmitError::Url(error.into()))?;
         let client = reqwest::Client::builder()
+            // Beside a client for Elasticsearch it is switched on for all; compressing what stays on a machine costs more than it spares.
+            .no_gzip()
             .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
             .timeout(Duration::from_millis(settings.request_timeout_ms))
             .redirect(reqwest::redirect::Policy::none())

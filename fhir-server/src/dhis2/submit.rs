@@ -128,6 +128,8 @@ impl Client {
             }
         };
         let http = reqwest::Client::builder()
+            // The client for Elasticsearch has it switched on for all.
+            .no_gzip()
             .timeout(Duration::from_secs(target.timeout_seconds))
             .connect_timeout(Duration::from_secs(target.timeout_seconds.min(10)))
             .redirect(reqwest::redirect::Policy::none())

@@ -39,6 +39,7 @@ impl Client {
     pub fn new() -> Client {
         Client {
             http: reqwest::Client::builder()
+                .no_gzip()
                 .pool_max_idle_per_host(1)
                 .timeout(TIMEOUT)
                 .redirect(reqwest::redirect::Policy::none())

@@ -231,6 +231,7 @@ impl Site {
             transactions: (0..32).map(transaction).collect(),
             large: generate::transaction(seed, first + 6_000, 200).to_string(),
             client: Client::builder()
+                .no_gzip()
                 .pool_max_idle_per_host(100_000)
                 .timeout(PATIENCE)
                 .build()
