@@ -211,16 +211,7 @@ pub async fn verify(app: &App, repair: bool) -> Result<(String, bool), Error> {
 /// What the store says. It goes on with the next call or server.
 pub async fn rebuild(app: &App, of_type: Option<&str>) -> Result<String, Error> {
     let begun = app.store.index_rebuild(of_type).await?;
-    loop {
-        let filled = app.store.index_fill().await?;
-        let written = app.store.index_outbox().await?;
-        if !filled.more && app.store.index_is_idle().await? {
-            break;
-        }
-        if !filled.more && !written.more {
-            tokio::time::sleep(TICK).await;
-        }
-    }
+    drain(app).await?;
     Ok(match begun {
         true => "the search index is made\n".into(),
         false => "the search index was being made already, and is there\n".into(),

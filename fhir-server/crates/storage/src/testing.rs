@@ -51,6 +51,24 @@ pub fn elasticsearch() -> Option<String> {
     Some(url)
 }
 
+/// An index of this name in the Elasticsearch at `url`.
+pub fn elastic(url: String, index: String) -> ElasticSettings {
+    ElasticSettings {
+        urls: vec![url],
+        user: None,
+        password: None,
+        api_key: None,
+        ca_file: None,
+        index,
+        shards: 1,
+        search_timeout_ms: 10_000,
+        bulk_timeout_ms: 60_000,
+        freshness: Freshness::Strong,
+        when_down: WhenDown::Postgres,
+        backlog_max: 1_000_000,
+    }
+}
+
 /// A store in a new database that uses the Elasticsearch at `url`, with names of its own there.
 pub async fn store_with_elastic(
     files: &[DataFile],
@@ -58,20 +76,8 @@ pub async fn store_with_elastic(
     change: impl FnOnce(&mut ElasticSettings),
 ) -> Store {
     let definitions = Definitions::load(files).expect("the files are valid");
-    let mut elastic = ElasticSettings {
-        urls: vec![url],
-        user: None,
-        password: None,
-        api_key: None,
-        ca_file: None,
-        index: format!("test_{}", uuid::Uuid::now_v7().simple()),
-        shards: 1,
-        search_timeout_ms: 10_000,
-        bulk_timeout_ms: 60_000,
-        freshness: Freshness::Strong,
-        when_down: WhenDown::Postgres,
-        backlog_max: 1_000_000,
-    };
+    let index = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let mut elastic = elastic(url, index);
     change(&mut elastic);
     let settings = StoreSettings {
         elastic: Some(elastic),

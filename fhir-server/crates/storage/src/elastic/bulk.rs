@@ -3,7 +3,7 @@
 //! 409 is as good as done: what is there was read later. An item that may be taken later (429, 5xx, a block, a shard that is away) stays to be
 //! done. What else is refused will be refused again: the document is parked.
 
-use super::client::{ElasticError, Lines};
+use super::client::ElasticError;
 use super::cluster::MARK;
 use super::document::{self, IndexRows};
 use super::{Elastic, cluster};
@@ -93,8 +93,7 @@ impl Elastic {
                 continue;
             }
             let path = "/_bulk?require_alias=true&filter_path=items.*.status,items.*.error.type";
-            let lines = Lines(batch.lines.clone());
-            match self.client.send_lines(path, &lines, within).await {
+            match self.client.send_lines(path, &batch.lines, within).await {
                 Ok(answer) => batch.settle(&answer, outcome)?,
                 // Longer than the cluster takes (http.max_content_length): in halves, down to one that is.
                 Err(ElasticError::Refused { status: 413, .. }) if batch.items.len() > 1 => {
@@ -133,6 +132,15 @@ impl From<sqlx::Error> for Trouble {
 impl From<ElasticError> for Trouble {
     fn from(error: ElasticError) -> Trouble {
         Trouble::Elastic(error)
+    }
+}
+
+impl From<Trouble> for crate::error::Error {
+    fn from(trouble: Trouble) -> crate::error::Error {
+        match trouble {
+            Trouble::Database(error) => error,
+            Trouble::Elastic(error) => crate::error::Error::Index(error),
+        }
     }
 }
 

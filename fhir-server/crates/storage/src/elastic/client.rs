@@ -65,9 +65,6 @@ impl ElasticError {
     }
 }
 
-/// Lines of a bulk request.
-pub(crate) struct Lines(pub String);
-
 enum Sent<'b> {
     Nothing,
     Json(&'b Value),
@@ -127,17 +124,17 @@ impl Client {
             .await
     }
 
-    /// As [`Client::send`], of a bulk request.
+    /// As [`Client::send`], of the lines of a bulk request.
     ///
     /// # Errors
     /// As [`Client::send`].
     pub async fn send_lines(
         &self,
         path: &str,
-        lines: &Lines,
+        lines: &str,
         within: Duration,
     ) -> Result<Value, ElasticError> {
-        self.ask(Method::Post, path, Sent::Lines(&lines.0), within)
+        self.ask(Method::Post, path, Sent::Lines(lines), within)
             .await
     }
 
@@ -331,7 +328,6 @@ fn wrong_named(setting: &str, reason: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{Freshness, WhenDown};
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -347,15 +343,9 @@ mod tests {
             urls: urls.iter().map(|url| (*url).to_owned()).collect(),
             user: Some("u".into()),
             password: Some("hunter2".into()),
-            api_key: None,
-            ca_file: None,
-            index: "fhir".into(),
-            shards: 1,
             search_timeout_ms: 200,
             bulk_timeout_ms: 200,
-            freshness: Freshness::Strong,
-            when_down: WhenDown::Postgres,
-            backlog_max: 1,
+            ..crate::testing::elastic(NOBODY.into(), "fhir".into())
         }
     }
 

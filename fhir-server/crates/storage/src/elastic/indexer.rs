@@ -200,15 +200,6 @@ pub(super) async fn settle(
     Ok(())
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::Database(error) => error,
-            Trouble::Elastic(error) => Error::Index(error),
-        }
-    }
-}
-
 /// Whether the indexes should be looked at, before anything else is tried.
 pub fn is_lost(error: &Error) -> bool {
     matches!(

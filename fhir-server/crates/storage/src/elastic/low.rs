@@ -166,6 +166,13 @@ mod tests {
         store.commit(vec![change]).await.unwrap();
     }
 
+    async fn empty(connection: &mut PgConnection) {
+        sqlx::raw_sql("DELETE FROM outbox")
+            .execute(connection)
+            .await
+            .unwrap();
+    }
+
     /// As often as it takes, where nothing stands in the way.
     async fn look(low: &Low, connection: &mut PgConnection) {
         for _ in 0..2 {
@@ -183,10 +190,7 @@ mod tests {
         write(&store).await;
         look(&low, &mut connection).await;
         assert_eq!(low.get(), 1, "the row is there");
-        sqlx::raw_sql("DELETE FROM outbox")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        empty(&mut connection).await;
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (2, 0));
 
@@ -197,10 +201,7 @@ mod tests {
             .await
             .unwrap();
         write(&store).await;
-        sqlx::raw_sql("DELETE FROM outbox")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        empty(&mut connection).await;
         for _ in 0..5 {
             look(&low, &mut connection).await;
             assert_eq!(low.get(), 2, "number 2 is still to come");
@@ -209,10 +210,7 @@ mod tests {
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (2, 2), "it has come");
         assert!(low.behind().seconds > 0.0);
-        sqlx::raw_sql("DELETE FROM outbox")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        empty(&mut connection).await;
         look(&low, &mut connection).await;
         assert_eq!((low.get(), low.behind().rows), (4, 0));
         assert_eq!(low.behind().seconds, 0.0);
@@ -231,10 +229,7 @@ mod tests {
             .await
             .unwrap();
         write(&store).await;
-        sqlx::raw_sql("DELETE FROM outbox")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        empty(&mut connection).await;
         look(&low, &mut connection).await;
         assert_eq!(low.get(), 2);
     }

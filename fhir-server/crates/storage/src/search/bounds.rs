@@ -55,8 +55,16 @@ impl Dates {
     }
 }
 
+/// The conditions on the one date that the order is by.
+pub(super) struct OfOrder<'f> {
+    /// Their place in the filter.
+    pub at: usize,
+    pub dates: &'f Dates,
+    pub bounds: Bounds,
+}
+
 /// The conditions on the one date that the order is by, if they bound it.
-pub(super) fn of_order<'f>(filter: &'f [Test], order: &[Order]) -> Option<(&'f Dates, Bounds)> {
+pub(super) fn of_order<'f>(filter: &'f [Test], order: &[Order]) -> Option<OfOrder<'f>> {
     let [
         Order {
             by: Column::Date { key, .. },
@@ -66,8 +74,12 @@ pub(super) fn of_order<'f>(filter: &'f [Test], order: &[Order]) -> Option<(&'f D
     else {
         return None;
     };
-    filter.iter().find_map(|test| match test {
-        Test::Dates(dates) if dates.key == *key => Some((dates, dates.bounds()?)),
+    filter.iter().enumerate().find_map(|(at, test)| match test {
+        Test::Dates(dates) if dates.key == *key => Some(OfOrder {
+            at,
+            dates,
+            bounds: dates.bounds()?,
+        }),
         _ => None,
     })
 }
@@ -162,7 +174,7 @@ mod tests {
                 all,
             });
             let filter = [Test::Type(vec![7]), dates];
-            let found = of_order(&filter, &order).map(|(_, bounds)| (bounds.lo, bounds.hi));
+            let found = of_order(&filter, &order).map(|own| (own.bounds.lo, own.bounds.hi));
             assert_eq!(found, expect, "{filter:?}");
         }
     }

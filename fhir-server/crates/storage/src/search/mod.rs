@@ -351,7 +351,7 @@ async fn by_postgres(
     if estimate.plan != Plan::Filter {
         planning.by_values(connection).await?;
     }
-    let after = at.filter(|keyset| !keyset.values.is_empty());
+    let after = wanted.after();
     let keys = keys::keys(connection, flat, statistics, &estimate, after, limit, trace).await?;
     trace.phase("keys");
     let total = match (at, &keys.next) {

@@ -4,7 +4,7 @@
 //! A wrong guess is bounded on all sides: a walk ends with its window, and what it did not find the filter then does; whatever a filter begins
 //! with, it reads that once and looks at each row once.
 
-use super::bounds::{self, Bounds};
+use super::bounds::{self, Bounds, OfOrder};
 use super::estimate::{Counted, Estimates};
 use super::finding::{self, Finding, LOOKUP_MS, ORDERED_PER_MS, test_ms};
 use super::flat::{Column, FlatQuery, Test};
@@ -125,12 +125,11 @@ fn sorted_ms(query: &FlatQuery, estimates: &Estimates, finding: &Finding) -> f64
 
 /// Entries that a walk looks at until it has a page, on the average.
 fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
-    let Some((dates, bounds)) = bounds::of_order(&query.filter, &query.order) else {
+    let Some(OfOrder { at, dates, bounds }) = bounds::of_order(&query.filter, &query.order) else {
         return limit as f64 / estimates.selectivity(|_| true);
     };
     // Within its range the date tells nothing.
-    let is_other = |at: usize| !matches!(&query.filter[at], Test::Dates(there) if there == dates);
-    let mut selectivity = estimates.selectivity(is_other);
+    let mut selectivity = estimates.selectivity(|other| other != at);
     let begins = |bounds: Bounds| match query.order[0].falls() {
         true => bounds.hi < i64::MAX,
         false => bounds.lo > i64::MIN,
@@ -145,11 +144,10 @@ fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
 /// the walk would ask for in that time, it asks.
 fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
     let filter = &query.filter;
-    let own = bounds::of_order(filter, &query.order).map(|(dates, _)| dates);
-    let is_own = |test: &Test| matches!(test, Test::Dates(there) if Some(there) == own);
+    let own = bounds::of_order(filter, &query.order).map(|own| own.at);
     let asked_ms = walked * estimates.selectivity(|at| test_ms(&filter[at]) == 0.0) * LOOKUP_MS;
     let is_worth = |at: &usize| {
-        let is_row = filter[*at].is_ordered() && !is_own(&filter[*at]);
+        let is_row = filter[*at].is_ordered() && own != Some(*at);
         is_row && estimates.rows[*at] / ORDERED_PER_MS < asked_ms
     };
     Known {
@@ -161,10 +159,9 @@ fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
 /// What a walk costs for each row it looks at: few get as far as the tests that take look-ups.
 fn step_ms(query: &FlatQuery, estimates: &Estimates, known: &Known) -> f64 {
     let filter = &query.filter;
-    let own = bounds::of_order(filter, &query.order).map(|(dates, _)| dates);
-    let is_own = |test: &Test| matches!(test, Test::Dates(there) if Some(there) == own);
+    let own = bounds::of_order(filter, &query.order).map(|own| own.at);
     let dear = (0..filter.len())
-        .filter(|at| !is_own(&filter[*at]) && !known.tests.contains(at))
+        .filter(|at| own != Some(*at) && !known.tests.contains(at))
         .map(|at| test_ms(&filter[at]))
         .sum::<f64>();
     let reach = estimates.selectivity(|at| test_ms(&filter[at]) == 0.0);

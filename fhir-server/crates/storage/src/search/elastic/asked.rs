@@ -164,15 +164,11 @@ impl<'e> Indexed<'e> {
         let body = request.body(behind)?;
         trace.note(|| format!("elasticsearch: {}", without_values(&body)));
         let answer = self.send(&body).await?;
-        let hits = answer["hits"]["hits"].as_array();
-        let hits = hits.map_or(&[][..], Vec::as_slice);
-        let rows = hits
-            .iter()
-            .map(|hit| hit["sort"].as_array()?.last()?.as_i64());
+        let last = hits(&answer).last().map(|hit| hit["sort"].clone());
         let total = &answer["hits"]["total"];
         Ok(Answer {
-            rows: rows.collect::<Option<_>>().ok_or("answer without rows")?,
-            last: hits.last().map(|hit| hit["sort"].clone()),
+            rows: rows(&answer)?,
+            last,
             matches: (
                 total["value"].as_u64().unwrap_or_default(),
                 total["relation"] == "eq",
@@ -221,12 +217,15 @@ impl<'e> Indexed<'e> {
 
 /// The row keys of hits, by which they are sorted.
 pub(super) fn rows(answer: &Value) -> Result<Vec<i64>, Stop> {
-    let hits = answer["hits"]["hits"].as_array();
-    let hits = hits.map_or(&[][..], Vec::as_slice);
-    let rows = hits
+    let rows = hits(answer)
         .iter()
         .map(|hit| hit["sort"].as_array()?.last()?.as_i64());
     Ok(rows.collect::<Option<_>>().ok_or("answer without rows")?)
+}
+
+fn hits(answer: &Value) -> &[Value] {
+    let hits = answer["hits"]["hits"].as_array();
+    hits.map_or(&[], Vec::as_slice)
 }
 
 /// Numbers of the types whose rows can change the answer; none: those of all.

@@ -16,7 +16,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn new(plant: fn(&mut Value) -> bool) -> Fault {
+    pub fn new(plant: Plant) -> Fault {
         Fault {
             plant,
             planted: Arc::default(),

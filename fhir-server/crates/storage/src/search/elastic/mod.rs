@@ -65,6 +65,13 @@ pub(super) struct Wanted<'q> {
     pub count_only: bool,
 }
 
+impl<'q> Wanted<'q> {
+    /// The row that the page begins behind.
+    pub fn after(self) -> Option<&'q Keyset> {
+        self.at.filter(|keyset| !keyset.values.is_empty())
+    }
+}
+
 /// What the index and Postgres have found together.
 pub(super) struct Found {
     pub keys: Keys,
@@ -302,8 +309,7 @@ impl Request<'_> {
             return Ok(body);
         }
         body["sort"] = self.sort.clone();
-        let after = self.wanted.at.filter(|keyset| !keyset.values.is_empty());
-        match (behind, after) {
+        match (behind, self.wanted.after()) {
             (Some(behind), _) => body["search_after"] = behind,
             (None, Some(keyset)) => body["search_after"] = order::search_after(self.flat, keyset)?,
             (None, None) => {}
@@ -351,7 +357,7 @@ async fn confirmed(
         found: &flat.found,
         scales: &flat.scales,
         scores: &flat.scores,
-        after: request.wanted.at.filter(|keyset| !keyset.values.is_empty()),
+        after: request.wanted.after(),
         limit,
         many: false,
         lead: &[filter.len() - 1],

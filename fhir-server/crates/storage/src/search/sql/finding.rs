@@ -8,30 +8,39 @@ use crate::search::flat::Test;
 use crate::search::span::Span;
 use sqlx::{Postgres, QueryBuilder};
 
+/// In a fence, so that it is looked up by its key and nothing else.
+const ENTRY_OF_ROW: &str =
+    " CROSS JOIN LATERAL (SELECT * FROM entry i WHERE i.pk = w.pk OFFSET 0) e";
+
+/// The tests at the places `lead`, and the others, without the one at `except`.
+fn led<'t>(
+    filter: &'t [Test],
+    lead: &[usize],
+    except: Option<usize>,
+) -> (Vec<&'t Test>, Vec<&'t Test>) {
+    let tests = filter.iter().enumerate();
+    let tests = tests.filter(|(at, _)| except != Some(*at));
+    let (first, rest): (Vec<_>, Vec<_>) = tests.partition(|(at, _)| lead.contains(at));
+    let plain = |tests: Vec<(usize, &'t Test)>| tests.into_iter().map(|(_, test)| test).collect();
+    (plain(first), plain(rest))
+}
+
 impl Sql {
     /// `SELECT columns` of the entries `e` that meet the filter, beginning with the tests at the places `lead`.
     pub(super) fn found(&mut self, columns: &str, types: &[i16], filter: &[Test], lead: &[usize]) {
-        let (first, rest): (Vec<_>, Vec<_>) = (0..filter.len()).partition(|at| lead.contains(at));
-        let tests = |places: Vec<usize>| places.into_iter().map(|at| &filter[at]).collect();
-        let (first, rest): (Vec<&Test>, Vec<&Test>) = (tests(first), tests(rest));
+        let (first, rest) = led(filter, lead, None);
         self.of_types(columns, &first, rest, Some(types));
     }
 
     /// `(pk, value)` of the rows that meet the filter, of which the test at the place `date` is on the only date they may have: the rows of the index
     /// that it reads anyway have what is sorted by, and are looked for among those of the other tests of the `lead`.
     pub(super) fn found_dates(&mut self, date: usize, filter: &[Test], lead: &[usize]) {
-        let (first, rest): (Vec<_>, Vec<_>) = (0..filter.len())
-            .filter(|at| *at != date)
-            .partition(|at| lead.contains(at));
-        let tests = |places: Vec<usize>| places.into_iter().map(|at| &filter[at]).collect();
-        let (first, rest): (Vec<&Test>, Vec<&Test>) = (tests(first), tests(rest));
+        let (first, rest) = led(filter, lead, Some(date));
         self.push("SELECT w.pk, w.lo AS value FROM sp_date w");
         let row = match rest.iter().all(|test| test.asks_for_key_only()) {
             true => "w",
             false => {
-                self.push(
-                    " CROSS JOIN LATERAL (SELECT * FROM entry i WHERE i.pk = w.pk OFFSET 0) e",
-                );
+                self.push(ENTRY_OF_ROW);
                 "e"
             }
         };
@@ -98,15 +107,15 @@ impl Sql {
         }
     }
 
-    /// The tests that a walk makes on each row, `is_meant` those of them that are to be made.
+    /// The tests that a walk makes on each row, but for the one at the place `made`.
     pub(super) fn walked_tests(
         &mut self,
         selection: Selection<'_>,
         row: &str,
-        is_meant: impl Fn(&Test) -> bool,
+        made: Option<usize>,
     ) {
         for (at, test) in selection.filter.iter().enumerate() {
-            if !is_meant(test) {
+            if made == Some(at) {
                 continue;
             }
             self.push(" AND (");
@@ -144,10 +153,7 @@ impl Sql {
             _ if is_entry_read => {
                 self.push("(");
                 self.keys_of_all(first);
-                // In a fence, so that it is looked up by its key and nothing else.
-                self.push(
-                    ") w CROSS JOIN LATERAL (SELECT * FROM entry i WHERE i.pk = w.pk OFFSET 0) e",
-                );
+                self.push(") w").push(ENTRY_OF_ROW);
             }
             _ => {
                 self.push("(");

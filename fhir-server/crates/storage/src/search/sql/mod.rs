@@ -96,9 +96,8 @@ fn filtered(sql: &mut Sql, selection: Selection<'_>) {
 
 /// The place of the condition on the one date that the order is by, where all rows of that are read: these have the value to sort by.
 fn lead_of_order(selection: Selection<'_>) -> Option<usize> {
-    let (dates, _) = bounds::of_order(selection.filter, selection.order)?;
-    let is_it = |at: &usize| matches!(&selection.filter[*at], Test::Dates(it) if it == dates);
-    selection.lead.iter().copied().find(is_it)
+    let own = bounds::of_order(selection.filter, selection.order)?;
+    selection.lead.contains(&own.at).then_some(own.at)
 }
 
 /// Rows of `(pk bigint, keys text[])`: at most `window` entries from `after` on along the index of the only sort key, filtered.
@@ -114,16 +113,15 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
     let direction = direction(order);
     sql.known(selection);
     sql.push("SELECT ");
-    if let Some((dates, _)) = bounds::of_order(selection.filter, selection.order) {
+    if let Some(own) = bounds::of_order(selection.filter, selection.order) {
         // The row that stands in the order is the one date there is: what is asked of it is tested on the spot.
         sql.push("w.pk, ARRAY[w.value::text] FROM (");
         sql.window(selection, window);
         sql.push(") w");
         let row = sql.entries_of("w", selection.filter);
         sql.push(" WHERE ");
-        sql.dates("w", &dates.all);
-        let is_other = |test: &Test| !matches!(test, Test::Dates(it) if it == dates);
-        sql.walked_tests(selection, row, is_other);
+        sql.dates("w", &own.dates.all);
+        sql.walked_tests(selection, row, Some(own.at));
         sql.push(&format!(
             " ORDER BY w.value {direction}, w.pk {direction} LIMIT "
         ));
@@ -137,7 +135,7 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
                 .push("::text] FROM ");
             sql.recent(selection, window);
             sql.push(" e WHERE true");
-            sql.walked_tests(selection, "e", |_| true);
+            sql.walked_tests(selection, "e", None);
             sql.push(&format!(
                 " ORDER BY e.last_updated {direction}, e.pk {direction}"
             ));
@@ -146,7 +144,7 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
             sql.push("e.pk, ARRAY[w.value] FROM (");
             sql.window(selection, window);
             sql.push(") w JOIN entry e ON e.pk = w.pk WHERE true");
-            sql.walked_tests(selection, "e", |_| true);
+            sql.walked_tests(selection, "e", None);
             sql.push(&format!(" ORDER BY w.value {direction}, e.pk {direction}"));
         }
         // No index to walk: [`walkable`] says so.
@@ -161,7 +159,7 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
             sql.push(") w");
             let row = sql.entries_of("w", selection.filter);
             sql.push(" WHERE true");
-            sql.walked_tests(selection, row, |_| true);
+            sql.walked_tests(selection, row, None);
             sql.push(&format!(
                 " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND x.key = "
             ));

@@ -1,7 +1,7 @@
 //! Sort keys, keyset conditions and the windows of walks.
 
 use super::{Selection, Sql};
-use crate::search::bounds;
+use crate::search::bounds::{self, OfOrder};
 use crate::search::flat::{Column, FoundValue, Order, Scales, Test};
 use crate::search::keyset::Keyset;
 use fhir_search::unit::BASE_PLACES;
@@ -108,7 +108,8 @@ impl Sql {
 
     /// Where the walk begins and ends, as far as the filter says. After a page it begins there, which bounds it more closely.
     fn bounds(&mut self, selection: Selection<'_>) {
-        let Some((_, bounds)) = bounds::of_order(selection.filter, selection.order) else {
+        let Some(OfOrder { bounds, .. }) = bounds::of_order(selection.filter, selection.order)
+        else {
             return;
         };
         let (descending, first) = (selection.order[0].falls(), selection.after.is_none());

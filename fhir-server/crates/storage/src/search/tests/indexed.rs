@@ -1,6 +1,6 @@
 //! Stores whose searches an index in Elasticsearch answers. The index is made by hand, so that rows can stay pending and documents stale.
 
-use crate::elastic::client::{Lines, Method};
+use crate::elastic::client::Method;
 use crate::elastic::mapping::{LAYOUT, mappings, settings};
 use crate::elastic::{Elastic, ElasticSettings, document};
 use crate::{Store, testing};
@@ -70,7 +70,7 @@ pub async fn bulk(store: &Store, pks: &[i64]) {
     }
     let client = &elastic(store).client;
     let path = "/_bulk?refresh=true&filter_path=errors,items.*.error";
-    let answer = client.send_lines(path, &Lines(lines), WITHIN).await;
+    let answer = client.send_lines(path, &lines, WITHIN).await;
     let answer = answer.unwrap();
     assert_eq!(answer["errors"], json!(false), "{answer}");
 }

@@ -4,19 +4,6 @@ use super::*;
 use fhir_storage::{backup, restore};
 use serde_json::json;
 
-async fn filled(site: &Site, resources: usize) -> Store {
-    let store = site.open().await;
-    write(
-        &store,
-        (0..resources)
-            .map(|n| patient(&format!("p{n}"), "x"))
-            .collect(),
-    )
-    .await;
-    settle(&store).await;
-    store
-}
-
 #[tokio::test]
 async fn an_index_that_is_gone_is_made_anew() {
     let Some(site) = Site::new().await else {

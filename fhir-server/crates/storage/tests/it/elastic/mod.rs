@@ -11,8 +11,8 @@ use elasticsearch::http::Method;
 use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::Transport;
 use fhir_storage::{
-    Change, Checked, ElasticSettings, Error, Finding, Freshness, Store, StoreSettings, Verified,
-    VersionMatch::Any, WhenDown, testing,
+    Change, Checked, ElasticSettings, Error, Finding, Store, StoreSettings, Verified,
+    VersionMatch::Any, testing,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -54,18 +54,9 @@ impl Site {
     /// One that knows Elasticsearch by another address, or otherwise.
     pub async fn open_by(&self, url: &str, change: impl FnOnce(&mut ElasticSettings)) -> Store {
         let mut elastic = ElasticSettings {
-            urls: vec![url.to_owned()],
-            user: None,
-            password: None,
-            api_key: None,
-            ca_file: None,
-            index: self.prefix.clone(),
-            shards: 1,
             search_timeout_ms: 2_000,
             bulk_timeout_ms: 20_000,
-            freshness: Freshness::Strong,
-            when_down: WhenDown::Postgres,
-            backlog_max: 1_000_000,
+            ..testing::elastic(url.to_owned(), self.prefix.clone())
         };
         change(&mut elastic);
         let settings = StoreSettings {
@@ -199,6 +190,20 @@ pub fn patient(id: &str, family: &str) -> Change {
 
 pub async fn write(store: &Store, changes: Vec<Change>) {
     store.commit(changes).await.unwrap();
+}
+
+/// A store of which so many patients, `p0` and so on, are in the index.
+pub async fn filled(site: &Site, resources: usize) -> Store {
+    let store = site.open().await;
+    write(
+        &store,
+        (0..resources)
+            .map(|n| patient(&format!("p{n}"), "x"))
+            .collect(),
+    )
+    .await;
+    settle(&store).await;
+    store
 }
 
 /// Writes, changes and deletes until it is stopped; tells how many commits were acknowledged.

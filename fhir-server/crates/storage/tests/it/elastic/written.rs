@@ -62,13 +62,7 @@ async fn a_reindex_is_written_too() {
     let Some(site) = Site::new().await else {
         return;
     };
-    let store = site.open().await;
-    write(
-        &store,
-        (0..10).map(|n| patient(&format!("p{n}"), "x")).collect(),
-    )
-    .await;
-    settle(&store).await;
+    let store = filled(&site, 10).await;
     // As an older version of the program may have left it.
     site.run("DELETE FROM sp_string").await;
     let verified = store.index_verify(false).await.unwrap();
@@ -96,13 +90,7 @@ async fn verify_finds_and_repairs() {
     let Some(site) = Site::new().await else {
         return;
     };
-    let store = site.open().await;
-    write(
-        &store,
-        (0..10).map(|n| patient(&format!("p{n}"), "x")).collect(),
-    )
-    .await;
-    settle(&store).await;
+    let store = filled(&site, 10).await;
     let pk = async |id: &str| {
         site.sql(&format!("SELECT pk::text FROM resource WHERE id = '{id}'"))
             .await
