@@ -1,23 +1,16 @@
 //! A server with an Elasticsearch: searches see what was written, whatever the network does; what health, metrics and the commands say.
 
-#[path = "../../crates/storage/tests/it/elastic/proxy.rs"]
-#[expect(
-    dead_code,
-    reason = "what it has carried is asked by the tests of the store only"
-)]
-mod proxy;
-
 use crate::process::{command, directory, off, serve, signal};
 use crate::site::{Site, with_settings};
 use fhir_storage::testing::{elasticsearch, empty_database};
-use proxy::{Network, Proxy};
+use soak::network::{Network, Proxy};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 
 /// An index of its own in the cluster.
 fn prefix() -> String {
@@ -30,7 +23,7 @@ async fn text(site: &Site, path: &str) -> String {
 }
 
 /// Waits until health says of the index what is expected.
-async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
+pub async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
     let mut said = String::new();
     let waited = async {
         loop {
@@ -45,7 +38,7 @@ async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
     assert!(waited.is_ok(), "{said}");
 }
 
-async fn metric(site: &Site, name: &str) -> f64 {
+pub async fn metric(site: &Site, name: &str) -> f64 {
     let all = text(site, "/metrics").await;
     let lines = all.lines().filter(|line| line.starts_with(name));
     lines
@@ -53,17 +46,26 @@ async fn metric(site: &Site, name: &str) -> f64 {
         .sum()
 }
 
-fn patient(id: &str, family: &str) -> String {
+pub fn patient(id: &str, family: &str) -> String {
     format!(r#"{{"resourceType":"Patient","id":"{id}","name":[{{"family":"{family}"}}]}}"#)
 }
 
 /// Runs a command on the database and the cluster of a site; what it said, and whether it succeeded.
 async fn run(database: &str, cluster: &str, prefix: &str, arguments: &[&str]) -> (String, bool) {
+    let site = [
+        "--database-url",
+        database,
+        "--elasticsearch-url",
+        cluster,
+        "--elasticsearch-index",
+        prefix,
+    ];
+    run_with(&[&site, arguments].concat()).await
+}
+
+pub async fn run_with(arguments: &[&str]) -> (String, bool) {
     let mut command = command(Path::new("."));
-    command
-        .args(["--database-url", database, "--elasticsearch-url", cluster])
-        .args(["--elasticsearch-index", prefix])
-        .args(arguments);
+    command.args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -78,7 +80,7 @@ async fn a_search_sees_every_write() {
         return;
     };
     let (proxy, prefix, database) = (
-        Proxy::start(&cluster).await,
+        Proxy::start(&cluster).await.unwrap(),
         prefix(),
         empty_database().await,
     );
@@ -169,7 +171,7 @@ async fn without_the_cluster_postgres_answers() {
         return;
     };
     let (proxy, prefix, database) = (
-        Proxy::start(&cluster).await,
+        Proxy::start(&cluster).await.unwrap(),
         prefix(),
         empty_database().await,
     );

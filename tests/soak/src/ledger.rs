@@ -76,6 +76,8 @@ pub struct Counts {
     /// Messages answered AA; a repeated one is one.
     pub messages: AtomicU64,
     pub unanswered: AtomicU64,
+    /// Searches right after an acknowledgement that were compared with it.
+    pub looks: AtomicU64,
     /// How often a client was told to come back, by what it was told: 429, 5xx, AE, AR.
     pub refused: Mutex<BTreeMap<String, u64>>,
 }
@@ -134,6 +136,10 @@ impl Ledger {
 
     pub fn wrote(&self) {
         self.counts.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn looked(&self) {
+        self.counts.looks.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn find(&self, kind: Kind, text: String) {

@@ -4,9 +4,13 @@
 //! It knows HTTP, MLLP, processes and the settings of the run contract, and nothing of the code.
 
 mod check;
+pub mod cluster;
 mod content;
 mod fault;
+mod index;
 mod ledger;
+pub mod network;
+pub mod node;
 mod plant;
 mod postgres;
 mod process;
@@ -16,6 +20,7 @@ mod writer;
 
 pub use check::Scope;
 pub use fault::Fault;
+pub use index::Search;
 pub use ledger::{Finding, Kind};
 pub use plant::Plant;
 pub use site::{Clock, Programs, Shape, no_clocks, no_disks};
@@ -53,6 +58,11 @@ pub struct Report {
     pub writes: u64,
     pub messages: u64,
     pub unanswered: u64,
+    /// Searches right after an acknowledgement that were compared with it.
+    pub looks: u64,
+    /// Searches that the search index answered, and those that it left to Postgres; at least so many, because killed servers tell no more.
+    pub by_index: u64,
+    pub by_postgres: u64,
     /// By what was answered.
     pub refused: BTreeMap<String, u64>,
     pub rounds: Vec<Fault>,
@@ -63,6 +73,8 @@ pub struct Report {
     pub kept: Option<PathBuf>,
 }
 
+/// One write in so many is searched for when it is acknowledged, where Postgres alone answers; each where there is a search index.
+const LOOKS: u64 = 8;
 /// Longest wait for the acknowledgements of a round.
 const ROUND: Duration = Duration::from_secs(180);
 
@@ -78,6 +90,12 @@ pub async fn run(
     let mut site = Site::start(programs, &campaign.shape).await?;
     let ledger = Ledger::create(&site.ledger()).map_err(|error| error.to_string())?;
     let ledger = Arc::new(ledger);
+    if campaign.faults.contains(&Fault::Rebuild) {
+        site.stock().await?;
+    }
+    if let Some(said) = site.compare_index(false).await? {
+        return Err(format!("before anything happened: {said}"));
+    }
     let mut random = Random::new(campaign.seed, 0);
     let mut report = Report::default();
     for (number, fault) in campaign.faults.iter().enumerate() {
@@ -101,6 +119,9 @@ pub async fn run(
         let loaded = began.elapsed();
         let spools = campaign.shape.spools;
         let compared = check::check(&site.bases[0], &ledger, Scope::Touched, spools).await;
+        if let Some(said) = site.compare_index(*fault == Fault::Rebuild).await? {
+            ledger.find(Kind::Index, format!("{fault}: {said}"));
+        }
         if let Fault::Clock(clock, _) = fault {
             site.set_clock(*clock, 0)?;
         }
@@ -128,14 +149,13 @@ pub async fn run(
     if ledger.book().findings.is_empty() {
         let spools = campaign.shape.spools;
         report.compared = check::check(&site.bases[0], &ledger, Scope::All, spools).await;
-        if let Some(said) = tokio::task::block_in_place(|| site.compare_index())? {
-            ledger.find(Kind::Index, said);
-        }
     }
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     report.writes = count(&ledger.counts.writes);
     report.messages = count(&ledger.counts.messages);
     report.unanswered = count(&ledger.counts.unanswered);
+    report.looks = count(&ledger.counts.looks);
+    (report.by_index, report.by_postgres) = site.searches();
     report.refused = ledger.refusals().clone();
     report.findings = ledger.book().findings.clone();
     if !report.findings.is_empty() && campaign.plant.is_none() {
@@ -181,6 +201,7 @@ async fn round(
         name: format!("R{number}"),
         shared: AtomicU64::new(0),
         first: number * 1000,
+        looks: if site.has_index() { 1 } else { LOOKS },
     });
     let mut clients = JoinSet::new();
     for client in 0..campaign.writers {
@@ -242,7 +263,14 @@ async fn round(
             format!("{fault}: the listener ended by itself"),
         );
     }
-    if fault == Fault::FullDisk && refused(ledger) == refused_before {
+    let refused = refused(ledger) - refused_before;
+    if fault.is_of_index() && refused > 0 {
+        ledger.find(
+            Kind::Silent,
+            format!("{fault}: {refused} requests were refused"),
+        );
+    }
+    if fault == Fault::FullDisk && refused == 0 {
         return Err("nobody noticed that the disk was full".into());
     }
     Ok(away)

@@ -1,7 +1,9 @@
 //! `soak`: first each planted fault, which must be found, then the rounds (docs/durability.md).
 
 use clap::{Parser, builder::PossibleValuesParser};
-use soak::{Campaign, Clock, Fault, Plant, Programs, Report, Shape};
+use soak::cluster::Plan;
+use soak::node::Flavor;
+use soak::{Campaign, Clock, Fault, Plant, Programs, Report, Search, Shape};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,12 +37,18 @@ struct Arguments {
     #[arg(long)]
     no_plants: bool,
     /// Only these sites: one server with its private Postgres; two servers that share one; one server whose listeners have spools; one on a
-    /// small disk. The kills are those of all of them.
-    #[arg(long, value_delimiter = ',', default_values = ["private", "shared", "spools", "small-disk"])]
+    /// small disk; two servers that search in an Elasticsearch of two nodes, which is hurt, too. The kills are those of the first three.
+    #[arg(long, value_delimiter = ',', default_values = ["private", "shared", "spools", "small-disk", "index"])]
     site: Vec<String>,
-    /// The URL of an Elasticsearch that the servers of all sites search in.
+    /// Rounds of the site with an Elasticsearch of its own.
+    #[arg(long, default_value_t = 20)]
+    index_rounds: usize,
+    /// The URL of an Elasticsearch that the servers of all other sites search in.
     #[arg(long)]
     elasticsearch: Option<String>,
+    /// An OpenSearch in place of the Elasticsearch of two nodes.
+    #[arg(long)]
+    opensearch: bool,
 }
 
 #[tokio::main]
@@ -82,12 +90,17 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
     for plant in Plant::ALL {
         let is_meant = match &arguments.plant {
             Some(name) => plant.name() == name,
-            None => !arguments.no_plants,
+            None => {
+                !arguments.no_plants && (!plant.is_of_index() || arguments.elasticsearch.is_some())
+            }
         };
         if !is_meant {
             continue;
         }
-        let report = soak::run(&programs, &planted(plant, seed), |line| println!("{line}")).await?;
+        let report = soak::run(&programs, &planted(arguments, plant, seed), |line| {
+            println!("{line}")
+        })
+        .await?;
         let expected = plant.expect();
         let found = report
             .findings
@@ -118,6 +131,12 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
         if !arguments.site.iter().any(|site| site == name) {
             continue;
         }
+        if let Search::Own(plan) = &campaign.shape.search
+            && let Some(why) = plan.flavor.missing(&programs.root)
+        {
+            println!("skipped: site {name}: {why}");
+            continue;
+        }
         println!("\nsite {name}");
         let report = soak::run(&programs, &campaign, |line| println!("{line}")).await?;
         println!(
@@ -140,11 +159,17 @@ async fn run(arguments: &Arguments) -> Result<bool, String> {
 }
 
 /// A short campaign in which the planted fault must be found.
-fn planted(plant: Plant, seed: u64) -> Campaign {
+fn planted(arguments: &Arguments, plant: Plant, seed: u64) -> Campaign {
+    let search = match &arguments.elasticsearch {
+        Some(url) if plant.is_of_index() => Search::At(url.clone()),
+        _ => Search::Postgres,
+    };
     Campaign {
         shape: Shape {
             sharing: 1,
             settings: plant.settings(),
+            of_servers: plant.of_servers(),
+            search,
             ..Shape::default()
         },
         faults: vec![Fault::Everything; 3],
@@ -213,10 +238,16 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
             Vec::new()
         }
     };
-    let rounds = (one.len() + two.len() + spools.len() + full.len()).max(1) as u64;
+    let of_index = Fault::OF_INDEX.into_iter().cycle();
+    let of_index: Vec<Fault> = of_index.take(arguments.index_rounds).collect();
+    let rounds = one.len() + two.len() + spools.len() + full.len() + of_index.len();
+    let rounds = rounds.max(1) as u64;
     let campaign = |shape: Shape, faults: Vec<Fault>| Campaign {
         shape: Shape {
-            elasticsearch: arguments.elasticsearch.clone(),
+            search: match (&arguments.elasticsearch, shape.search) {
+                (Some(url), Search::Postgres) => Search::At(url.clone()),
+                (_, search) => search,
+            },
             ..shape
         },
         faults,
@@ -235,6 +266,18 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
         disk_mb: Some(400),
         ..Shape::default()
     };
+    let with_index = Shape {
+        sharing: 2,
+        search: Search::Own(Plan {
+            flavor: match arguments.opensearch {
+                true => Flavor::OpenSearch,
+                false => Flavor::Elasticsearch,
+            },
+            nodes: 2,
+            port: 9_261,
+        }),
+        ..Shape::default()
+    };
     let with_spools = Shape {
         spools: true,
         ..Shape::default()
@@ -244,6 +287,7 @@ fn campaigns(arguments: &Arguments, seed: u64) -> Vec<(&'static str, Campaign)> 
         ("shared", campaign(two_servers, two)),
         ("spools", campaign(with_spools, spools)),
         ("small-disk", campaign(small_disk, full)),
+        ("index", campaign(with_index, of_index)),
     ]
 }
 
@@ -269,6 +313,12 @@ fn summary(reports: &[Report]) {
     println!(
         "acknowledged {}: {writes} writes, {messages} messages",
         writes + messages
+    );
+    println!(
+        "searches right after an acknowledgement {}; by a search index {}, left to Postgres {}",
+        sum(|report| report.looks),
+        sum(|report| report.by_index),
+        sum(|report| report.by_postgres)
     );
     println!("without an answer {}", sum(|report| report.unanswered));
     let mut refused: BTreeMap<&str, u64> = BTreeMap::new();

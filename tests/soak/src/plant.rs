@@ -1,5 +1,5 @@
-//! Faults that are planted, to show that the harness sees them. None is in the product: a setting of Postgres that nobody should have,
-//! and proxies between the clients and the server.
+//! Faults that are planted, to show that the harness sees them. None is in the product: a setting of Postgres that nobody should have, one of
+//! the server that promises less, and proxies between the clients and the server.
 
 use crate::ledger::Kind;
 use axum::body::{Body, Bytes};
@@ -25,15 +25,18 @@ pub enum Plant {
     Twice,
     /// A proxy makes a batch of a transaction, with an entry less, and is silent about it.
     Half,
+    /// Searches say what the search index has, some tenths of a second late (`ELASTICSEARCH_FRESHNESS=eventual`).
+    Late,
 }
 
 impl Plant {
-    pub const ALL: [Plant; 5] = [
+    pub const ALL: [Plant; 6] = [
         Plant::EarlyCommit,
         Plant::Liar,
         Plant::MessageLiar,
         Plant::Twice,
         Plant::Half,
+        Plant::Late,
     ];
 
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Plant {
             Plant::MessageLiar => "message-liar",
             Plant::Twice => "twice",
             Plant::Half => "half",
+            Plant::Late => "late",
         }
     }
 
@@ -52,9 +56,24 @@ impl Plant {
             Plant::EarlyCommit | Plant::Liar | Plant::MessageLiar => Kind::Lost,
             Plant::Twice => Kind::Doubled,
             Plant::Half => Kind::Half,
+            Plant::Late => Kind::Index,
         }
     }
 
+    /// Whether it is planted into a search index.
+    pub fn is_of_index(self) -> bool {
+        self == Plant::Late
+    }
+
+    /// Settings of the servers.
+    pub fn of_servers(self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Plant::Late => vec![("ELASTICSEARCH_FRESHNESS", "eventual")],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Settings of Postgres.
     pub fn settings(self) -> Vec<&'static str> {
         match self {
             Plant::EarlyCommit => vec![

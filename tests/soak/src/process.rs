@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A program that is started again and again in the same way; its log is one file.
 pub struct Program {
@@ -47,6 +48,18 @@ impl Program {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         Ok((output.status.success(), said))
+    }
+
+    /// The same program in the same surroundings, with other arguments.
+    pub fn beside(&self, name: &str, arguments: &[&str]) -> Program {
+        Program {
+            name: name.to_owned(),
+            path: self.path.clone(),
+            environment: self.environment.clone(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            log: self.log.with_file_name(format!("{name}.log")),
+            child: None,
+        }
     }
 
     fn command(&self, root: &Path) -> Command {
@@ -151,9 +164,20 @@ pub fn children(parent: u32) -> Vec<(u32, String)> {
     children.collect()
 }
 
+/// Ports below those that the kernel gives to connections: one of those may be taken between two starts of a program.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 /// A free port of this machine. Somebody else may take it before it is used; nobody does so here.
 pub fn free_port() -> Result<u16, String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    Ok(address.port())
+    // Processes begin at different places, and no port is given twice by one.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = std::process::id().wrapping_mul(61) % 12_000;
+    for _ in PORTS {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + ((begin + step) % PORTS.len() as u32) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no port is free".into())
 }

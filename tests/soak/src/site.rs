@@ -1,6 +1,7 @@
 //! A site: one server with its private Postgres, or several that share one, and a listener of its own. Started, hurt, brought back.
 
 use crate::content;
+use crate::index::{Index, Search};
 use crate::postgres::{Postgres, postmaster};
 use crate::process::{Program, free_port};
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest wait until a server is ready, with the recovery of its Postgres.
-const READY: Duration = Duration::from_secs(120);
+pub(crate) const READY: Duration = Duration::from_secs(120);
 /// A preload library that answers with another time; Debian's package libfaketime.
 const FAKETIME: &str = if cfg!(target_arch = "aarch64") {
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"
@@ -47,8 +48,10 @@ pub struct Shape {
     pub disk_mb: Option<u64>,
     /// Messages are acknowledged when they are in the spool of their listener.
     pub spools: bool,
-    /// The URL of an Elasticsearch that the servers search in; what is in it is compared at the end.
-    pub elasticsearch: Option<String>,
+    /// What the servers search in; what is there is compared after each round.
+    pub search: Search,
+    /// Settings of the servers.
+    pub of_servers: Vec<(&'static str, &'static str)>,
 }
 
 pub struct Site {
@@ -60,9 +63,8 @@ pub struct Site {
     /// Addresses of the embedded listeners, and of the one that runs alone.
     pub listeners: Vec<String>,
     pub disk: Option<Disk>,
-    /// What the indexes of the site are called in its Elasticsearch.
-    index: Option<String>,
-    programs: Programs,
+    pub(crate) index: Option<Index>,
+    pub(crate) programs: Programs,
     data: PathBuf,
     directory: PathBuf,
     /// Last, so that everything has ended when it is removed.
@@ -149,7 +151,7 @@ impl Site {
             listeners: Vec::new(),
             postgres,
             disk,
-            index: None,
+            index: Index::start(programs, &shape.search).await?,
             programs: programs.clone(),
             data,
             directory: directory.clone(),
@@ -190,12 +192,11 @@ impl Site {
             if let Some(postgres) = &site.postgres {
                 server = server.set("DATABASE_URL", postgres.url());
             }
-            if let Some(url) = &shape.elasticsearch {
-                let index = format!("soak_{}", free_port()?);
-                let index = site.index.get_or_insert(index);
-                server = server
-                    .set("ELASTICSEARCH_URL", url)
-                    .set("ELASTICSEARCH_INDEX", index.as_str());
+            let of_index = site.index.iter().flat_map(Index::of_servers);
+            let of_servers = shape.of_servers.iter().copied();
+            let of_servers = of_servers.map(|(name, value)| (name, value.to_owned()));
+            for (name, value) in of_index.chain(of_servers) {
+                server = server.set(name, value);
             }
             for (name, value) in clock(Clock::Servers) {
                 server = server.set(&name, value);
@@ -220,6 +221,9 @@ impl Site {
 
     /// Starts again what does not run, and waits until every server is ready. Servers bring their private Postgres back themselves.
     pub async fn bring_back(&mut self) -> Result<(), String> {
+        if let Some(index) = &mut self.index {
+            index.bring_back().await?;
+        }
         let began = Instant::now();
         let client = Client::new();
         for at in 0..self.servers.len() {
@@ -298,25 +302,6 @@ impl Site {
         Err("the clock does not jump".into())
     }
 
-    /// What differs between the search index and the database, as the server's own command says; `None`: nothing, or there is no index.
-    pub fn compare_index(&self) -> Result<Option<String>, String> {
-        if self.index.is_none() {
-            return Ok(None);
-        }
-        let began = Instant::now();
-        loop {
-            let arguments = ["index", "verify"];
-            let (is_right, said) = self.servers[0].once(&arguments, &self.programs.root)?;
-            if is_right && said.contains("; 0 differ and wait") {
-                return Ok(None);
-            }
-            let may_come = is_right || said.contains("no search index is complete");
-            if !may_come || began.elapsed() > READY {
-                return Ok(Some(said));
-            }
-        }
-    }
-
     pub fn ledger(&self) -> PathBuf {
         self.directory.join("ledger.jsonl")
     }
@@ -332,6 +317,7 @@ impl Site {
             server.stop();
         }
         self.postgres = None;
+        self.index = None;
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Round {
     pub shared: AtomicU64,
     /// Records of transactions and patients of messages, other ones in each round.
     pub first: u64,
+    /// One write in so many is searched for when it is acknowledged.
+    pub looks: u64,
 }
 
 pub struct Writer {
@@ -87,7 +89,7 @@ impl Writer {
 
     async fn create(&mut self) {
         let name = format!("{}-{}", self.name, self.number);
-        let patient = content::patient(&name, &format!("{name}.1"));
+        let patient = content::patient(&name, &mark(&name, 1));
         let print = print(&patient);
         self.ledger().intend(&name, "Patient", print);
         let request = Request {
@@ -100,20 +102,21 @@ impl Writer {
             return;
         };
         if self.is(&answer, &[201], &request) {
-            self.created(&name, &answer, print);
+            self.created(name, &answer, print).await;
         }
     }
 
-    fn created(&mut self, name: &str, answer: &Answer, print: Print) {
+    async fn created(&mut self, name: String, answer: &Answer, print: Print) {
         let Some((id, version)) = answer.location.as_deref().and_then(located) else {
             let text = format!("{name}: {} without a Location of a version", answer.status);
             return self.ledger().find(Kind::Answer, text);
         };
-        self.ledger().acknowledge(name, &id, version, print);
+        self.ledger().acknowledge(&name, &id, version, print);
         self.ledger().wrote();
+        let owned = Owned { name, id, version };
+        self.look(&owned, true).await;
         if self.owned.len() < OWNED_MAX {
-            let name = name.to_owned();
-            self.owned.push(Owned { name, id, version });
+            self.owned.push(owned);
         }
     }
 
@@ -122,9 +125,11 @@ impl Writer {
             return self.create().await;
         }
         let at = self.random.below(self.owned.len() as u64) as usize;
-        let Owned { name, id, version } = self.owned.swap_remove(at);
-        let mark = format!("{name}.{}", version + 1);
-        let mut patient = content::patient(&name, &mark);
+        let owned = self.owned.swap_remove(at);
+        // What was written a while ago is not masked any more.
+        self.look(&owned, true).await;
+        let Owned { name, id, version } = owned;
+        let mut patient = content::patient(&name, &mark(&name, version + 1));
         patient["id"] = json!(id);
         let print = print(&patient);
         self.ledger().intend(&name, "Patient", print);
@@ -150,33 +155,84 @@ impl Writer {
         };
         self.ledger().acknowledge(&name, &id, done, print);
         self.ledger().wrote();
-        let version = done;
-        self.owned.push(Owned { name, id, version });
-        if self.random.below(8) == 0 {
-            self.search(&mark).await;
+        let owned = Owned {
+            name,
+            id,
+            version: done,
+        };
+        self.look(&owned, true).await;
+        self.owned.push(owned);
+    }
+
+    /// A search sees what was acknowledged before it began, through any of the servers: the resource as this version says it, or that it is
+    /// not there, and nothing as the version before said it.
+    async fn look(&mut self, owned: &Owned, is_there: bool) {
+        if !self.is_to_look() {
+            return;
+        }
+        let Owned { name, id, version } = owned;
+        let expect = match is_there {
+            true => vec![(id.clone(), version.to_string())],
+            false => Vec::new(),
+        };
+        self.finds(&format!("{MARK}|{}", mark(name, *version)), &expect)
+            .await;
+        if *version > 1 {
+            self.finds(&format!("{MARK}|{}", mark(name, version - 1)), &[])
+                .await;
         }
     }
 
-    /// A search sees what was acknowledged before it began, through any of the servers.
-    async fn search(&mut self, mark: &str) {
-        self.at += 1;
-        let path = format!("/Patient?identifier={MARK}|{mark}&_total=accurate");
+    /// Through another server than the one that has just answered.
+    fn is_to_look(&mut self) -> bool {
+        let is_due = self.random.below(self.round.looks) == 0;
+        self.at += usize::from(is_due);
+        is_due
+    }
+
+    /// The patients with an identifier, as id and version.
+    async fn finds(&mut self, identifier: &str, expect: &[(String, String)]) {
+        let path = format!("/Patient?identifier={identifier}&_total=accurate");
+        let Some(body) = self.searched(&path).await else {
+            return;
+        };
+        let entries = body["entry"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let found: Vec<(String, String)> = entries
+            .map(|entry| &entry["resource"])
+            .map(|found| (text(&found["id"]), text(&found["meta"]["versionId"])))
+            .collect();
+        if found != expect || body["total"] != expect.len() {
+            let total = &body["total"];
+            let text =
+                format!("{path}: total {total}, {found:?} after the acknowledgement of {expect:?}");
+            self.ledger().find(Kind::Index, text);
+        }
+    }
+
+    async fn counts(&mut self, path: &str, expect: usize) {
+        let path = format!("{path}&_summary=count");
+        if let Some(body) = self.searched(&path).await
+            && body["total"] != expect
+        {
+            let total = &body["total"];
+            let text = format!("{path}: {total} after the acknowledgement of {expect}");
+            self.ledger().find(Kind::Index, text);
+        }
+    }
+
+    async fn searched(&mut self, path: &str) -> Option<Value> {
         let request = Request {
             method: Method::GET,
-            path: &path,
+            path,
             header: None,
             body: None,
         };
-        if let Some(answer) = self.ask(&request).await
-            && self.is(&answer, &[200], &request)
-            && answer.body["total"] != 1
-        {
-            let text = format!(
-                "{path}: {} matches after the acknowledgement",
-                answer.body["total"]
-            );
-            self.ledger().find(Kind::Index, text);
-        }
+        let answer = self.ask(&request).await?;
+        self.is(&answer, &[200], &request).then(|| {
+            self.ledger().looked();
+            answer.body
+        })
     }
 
     /// The same identity by several clients, and again by each that has no answer.
@@ -187,7 +243,7 @@ impl Writer {
     }
 
     async fn make(&mut self, name: &str) {
-        let patient = content::patient(name, &format!("{name}.1"));
+        let patient = content::patient(name, &mark(name, 1));
         let print = print(&patient);
         self.ledger().intend(name, "Patient", print);
         let condition = format!("identifier={NAME}|{name}");
@@ -212,6 +268,10 @@ impl Writer {
             }
         }
         self.ledger().wrote();
+        if self.is_to_look() {
+            let path = format!("/Patient?identifier={NAME}|{name}");
+            self.counts(&path, 1).await;
+        }
     }
 
     async fn delete(&mut self) {
@@ -233,6 +293,7 @@ impl Writer {
         {
             self.ledger().delete(&owned.name, Deletion::Done);
             self.ledger().wrote();
+            self.look(&owned, false).await;
         }
     }
 
@@ -324,6 +385,15 @@ impl Writer {
             }
         }
         self.ledger().wrote();
+        if self.is_to_look() {
+            let results =
+                entries().filter(|entry| entry["resource"]["resourceType"] == "Observation");
+            let path = format!(
+                "/Observation?subject:Patient.identifier={NAME}|{}",
+                names[0]
+            );
+            self.counts(&path, results.count()).await;
+        }
     }
 
     fn ledger(&self) -> Arc<Ledger> {
@@ -395,6 +465,11 @@ impl Writer {
         }
         is_expected
     }
+}
+
+/// What a version of an owned resource is found by.
+fn mark(name: &str, version: u32) -> String {
+    format!("{name}.{version}")
 }
 
 /// Id and version of `…/Type/id/_history/version`.

@@ -1,8 +1,8 @@
 //! Faults of the cluster and of the network, with writes running; two indexers at once; what arrives late.
 
-use super::proxy::{Network, Proxy};
 use super::*;
 use serde_json::json;
+use soak::network::{Network, Proxy};
 
 /// Two servers share the work: each row is written, by whichever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -80,7 +80,7 @@ async fn a_network_that_comes_and_goes() {
     let Some(site) = Site::new().await else {
         return;
     };
-    let proxy = Proxy::start(&site.cluster).await;
+    let proxy = Proxy::start(&site.cluster).await.unwrap();
     let store = site
         .open_by(&proxy.url, |elastic| elastic.bulk_timeout_ms = 1_000)
         .await;
@@ -112,7 +112,7 @@ async fn what_is_late_brings_nothing_back() {
     let Some(site) = Site::new().await else {
         return;
     };
-    let proxy = Proxy::start(&site.cluster).await;
+    let proxy = Proxy::start(&site.cluster).await.unwrap();
     let late = site
         .open_by(&proxy.url, |elastic| elastic.bulk_timeout_ms = 300)
         .await;
@@ -251,7 +251,7 @@ async fn an_index_that_comes_up_misses_nothing() {
     let Some(site) = Site::new().await else {
         return;
     };
-    let proxy = Proxy::start(&site.cluster).await;
+    let proxy = Proxy::start(&site.cluster).await.unwrap();
     let slow = site.open_by(&proxy.url, |_| {}).await;
     let store = site.open().await;
     write(&store, vec![patient("first", "x")]).await;

@@ -1,9 +1,7 @@
 //! The search index against a real Elasticsearch: whatever happens to it, to the network or to the indexer, in the end it is what Postgres has.
 
 mod faults;
-mod killed;
 mod lost;
-mod proxy;
 mod written;
 
 use crate::requests::{delete, post, put};

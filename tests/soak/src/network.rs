@@ -29,11 +29,15 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of `http://host:port`.
-    pub async fn start(target: &str) -> Proxy {
-        let target = target.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+    /// In front of `http://host:port`, or another scheme.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(target: &str) -> std::io::Result<Proxy> {
+        let (scheme, target) = target.split_once("://").unwrap_or(("http", target));
+        let target = target.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("{scheme}://{}", listener.local_addr()?);
         let (network, seen) = watch::channel(Network::Open);
         let (carried, handed_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
         let counters = (carried.clone(), handed_on.clone());
@@ -48,12 +52,12 @@ impl Proxy {
                 });
             }
         });
-        Proxy {
+        Ok(Proxy {
             url,
             network,
             carried,
             handed_on,
-        }
+        })
     }
 
     pub fn set(&self, network: Network) {
