@@ -34,6 +34,7 @@ mod races;
 mod replays;
 mod retention;
 mod search_index;
+mod search_index_nodes;
 mod search_parameters;
 mod search_proof;
 mod search_suite;

@@ -29,6 +29,13 @@ pub(super) enum Presence {
     Foreign,
 }
 
+/// One copy of each shard. One that the cluster has given up may not know it: cut off from the other nodes, and not from us, it goes on to
+/// answer searches with what it had, and nothing in its answers tells.
+const COPIES: [(&str, &str); 2] = [
+    ("index.auto_expand_replicas", "false"),
+    ("index.number_of_replicas", "0"),
+];
+
 /// The alias that the index is written through.
 pub(super) fn write_alias(index: &str) -> String {
     format!("{index}.write")
@@ -46,7 +53,9 @@ impl Elastic {
         mappings["_meta"] = json!({"generation": generation, "layout": LAYOUT});
         let mut settings = settings();
         settings["index.number_of_shards"] = self.settings.shards.into();
-        settings["index.auto_expand_replicas"] = "0-1".into();
+        for (name, value) in COPIES {
+            settings[name] = value.into();
+        }
         // The indexer refreshes: only then the outbox may forget.
         settings["index.refresh_interval"] = "-1".into();
         settings["index.mapping.nested_objects.limit"] = NESTED_MAX.into();
@@ -60,6 +69,28 @@ impl Elastic {
             .send(Method::Put, &path, Some(&body), WITHIN)
             .await?;
         Ok(index)
+    }
+
+    /// Lets the index have one copy, should somebody have given it more.
+    ///
+    /// # Errors
+    /// What the cluster says.
+    pub(super) async fn keep_one_copy(&self, index: &str) -> Result<(), ElasticError> {
+        let path = format!("/{index}/_settings/index.*replicas?flat_settings=true");
+        let answer = self.client.send(Method::Get, &path, None, WITHIN).await?;
+        let there = &answer[index]["settings"];
+        if COPIES.iter().all(|(name, value)| there[*name] == *value) {
+            return Ok(());
+        }
+        let body: Value = COPIES
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
+            .collect();
+        let path = format!("/{index}/_settings");
+        self.client
+            .send(Method::Put, &path, Some(&body), WITHIN)
+            .await
+            .map(drop)
     }
 
     /// # Errors

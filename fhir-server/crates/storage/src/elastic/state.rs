@@ -192,6 +192,9 @@ impl Store {
             begin(elastic, connection, state, active, Old::Retired).await?;
             return Ok(Checked::Lost);
         }
+        for index in state.indexes() {
+            elastic.keep_one_copy(&index).await?;
+        }
         if let Some(active) = &state.active
             && let Err(error) = elastic.point_alias(active).await
         {

@@ -144,10 +144,12 @@ async fn what_is_not_taken_is_parked() {
     settle(&store).await;
     assert_eq!(right(&store, 3).await.parked, 1);
     assert_eq!(store.index_use().await.unwrap().unwrap().parked, 1);
-    // The kind and no values.
-    assert_eq!(
-        site.sql("SELECT reason FROM search_index_parked").await,
-        "400 document_parsing_exception"
+    // The kind and no values. OpenSearch has another word for it.
+    let reason = site.sql("SELECT reason FROM search_index_parked").await;
+    let kinds = ["document_parsing_exception", "mapper_parsing_exception"];
+    assert!(
+        kinds.iter().any(|kind| reason == format!("400 {kind}")),
+        "{reason}"
     );
 
     limit(1000).await;
@@ -206,4 +208,32 @@ async fn a_type_is_sent_again() {
         store.index_rebuild(Some("Nothing")).await,
         Err(Error::Start(_))
     ));
+}
+
+/// A second copy may be one that the cluster has given up and that does not know it: there is none, also when somebody has made one.
+#[tokio::test]
+async fn there_is_one_copy() {
+    let Some(site) = Site::new().await else {
+        return;
+    };
+    let store = filled(&site, 1).await;
+    let index = site.active().await;
+    let replicas = async || {
+        let path = format!("/{index}/_settings/index.*replicas?flat_settings=true");
+        let answer = site.done(Method::Get, &path, None).await;
+        answer[&index]["settings"].clone()
+    };
+    let one = json!({"index.auto_expand_replicas": "false", "index.number_of_replicas": "0"});
+    assert_eq!(replicas().await, one);
+    for more in [
+        json!({"index.number_of_replicas": "1"}),
+        json!({"index.auto_expand_replicas": "0-1"}),
+    ] {
+        let path = format!("/{index}/_settings");
+        site.done(Method::Put, &path, Some(more)).await;
+        assert_ne!(replicas().await, one);
+        assert_eq!(store.index_check().await.unwrap(), Checked::Well);
+        assert_eq!(replicas().await, one);
+    }
+    right(&store, 1).await;
 }
