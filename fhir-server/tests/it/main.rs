@@ -35,6 +35,7 @@ mod replays;
 mod retention;
 mod search_index;
 mod search_index_nodes;
+mod search_index_secured;
 mod search_parameters;
 mod search_proof;
 mod search_suite;
