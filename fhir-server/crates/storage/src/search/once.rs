@@ -79,14 +79,14 @@ pub(super) async fn at_once(
         return Ok(None);
     }
     trace.resolved(&flat);
-    let is_lookup = flat.is_lookup();
-    if !is_lookup {
+    if flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
     let estimate = keys::plan(&mut connection, &flat, statistics, query.count, trace).await?;
     trace.phase("plan");
     let plan = estimate.plan;
-    if is_lookup && plan != Plan::Filter {
+    // A walk is bounded, and there is one way to take it; what all matches are found by depends on the values.
+    if plan == Plan::Filter && !flat.is_lookup() && !flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
     if let Plan::Walk { .. } = plan {
