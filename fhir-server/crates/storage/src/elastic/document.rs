@@ -5,6 +5,7 @@
 use super::number;
 use crate::Error;
 use fhir_search::document::STRING_MAX;
+use fhir_search::position::Point;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, Row};
@@ -142,7 +143,20 @@ fn quantity(row: &QuantityRow) -> Value {
     if let Some(at) = row.lo.as_ref().or(row.hi.as_ref()) {
         value["at"] = number::keyword(at).into();
     }
+    if let Some(place) = place(row) {
+        value["place"] = json!([place.longitude, place.latitude]);
+    }
     value
+}
+
+/// Of a position, the latitude stands in `lo` and the longitude in `hi`. The rows do not tell it from a number without a unit, of which there are few:
+/// these have a place that nobody asks for, as a search names the parameter too.
+fn place(row: &QuantityRow) -> Option<Point> {
+    if row.marker != 0 || !row.units.is_empty() {
+        return None;
+    }
+    let degrees = |number: &Option<String>| number.as_ref()?.parse::<f64>().ok();
+    Point::new(degrees(&row.lo)?, degrees(&row.hi)?)
 }
 
 fn string(row: &StringRow) -> Value {
@@ -340,8 +354,29 @@ mod tests {
             assert_eq!(document.pointer(pointer), Some(&expect), "{pointer}");
         }
         assert!(document["quantities"][0].get("lo").is_none());
+        assert!(document["quantities"][0].get("place").is_none());
         assert_eq!(reference_target("0000030000000009"), Some(9));
         assert!("0000030000000009".starts_with(&reference_prefix(3)));
+    }
+
+    /// Off the globe there is none, and of what has a unit or belongs to a composite neither.
+    #[test]
+    fn positions_have_a_place() {
+        let row = |marker, units: &[i64], lo: &str, hi: &str| QuantityRow {
+            key: 6,
+            marker,
+            units: units.to_vec(),
+            lo: Some(lo.into()),
+            hi: Some(hi.into()),
+        };
+        for (row, expect) in [
+            (row(0, &[], "-16.50", "180"), json!([180.0, -16.5])),
+            (row(0, &[], "90.01", "1"), Value::Null),
+            (row(0, &[2], "1", "1"), Value::Null),
+            (row(255, &[], "1", "1"), Value::Null),
+        ] {
+            assert_eq!(quantity(&row)["place"], expect, "{row:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 /// Grows with every change of the fields and of what stands in them: an index of another layout is made anew.
-pub(crate) const LAYOUT: i32 = 1;
+pub(crate) const LAYOUT: i32 = 2;
 
 /// What searches need of an index.
 pub(crate) fn settings() -> Value {
@@ -46,7 +46,9 @@ pub(crate) fn mappings() -> Value {
                 "type": "nested",
                 "properties": {
                     "key": looked_up, "units": looked_up, "open": looked_up, "lo": looked_up, "hi": looked_up,
-                    "at": read_back("keyword")
+                    "at": read_back("keyword"),
+                    // Distances are compared by the search as a whole: nothing reads a position back.
+                    "place": {"type": "geo_point", "doc_values": false}
                 }
             },
             "strings": {

@@ -10,6 +10,7 @@ mod asked;
 pub(super) mod fault;
 mod joins;
 mod order;
+mod places;
 mod translate;
 
 pub(super) use asked::Indexed;
@@ -174,7 +175,15 @@ impl Indexed<'_> {
         }
         let mut masked: BTreeSet<i64> = self.pending.iter().copied().collect();
         for _ in 0..ROUNDS_MAX {
-            let mask: Vec<i64> = masked.iter().copied().collect();
+            let mut mask: Vec<i64> = masked.iter().copied().collect();
+            let edges = self.at_edges(&flat.filter, &mask).await?;
+            if !edges.is_empty() {
+                masked.extend(edges);
+                mask = masked.iter().copied().collect();
+                if mask.len() > MASKED_MAX {
+                    return Err("distances".into());
+                }
+            }
             let filter = self.without_joins(connection, &flat.filter, &mask).await?;
             let query = translate::filter(&flat.types, &filter, &mask)?;
             let request = Request {

@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 const DECLARED: &[&str] = &[
     "by id",
     "contained",
-    "distances",
     "words",
     "written places",
     "sort by looking",
