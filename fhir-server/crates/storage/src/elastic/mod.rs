@@ -20,7 +20,7 @@ mod verify;
 
 pub use client::ElasticError;
 pub use indexer::{Round, is_lost};
-pub use settings::{ElasticSettings, Freshness, WhenDown};
+pub use settings::{AskedFor, ElasticSettings, Freshness, Joins, WhenDown};
 pub use state::{Checked, IndexUse};
 pub(crate) use state::{forget, give_up_unserved};
 pub use verify::{Finding, Found, Verified};

@@ -85,7 +85,7 @@ pub(super) async fn estimated(
 }
 
 /// The rows that lie where ordered tests lead to, `most` of each.
-async fn counted(
+pub(super) async fn counted(
     connection: &mut PgConnection,
     query: &FlatQuery,
     most: i64,

@@ -6,6 +6,7 @@
 //! that of the snapshot, exactly, and a stale document can show nothing. Whatever the index cannot do, or not in time, Postgres does.
 
 mod asked;
+pub(super) mod choice;
 #[cfg(test)]
 pub(super) mod fault;
 mod joins;
@@ -107,7 +108,10 @@ impl From<sqlx::Error> for Stop {
 /// How many rows of the other side of a join are fetched before the index is asked.
 pub(super) fn reach(reach: Reach) -> Reach {
     #[cfg(test)]
-    if JOINS_BY_INDEX.load(std::sync::atomic::Ordering::Relaxed) {
+    if JOINS_BY_INDEX
+        .try_with(|by_index| *by_index)
+        .unwrap_or_default()
+    {
         return Reach {
             fetch_max: 0,
             ..reach
@@ -131,7 +135,7 @@ impl Indexed<'_> {
     /// The page or the count; `None`: Postgres has to answer.
     ///
     /// # Errors
-    /// `Transient` where the operator wants no answers of Postgres instead; database errors.
+    /// [`Error::Index`] where the operator wants no answers of Postgres instead; database errors.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
@@ -142,7 +146,12 @@ impl Indexed<'_> {
         match self.found(connection, flat, wanted, trace).await {
             Ok(found) => {
                 self.elastic.answered.count();
-                trace.note(|| format!("engine: Elasticsearch, index {}", self.index));
+                let freshness = if self.seen.is_some() {
+                    "strong"
+                } else {
+                    "eventual"
+                };
+                trace.note(|| format!("engine: Elasticsearch, index {}, {freshness}", self.index));
                 Ok(Some(found))
             }
             Err(Stop::Error(error)) => Err(error),
@@ -152,8 +161,8 @@ impl Indexed<'_> {
                 Ok(None)
             }
             Err(Stop::Down(error)) => {
-                asked::down(self.elastic, error.reason())?;
-                trace.engine(Some(error.reason()));
+                let reason = asked::down(self.elastic, error)?;
+                trace.engine(Some(reason));
                 Ok(None)
             }
         }
@@ -388,7 +397,8 @@ fn among(filter: &[Test], rows: Vec<i64>) -> Vec<Test> {
     filter
 }
 
-/// Small corpora have no joins that are left to the index.
 #[cfg(test)]
-pub(super) static JOINS_BY_INDEX: std::sync::atomic::AtomicBool =
-    std::sync::atomic::AtomicBool::new(false);
+tokio::task_local! {
+    /// Small corpora have no joins that are left to the index.
+    pub(super) static JOINS_BY_INDEX: bool;
+}
