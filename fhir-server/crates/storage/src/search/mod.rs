@@ -35,6 +35,7 @@ mod total;
 mod trace;
 mod units;
 mod values;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -260,7 +261,7 @@ async fn page(
         ..Reach::default()
     };
     if let Engine::Index(_) = engine {
-        reach = elastic::reach(reach);
+        reach = elastic::reach(reach, query);
     }
     let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
@@ -282,6 +283,7 @@ async fn page(
                 ..SearchPage::default()
             });
         }
+        words::read(connection, definitions, &mut flat).await?;
         // All matches are looked for.
         let estimate = keys::estimated(connection, &flat, statistics, usize::MAX, trace).await?;
         let total = total::exact(connection, &flat, &estimate).await?;
@@ -320,8 +322,14 @@ async fn page(
     };
     let by_index = by_index(connection, &flat, statistics, engine, wanted, trace);
     let (mut keys, total) = match by_index.await? {
-        Some(found) => (found.keys, found.total),
-        None => by_postgres(connection, planning, &flat, statistics, wanted, trace).await?,
+        Some(found) => {
+            flat.scores.extend(found.scores);
+            (found.keys, found.total)
+        }
+        None => {
+            words::read(connection, definitions, &mut flat).await?;
+            by_postgres(connection, planning, &flat, statistics, wanted, trace).await?
+        }
     };
     keys.found.drain(..offset.min(keys.found.len()));
     let pages = pages::around(query, at.as_ref(), &keys, horizon, total);

@@ -13,6 +13,7 @@ use fhir_search::Query;
 use fhir_search::query::{Clause, Contained};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -30,6 +31,8 @@ pub(in crate::search) struct Indexed<'e> {
     pub seen: Option<Seen>,
     /// Whether Postgres answers what costs less there.
     pub by_estimate: bool,
+    /// What texts are read by.
+    pub(super) definitions: Arc<Definitions>,
     /// The same copies of the shards are asked all along: others may be of an earlier moment.
     copies: String,
 }
@@ -138,6 +141,7 @@ impl<'e> Indexed<'e> {
                     pending: if is_strong { pending } else { Vec::new() },
                     seen: is_strong.then_some(seen),
                     by_estimate: elastic.settings.asked == AskedFor::ByEstimate,
+                    definitions: store.definitions(),
                 };
                 return Ok(Ok((indexed, snapshot)));
             }

@@ -5,7 +5,7 @@
 
 use super::{Reason, Wanted, joins};
 use crate::Error;
-use crate::search::estimate::Counted;
+use crate::search::estimate::{Counted, Estimates};
 use crate::search::flat::{FlatQuery, Test};
 use crate::search::keys;
 use crate::search::plan::{self, Estimate, Plan};
@@ -21,6 +21,8 @@ pub(in crate::search) const CHEAPER: Reason = "cheaper in Postgres";
 const INDEX_MS: f64 = 5.0;
 /// A walk that is thought to find its page within this is worth trying, whatever that is guessed from.
 const TRIED_MS: f64 = 1.0;
+/// What it takes to read the text of a resource, in milliseconds.
+const READ_MS: f64 = 0.05;
 /// Rows that are counted of each test in an ordered index: about a millisecond.
 const COUNTED_MAX: i64 = 5_000;
 
@@ -39,6 +41,9 @@ pub(in crate::search) async fn cheaper(
     if flat.filter.iter().any(joins::joins) {
         return Ok(None);
     }
+    if flat.has_words() {
+        return Ok(read_soon(flat, statistics, wanted));
+    }
     let mut estimate = plan::plan(flat, statistics, &Counted::default(), wanted.limit);
     let is_ordered = flat.filter.iter().any(Test::is_ordered);
     if is_ordered && !(is_told(&estimate) && cost(&estimate, wanted) <= INDEX_MS) {
@@ -48,6 +53,19 @@ pub(in crate::search) async fn cheaper(
     let cost = cost(&estimate, wanted);
     trace.note(|| format!("in Postgres: {:?}, estimated {cost:.2} ms", estimate.plan));
     Ok((cost <= INDEX_MS).then_some(estimate))
+}
+
+/// How the resources are found that Postgres would read, where the other conditions are known to leave few of them.
+fn read_soon(flat: &FlatQuery, statistics: &Statistics, wanted: Wanted<'_>) -> Option<Estimate> {
+    let filter = flat.filter.iter().filter(|test| !test.has_words());
+    let others = FlatQuery {
+        filter: filter.cloned().collect(),
+        ..flat.clone()
+    };
+    let counted = Counted::default();
+    let known = Estimates::of(&others.filter, &flat.types, statistics, &counted);
+    let rows = known.known(&others.filter)?;
+    (rows * READ_MS <= INDEX_MS).then(|| plan::plan(&others, statistics, &counted, wanted.limit))
 }
 
 /// Whether more than a guess is behind it.
@@ -77,6 +95,8 @@ mod tests {
     use crate::search::flat::{Column, Order};
     use crate::testing;
     use fhir_search::Query;
+    use fhir_search::query::TextOf;
+    use fhir_search::text::TextQuery;
 
     const ALL: i64 = 1;
     const HALF: i64 = 2;
@@ -90,6 +110,7 @@ mod tests {
         let store = testing::store().await;
         let mut connection = store.inner.search_pool.acquire().await.unwrap();
         let has = |token| Test::Tokens(vec![token]);
+        let words = || Test::Words(TextOf::Content, TextQuery::parse("a").unwrap());
         let pointed_at = || Test::PointedAt(3, Box::new(has(ALL)));
         let updated = Column::Updated;
         let by_number = Column::Number { key: 5 };
@@ -157,6 +178,21 @@ mod tests {
                 page,
                 true,
             ),
+            (
+                "words of few",
+                vec![has(RARE), words()],
+                updated,
+                page,
+                true,
+            ),
+            (
+                "words of many",
+                vec![has(HALF), words()],
+                updated,
+                page,
+                false,
+            ),
+            ("words of a type", vec![words()], updated, page, false),
             (
                 "joined rows",
                 vec![has(RARE), pointed_at()],

@@ -151,6 +151,32 @@ pub const FAULTS: &[(&str, Plant)] = &[
         body["size"] = size.saturating_sub(1).into();
         size > 0 && size < 1_000
     }),
+    ("words are not looked for", |body| {
+        let content = replaced(body, "content", json!({"match_all": {}}));
+        replaced(body, "narrative", json!({"match_all": {}})) || content
+    }),
+    ("words that go on are not found", |body| {
+        each(body, &mut |query| match query.get("prefix").cloned() {
+            Some(beginning) => {
+                *query = json!({"term": beginning});
+                true
+            }
+            None => false,
+        })
+    }),
+    ("the first of several words is enough", |body| {
+        each(body, &mut |query| {
+            let Some(phrase) = query.get("match_phrase").and_then(Value::as_object) else {
+                return false;
+            };
+            let first = phrase.iter().map(|(field, words)| {
+                let first = words.as_str().and_then(|words| words.split(' ').next());
+                (field.clone(), first.unwrap_or_default().into())
+            });
+            *query = json!({"term": first.collect::<serde_json::Map<_, _>>()});
+            true
+        })
+    }),
     ("circles are larger", |body| {
         resized(body, |metres| metres * 2.0)
     }),

@@ -4,7 +4,7 @@
 //!
 //! All conditions on one value stand in one nested query: they meet in the same element.
 
-use super::{Reason, places};
+use super::{Reason, places, words};
 use crate::elastic::document::{instant, keyword, parameter_keyword, type_keyword};
 use crate::elastic::mapping::TERMS_MAX;
 use crate::elastic::number;
@@ -60,6 +60,7 @@ pub(super) fn query(test: &Test) -> Result<Value, Reason> {
         Test::All(tests) => every(tests.iter().map(query).collect::<Result<_, _>>()?),
         Test::Not(test) => not(query(test)?),
         Test::Near(key, circles) => places::query(*key, circles),
+        Test::Words(of, text) => words::query(*of, text),
         // Those that it can follow are lists by now.
         Test::Points(..) | Test::PointedAt(..) => return Err("joins"),
     })
@@ -113,7 +114,7 @@ pub(super) fn every(mut queries: Vec<Value>) -> Value {
     }
 }
 
-fn not(query: Value) -> Value {
+pub(super) fn not(query: Value) -> Value {
     json!({"bool": {"must_not": [query]}})
 }
 
