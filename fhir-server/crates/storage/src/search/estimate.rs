@@ -160,7 +160,7 @@ fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
         Test::Rows(rows) => (rows.len() as f64).min(all),
         Test::Dates(_) | Test::Quantities(..) | Test::Near(..) => all * 0.1,
         Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
-        Test::Updated(_) => all,
+        Test::Updated(_) | Test::Words(..) => all,
         Test::AnyOfReferences(references) => {
             sum(&mut references.iter().map(|r| statistics.reference(*r)))
         }

@@ -36,6 +36,19 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    /// Of a page of `limit` rows, where one more was looked for.
+    pub fn page(mut found: Vec<Place>, limit: usize) -> Keys {
+        let next = (found.len() > limit).then(|| {
+            found.truncate(limit);
+            found.last().cloned()
+        });
+        Keys {
+            found,
+            next: next.flatten(),
+            counted: None,
+        }
+    }
+
     pub fn rows(&self) -> Vec<i64> {
         self.found.iter().map(|(pk, _)| *pk).collect()
     }
@@ -85,7 +98,7 @@ pub(super) async fn estimated(
 }
 
 /// The rows that lie where ordered tests lead to, `most` of each: as they were counted not long ago, else now.
-async fn counted(
+pub(super) async fn counted(
     connection: &mut PgConnection,
     query: &FlatQuery,
     most: i64,

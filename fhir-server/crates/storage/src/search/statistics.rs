@@ -243,6 +243,13 @@ impl StatisticsCache {
         });
     }
 
+    /// As if these had just been read.
+    #[cfg(test)]
+    pub(super) fn assume(&self, statistics: Statistics) {
+        let now = Some(Instant::now());
+        self.current.store(Arc::new((now, statistics)));
+    }
+
     /// Forgets what was read, after an ANALYZE.
     #[cfg(test)]
     pub(super) fn expire(&self) {
