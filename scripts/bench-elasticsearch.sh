@@ -9,6 +9,7 @@
 #   BENCH_MORE                  what is loaded after that, once without and once with the index (100,000)
 #   BENCH_REQUESTS              requests a search (4,000)
 #   BENCH_WRITES                writes that are looked for at once (5,000), with each of BENCH_CLIENTS ("16 64") connections
+#   BENCH_REST                  seconds of rest before the index is made (130)
 #   BENCH_REBUILD               not empty: `index rebuild` at the end, too
 # Other settings of the server with the index come from the environment (ELASTICSEARCH_…, without ELASTICSEARCH_URL).
 resources=${BENCH_RESOURCES:-1000000} more=${BENCH_MORE:-100000} requests=${BENCH_REQUESTS:-4000}
@@ -84,6 +85,8 @@ part "$more resources more, without an index"
 drive "$http" --loaded "$resources" --load "$more" --only-load
 resources=$((resources + more))
 
+# Without an index, what changed is forgotten in a minute or two. Until then it would be written into the new index twice.
+sleep "${BENCH_REST:-130}"
 part "an index of what is there"
 with_index strong
 drive "$beside" --loaded "$resources" --only-load --metrics "$metrics" --counters "$written" \
@@ -95,6 +98,8 @@ drive "$beside" --loaded "$resources" --load "$more" --only-load --metrics "$met
 resources=$((resources + more))
 sizes
 part "searches by Postgres and by the index"
+# First to warm up: a node compiles what it runs often.
+drive "$beside" --loaded "$resources" --requests $((requests / 2)) --workload "$searches" "$@" >/dev/null
 drive "$http" --beside "http://$beside/fhir" --names Postgres,Elasticsearch --loaded "$resources" --requests "$requests" --workload "$searches" \
     --metrics "$metrics" --counters "$who" "$@"
 sizes

@@ -66,11 +66,13 @@ pub fn url(workload: Workload, target: &Target, n: u64, random: &mut Random) -> 
             "Patient?family={}&birthdate=2001&_sort=gender,-birthdate&_count=20",
             encode(generate::person(target.seed, n).family)
         ),
+        // Each another one: an answer that somebody remembers would cost nothing.
         Workload::FilteredTotal => {
-            let year = 2024 + random.below(3);
+            let (year, day) = (2024 + random.below(2), 1 + random.below(28));
             format!(
-                "Observation?code={LOINC}|{HEMOGLOBIN}&value-quantity=gt{}|{UCUM}|g/dL&date=ge{year}&date=lt{}&_summary=count",
+                "Observation?code={LOINC}|{HEMOGLOBIN}&value-quantity=gt{}.{}|{UCUM}|g/dL&date=ge{year}-03-{day:02}&date=lt{}-03-{day:02}&_summary=count",
                 10 + random.below(5),
+                random.below(10),
                 year + 1
             )
         }
