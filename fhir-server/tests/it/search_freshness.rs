@@ -99,8 +99,8 @@ async fn a_search_sees_the_write_before_it() {
     }
     let searched = search_after_writes(&strong, "open", 500).await;
     assert_eq!(searched.unseen, 0);
-    // Now and then Postgres has to, where later writes come into the index meanwhile.
-    assert!(searched.by_index > 400, "{searched:?}");
+    // Now and then Postgres has to, where later writes come into the index again and again meanwhile.
+    assert!(searched.by_index > 250, "{searched:?}");
 
     block_writes(&cluster, &prefix, true).await;
     let searched = search_after_writes(&strong, "blocked", 96).await;
