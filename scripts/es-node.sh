@@ -4,6 +4,7 @@
 # The distributions for integration tests, from Maven Central: a real Elasticsearch without analysis-common, reindex, delete-by-query and
 # painless; an OpenSearch with all of its modules. Settings: FLAVOR (elasticsearch, opensearch), VERSION, PORT, TRANSPORT_PORT, HEAP, ES_DIR,
 # JAVA_HOME, and
+#   MMAP            true: maps index files into memory, as an installed node does
 #   NODE_SETTINGS   lines for its configuration; defaults of this script for the same settings are left out
 #   NODE_FILES      a folder whose files it has beside its configuration: certificates, users and their roles
 #   NODE_PASSWORD   of the user `elastic`; with it the node is asked by https, whatever its certificate
@@ -91,8 +92,8 @@ configure() {
   default path.data "$node/data"
   default path.logs "$node/logs"
   default cluster.routing.allocation.disk.threshold_enabled false
-  # no demand for a larger vm.max_map_count
-  default node.store.allow_mmap false
+  # false makes no demand for a larger vm.max_map_count
+  default node.store.allow_mmap "${MMAP:-false}"
   [ ! -d "$home/modules/x-pack-core" ] || default xpack.security.enabled false
   sed -i -E 's/^([0-9:-]*-Xlog:gc)/#\1/' "$node/config/jvm.options"
   [ ${#run[@]} = 0 ] || chown -R "$ACCOUNT" "$node"

@@ -26,6 +26,7 @@ fn server(database: &str, node: &str) -> Site {
         ("database_url", database),
         ("elasticsearch_url", node),
         ("elasticsearch_index", PREFIX),
+        ("elasticsearch_asked", "always"),
         ("elasticsearch_bulk_timeout_ms", "1000"),
     ])
 }

@@ -80,6 +80,7 @@ impl Reach {
         let mut settings = vec![
             ("elasticsearch_url", self.url.as_str()),
             ("elasticsearch_index", PREFIX),
+            ("elasticsearch_asked", "always"),
             ("elasticsearch_user", self.user),
             ("elasticsearch_password", self.password),
         ];

@@ -76,8 +76,10 @@ impl Index {
         }))
     }
 
-    pub fn of_servers(&self) -> [(&'static str, String); 3] {
+    pub fn of_servers(&self) -> [(&'static str, String); 4] {
         [
+            // What is looked for is cheap in Postgres.
+            ("ELASTICSEARCH_ASKED", "always".into()),
             ("ELASTICSEARCH_BULK_TIMEOUT_MS", BULK_TIMEOUT_MS.into()),
             ("ELASTICSEARCH_URL", self.urls.clone()),
             ("ELASTICSEARCH_INDEX", self.prefix.clone()),
