@@ -165,7 +165,7 @@ impl SettingValue for Urls {
 
 impl SettingValue for Freshness {
     fn read(text: &str) -> Result<Freshness, String> {
-        Freshness::read(text).ok_or_else(|| "must be strong or eventual".into())
+        Freshness::of(text).ok_or_else(|| "must be strong or eventual".into())
     }
 }
 

@@ -214,7 +214,7 @@ impl Request {
             return Ok(None);
         };
         let is_one = self.headers.get_all(FRESHNESS).iter().count() == 1;
-        let freshness = Freshness::read(text).filter(|_| is_one);
+        let freshness = Freshness::of(text).filter(|_| is_one);
         freshness.map(Some).ok_or_else(|| {
             let reason = "X-Freshness must be strong or eventual";
             Failure::new(IssueKind::Syntax, reason)

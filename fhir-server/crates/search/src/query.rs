@@ -51,7 +51,7 @@ pub enum Freshness {
 
 impl Freshness {
     /// As it is written in settings and requests.
-    pub fn read(text: &str) -> Option<Freshness> {
+    pub fn of(text: &str) -> Option<Freshness> {
         match text {
             "strong" => Some(Freshness::Strong),
             "eventual" => Some(Freshness::Eventual),
