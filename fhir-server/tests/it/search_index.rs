@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 const LONG: Duration = Duration::from_secs(120);
 
 /// An index of its own in the cluster.
-fn prefix() -> String {
+pub fn prefix() -> String {
     format!("test_{}", uuid::Uuid::new_v4().simple())
 }
 
@@ -30,7 +30,7 @@ async fn text(site: &Site, path: &str) -> String {
 }
 
 /// Waits until health says of the index what is expected.
-async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
+pub async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
     let mut said = String::new();
     let waited = async {
         loop {
@@ -150,7 +150,7 @@ async fn a_search_sees_every_write() {
 }
 
 /// `index verify` finds nothing, as soon as nothing waits.
-async fn settled(database: &str, cluster: &str, prefix: &str) {
+pub async fn settled(database: &str, cluster: &str, prefix: &str) {
     let compared = async {
         loop {
             let (said, is_right) = run(database, cluster, prefix, &["index", "verify"]).await;

@@ -91,8 +91,7 @@ pub(super) async fn at_once(
         return Ok(Once::Not);
     }
     trace.resolved(&flat);
-    let is_lookup = flat.is_lookup();
-    if !is_lookup {
+    if flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
     let estimate = match choice {
@@ -119,7 +118,8 @@ pub(super) async fn at_once(
     };
     trace.phase("plan");
     let plan = estimate.plan;
-    if is_lookup && plan != Plan::Filter {
+    // A walk is bounded, and there is one way to take it; what all matches are found by depends on the values.
+    if plan == Plan::Filter && !flat.is_lookup() && !flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
     if let Plan::Walk { .. } = plan {

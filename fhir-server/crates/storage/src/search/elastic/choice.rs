@@ -47,7 +47,7 @@ pub(in crate::search) async fn cheaper(
     let mut estimate = plan::plan(flat, statistics, &Counted::default(), wanted.limit);
     let is_ordered = flat.filter.iter().any(Test::is_ordered);
     if is_ordered && !(is_told(&estimate) && cost(&estimate, wanted) <= INDEX_MS) {
-        let counted = keys::counted(connection, flat, COUNTED_MAX, trace).await?;
+        let counted = keys::counted(connection, flat, COUNTED_MAX, statistics, trace).await?;
         estimate = plan::plan(flat, statistics, &counted, wanted.limit);
     }
     let cost = cost(&estimate, wanted);
