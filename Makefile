@@ -4,6 +4,7 @@
 #   make lint           formatting, lints, documentation, purity of the pure crates
 #   make bench          loads a fresh server in a temporary directory and measures it (docs/benchmarks.md)
 #   make bench-large    the same with a million resources and the searches that these make dear
+#   make bench-elasticsearch  the same searches by Postgres and by an index in Elasticsearch, and what that index costs
 #   make overload       offers ten times the load that can be served, and looks at what is left of it
 #   make soak           kills server, Postgres and listener under load and compares what is there with what was acknowledged (docs/durability.md)
 #   make search-soak    SEARCH_COMPARISONS (100,000) random searches against an oracle that reads the specification (docs/search-proof.md),
@@ -17,7 +18,7 @@
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test bench bench-large bench-elasticsearch overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 # Tests with optimised code: that of releases takes long to link, once for each crate with tests.
 OPTIMISED = CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
@@ -56,6 +57,9 @@ bench: toolchain postgres
 bench-large: toolchain postgres
 	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --requests $${BENCH_REQUESTS:-4000} \
 	    --workload identifier,name-birthdate-sort,patient-code-date,code-value,chain-include,has,includes,rare,accurate-total,deep-page,sorted-by-token,create,transaction
+
+bench-elasticsearch: toolchain postgres elasticsearch
+	BENCH_ELASTICSEARCH=$${BENCH_ELASTICSEARCH:-start} scripts/bench.sh
 
 overload: toolchain postgres
 	scripts/bench.sh --load 10000 --overload

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds in release mode, starts a server in a temporary directory, loads it and prints what each workload costs (docs/benchmarks.md).
 # Arguments go to the load driver: scripts/bench.sh --load 250000
+# BENCH_ELASTICSEARCH=start, or a URL: measures searches by Postgres and by an index in Elasticsearch (bench-elasticsearch.sh).
 # BENCH_LISTENER=alone: v2 messages take the way over HTTP of a listener that runs alone, whose CPU counts as the server's.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,7 +18,8 @@ export FHIR_SITE_SECRET_FILE="$directory/secret"
 embedded=$mllp
 [ "${BENCH_LISTENER:-embedded}" = embedded ] || embedded=off
 pids=
-trap 'kill $pids 2>/dev/null; wait $pids || true; rm -rf "$directory"' EXIT
+at_end=
+trap 'kill $pids 2>/dev/null; wait $pids || true; $at_end || true; rm -rf "$directory"' EXIT
 
 # start LOG WORD COMMAND...   starts a program and waits until its log says the word.
 start() {
@@ -34,5 +36,9 @@ start "$directory/log" '"message":"ready"' \
     env FHIR_DATA_DIR="$directory/data" FHIR_HTTP_ADDR="$http" FHIR_MLLP_ADDR="$embedded" "$target/fhir-server" serve
 [ "$embedded" != off ] || start "$directory/listener-log" '"address"' \
     env FHIR_SERVER_URL="http://$http/fhir" FHIR_MLLP_ADDR="$mllp" RUST_LOG=info "$target/hl7-mllp-listener"
+if [ -n "${BENCH_ELASTICSEARCH:-}" ]; then
+    . scripts/bench-elasticsearch.sh
+    exit
+fi
 "$target/load-driver" --base "http://$http/fhir" --mllp "$mllp" --pid "$(echo $pids | tr ' ' ,)" --data "$directory/data" \
     --health "http://$http/health/live,http://$http/health/ready" "$@"

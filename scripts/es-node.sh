@@ -2,7 +2,7 @@
 # es-node.sh fetch|start|stop|status|pid   one private Elasticsearch node on 127.0.0.1, for tests and for trying things out.
 #
 # Elastic's own distribution for integration tests, from Maven Central: a real Elasticsearch without analysis-common, reindex,
-# delete-by-query and painless. Settings: VERSION, PORT, HEAP, ES_DIR, JAVA_HOME.
+# delete-by-query and painless. Settings: VERSION, PORT, HEAP, ES_DIR, JAVA_HOME; MMAP=true maps index files into memory as an installed node does.
 set -euo pipefail
 VERSION=${VERSION:-8.19.21}
 PORT=${PORT:-9200}
@@ -57,8 +57,8 @@ discovery.type: single-node
 path.data: $node/data
 path.logs: $node/logs
 cluster.routing.allocation.disk.threshold_enabled: false
-# no demand for a larger vm.max_map_count
-node.store.allow_mmap: false
+# false makes no demand for a larger vm.max_map_count
+node.store.allow_mmap: ${MMAP:-false}
 END
   [ ! -d "$home/modules/x-pack-core" ] || echo "xpack.security.enabled: false" >>"$node/config/elasticsearch.yml"
   sed -i -E 's/^([0-9:-]*-Xlog:gc)/#\1/' "$node/config/jvm.options"

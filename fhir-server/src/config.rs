@@ -9,7 +9,7 @@ use crate::policy::{
 };
 use crate::setting::{Setting, SettingError, SettingValue};
 use fhir_search::Handling;
-use fhir_storage::{ElasticSettings, Freshness, WhenDown};
+use fhir_storage::{AskedFor, ElasticSettings, Freshness, Joins, WhenDown};
 use hl7_mllp_listener::intake::SpoolSettings;
 use hl7_mllp_listener::listeners::Listener;
 use hl7_mllp_listener::settings::ConnectionSettings;
@@ -65,6 +65,7 @@ settings! {
     elasticsearch_bulk_timeout_ms: u64 = "60000", "ELASTICSEARCH_BULK_TIMEOUT_MS", "ms", "How long the cluster may take for a part of a batch that is written.";
     elasticsearch_freshness: Freshness = "strong", "ELASTICSEARCH_FRESHNESS", "", "`strong`: a search sees every write that was acknowledged before it; `eventual`: what the index has, some tenths of a second later.";
     elasticsearch_when_down: WhenDown = "postgres", "ELASTICSEARCH_WHEN_DOWN", "", "Who answers searches while the cluster does not: `postgres`, or nobody (`refuse`: 503).";
+    elasticsearch_asked: AskedFor = "by-estimate", "ELASTICSEARCH_ASKED", "", "Which searches the index is asked for, of those that it can answer: `by-estimate` those that would be dearer in Postgres, by its statistics; `always` all of them.";
     elasticsearch_backlog_max: u64 = "5000000", "ELASTICSEARCH_BACKLOG_MAX", "changes", "Changes that wait for the cluster; beyond it the index is given up, and made anew when the cluster is back.";
     base_url: Option<String> = "", "FHIR_BASE_URL", "URL", "The public FHIR base behind a proxy, for Location, fullUrl, links and own-base references; empty: from the request.";
     trust_forwarded: bool = "false", "FHIR_TRUST_FORWARDED", "", "Take the public base from `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets both.";
@@ -164,10 +165,16 @@ impl SettingValue for Urls {
 
 impl SettingValue for Freshness {
     fn read(text: &str) -> Result<Freshness, String> {
+        Freshness::of(text).ok_or_else(|| "must be strong or eventual".into())
+    }
+}
+
+impl SettingValue for AskedFor {
+    fn read(text: &str) -> Result<AskedFor, String> {
         match text {
-            "strong" => Ok(Freshness::Strong),
-            "eventual" => Ok(Freshness::Eventual),
-            _ => Err("must be strong or eventual".into()),
+            "by-estimate" => Ok(AskedFor::ByEstimate),
+            "always" => Ok(AskedFor::Always),
+            _ => Err("must be by-estimate or always".into()),
         }
     }
 }
@@ -262,6 +269,8 @@ impl Config {
             bulk_timeout_ms: self.elasticsearch_bulk_timeout_ms,
             freshness: self.elasticsearch_freshness,
             when_down: self.elasticsearch_when_down,
+            asked: self.elasticsearch_asked,
+            joins: Joins::default(),
             backlog_max: self.elasticsearch_backlog_max,
         })
     }

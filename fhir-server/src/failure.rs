@@ -227,7 +227,10 @@ impl From<Error> for Failure {
                 }
                 Failure::new(
                     IssueKind::Transient,
-                    "the search index is not available; try again",
+                    format!(
+                        "the search index does not answer ({}); try again",
+                        cause.reason()
+                    ),
                 )
             }
             Error::Start(reason) | Error::Backup(reason) => {

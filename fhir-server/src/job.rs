@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::format::Format;
 use crate::interaction::search::Asked;
 use crate::reply::Reply;
-use crate::request::{Body, IF_NONE_EXIST, PREFER, Request};
+use crate::request::{Body, FRESHNESS, IF_NONE_EXIST, PREFER, Request};
 use crate::router::{self, Interaction};
 use crate::url::Parameters;
 use crate::{http, request};
@@ -180,8 +180,9 @@ fn no_such() -> Failure {
 }
 
 /// The headers that say what a request is.
-const HEADERS: [HeaderName; 5] = [
+const HEADERS: [HeaderName; 6] = [
     PREFER,
+    FRESHNESS,
     IF_NONE_EXIST,
     header::IF_MATCH,
     header::IF_NONE_MATCH,

@@ -10,7 +10,7 @@ use crate::url::{self, Parameters};
 use crate::{binary, xml};
 use bytes::Bytes;
 use fhir_model::{Issue, IssueKind, ResourceKey, json};
-use fhir_search::query::Contained;
+use fhir_search::query::{Contained, Freshness};
 use fhir_search::{Handling, Query, parse};
 use fhir_storage::{Target, VersionMatch};
 use http::{HeaderMap, HeaderName, Method, header};
@@ -205,6 +205,22 @@ impl Request {
         }
     }
 
+    /// `X-Freshness`: whether a search sees every write before it.
+    ///
+    /// # Errors
+    /// Syntax where it is none of the two, or several: whoever asks for something else does not get what is configured in silence.
+    pub fn freshness(&self) -> Result<Option<Freshness>, Failure> {
+        let Some(text) = self.header(&FRESHNESS)? else {
+            return Ok(None);
+        };
+        let is_one = self.headers.get_all(FRESHNESS).iter().count() == 1;
+        let freshness = Freshness::of(text).filter(|_| is_one);
+        freshness.map(Some).ok_or_else(|| {
+            let reason = "X-Freshness must be strong or eventual";
+            Failure::new(IssueKind::Syntax, reason)
+        })
+    }
+
     /// Understands search parameters as the condition of a conditional interaction. Never lenient: what is ignored would widen it.
     ///
     /// # Errors
@@ -274,6 +290,8 @@ impl Request {
 /// The header of a conditional create.
 pub const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Of a search that an index may answer.
+pub const FRESHNESS: HeaderName = HeaderName::from_static("x-freshness");
 
 /// The number in `W/"3"`, `"3"` or `3`; 0, which no version has, for a tag that is well formed and none of ours. `None`: no entity tag.
 pub fn version_of(tag: &str) -> Option<i32> {

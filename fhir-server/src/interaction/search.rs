@@ -199,6 +199,7 @@ async fn understand(
         Some(others.remove(at))
     });
     let mut query = terminology::parsed(&context, &names, &others)?;
+    query.freshness = request.freshness()?;
     query.applied.splice(0..0, given);
     if let Some(Some(explain)) = explain {
         query.explain = explain.1 == "true";

@@ -33,6 +33,7 @@ mod process;
 mod races;
 mod replays;
 mod retention;
+mod search_freshness;
 mod search_index;
 mod search_parameters;
 mod search_proof;

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 const LONG: Duration = Duration::from_secs(120);
 
 /// An index of its own in the cluster.
-fn prefix() -> String {
+pub fn prefix() -> String {
     format!("test_{}", uuid::Uuid::new_v4().simple())
 }
 
@@ -30,7 +30,7 @@ async fn text(site: &Site, path: &str) -> String {
 }
 
 /// Waits until health says of the index what is expected.
-async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
+pub async fn until(site: &Site, expect: impl Fn(&str) -> bool) {
     let mut said = String::new();
     let waited = async {
         loop {
@@ -86,6 +86,7 @@ async fn a_search_sees_every_write() {
         ("database_url", &database),
         ("elasticsearch_url", &proxy.url),
         ("elasticsearch_index", &prefix),
+        ("elasticsearch_asked", "always"),
         ("elasticsearch_search_timeout_ms", "300"),
         ("elasticsearch_bulk_timeout_ms", "2000"),
         ("requests_wait_ms", "60000"),
@@ -149,7 +150,7 @@ async fn a_search_sees_every_write() {
 }
 
 /// `index verify` finds nothing, as soon as nothing waits.
-async fn settled(database: &str, cluster: &str, prefix: &str) {
+pub async fn settled(database: &str, cluster: &str, prefix: &str) {
     let compared = async {
         loop {
             let (said, is_right) = run(database, cluster, prefix, &["index", "verify"]).await;
@@ -177,8 +178,18 @@ async fn without_the_cluster_postgres_answers() {
         ("database_url", &database),
         ("elasticsearch_url", &proxy.url),
         ("elasticsearch_index", &prefix),
+        ("elasticsearch_asked", "always"),
+        ("search_explain", "true"),
     ]);
     until(&site, |said| said == "ready").await;
+    for (header, expect) in [("", "strong"), ("\nX-Freshness: eventual", "eventual")] {
+        let search = format!("GET Patient?family=away&_explain=true{header}");
+        let told = site.check(&search, "", "200").await.text;
+        assert!(
+            told.contains("engine: Elasticsearch") && told.contains(expect),
+            "{told}"
+        );
+    }
     proxy.set(Network::Cut);
     site.check("PUT Patient/p", &patient("p", "away"), "201")
         .await;
@@ -206,6 +217,19 @@ async fn without_the_cluster_postgres_answers() {
     proxy.set(Network::Open);
     until(&site, |said| said == "ready").await;
     settled(&database, &cluster, &prefix).await;
+}
+
+/// Where the operator wants no answers of Postgres instead, there are none; but of what no index is asked for. Needs no cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_answers_where_that_is_wanted() {
+    let site = with_settings(&[
+        ("elasticsearch_url", "http://127.0.0.1:1"),
+        ("elasticsearch_asked", "always"),
+        ("elasticsearch_when_down", "refuse"),
+    ]);
+    let expect = "503 ; ~the search index does not answer (";
+    site.check("GET Patient?family=x", "", expect).await;
+    site.check("GET Patient?_id=x", "", "200").await;
 }
 
 /// The commands: compare, repair, make another.

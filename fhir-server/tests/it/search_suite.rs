@@ -29,6 +29,7 @@ async fn finds_over_http_by_an_index() {
         let site = with_settings(&[
             ("elasticsearch_url", &cluster),
             ("elasticsearch_index", &prefix),
+            ("elasticsearch_asked", "always"),
             ("elasticsearch_search_timeout_ms", "60000"),
         ]);
         until_searchable(&site).await;

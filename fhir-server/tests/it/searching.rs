@@ -233,6 +233,19 @@ async fn results() {
         ),
         // Switched off, it is unknown.
         ("GET Patient?_explain=true", "", "400"),
+        // Without an index every search is fresh, whatever is enough for it.
+        ("GET Patient?_count=0\nX-Freshness: strong", "", "200"),
+        ("GET Patient?_count=0\nX-Freshness: eventual", "", "200"),
+        (
+            "GET Patient?_count=0\nX-Freshness: soon",
+            "",
+            "400 ; ~X-Freshness must be strong or eventual",
+        ),
+        (
+            "GET Patient?_count=0\nX-Freshness: strong\nX-Freshness: eventual",
+            "",
+            "400",
+        ),
     ])
     .await;
 }

@@ -3,10 +3,13 @@
 //! It checks what is answered, not only the status, and stops at the first wrong answer. CPU is that of the whole process tree of the
 //! server, Postgres apart, so figures can be compared between servers and on noisy machines.
 
+mod level;
 mod measure;
 mod mllp_flood;
 mod overload;
 mod searches;
+mod strong;
+mod table;
 mod workload;
 
 use clap::{Parser, ValueEnum};
@@ -16,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use table::{Measured, Table};
 use workload::{Target, Worker, Workload};
 
 #[derive(Parser)]
@@ -26,18 +30,27 @@ struct Arguments {
     /// Host and port of the MLLP listener, for the workloads `oru` and `mixed-v2`.
     #[arg(long)]
     mllp: Option<String>,
-    /// Process ids of the server, and of its database where that is no child of it.
+    /// FHIR base URL of another server of the same data: each workload is asked of both, one after the other, and both stand in one table.
+    #[arg(long)]
+    beside: Option<String>,
+    /// What the two are called.
+    #[arg(long, value_delimiter = ',', default_value = "base,beside")]
+    names: Vec<String>,
+    /// Process ids of the server, and of its database and its search engine where they are no children of it.
     #[arg(long, value_delimiter = ',')]
     pid: Vec<u32>,
     /// The database's directory, for bytes per resource.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Resources to load first, in transactions of 100.
-    #[arg(long, default_value_t = 25_000)]
-    load: u64,
-    /// Resources that an earlier run loaded into the same server, with the same seed: none are loaded.
-    #[arg(long, conflicts_with = "load")]
+    /// Resources to load first, in transactions of 100. Without it and `--loaded`, 25,000.
+    #[arg(long)]
+    load: Option<u64>,
+    /// Resources that earlier runs loaded into the same server, with the same seed: those of `--load` come after them.
+    #[arg(long)]
     loaded: Option<u64>,
+    /// Nothing but load, and wait as `--level` says.
+    #[arg(long)]
+    only_load: bool,
     /// Requests a workload.
     #[arg(long, default_value_t = 20_000)]
     requests: u64,
@@ -56,6 +69,11 @@ struct Arguments {
     /// Without one the usual ones, which leave out the searches of a million resources.
     #[arg(long, value_enum, value_delimiter = ',')]
     workload: Vec<Workload>,
+    /// Searches of the workload `strong` may miss what was written just before: that is counted and no failure.
+    #[arg(long)]
+    eventual: bool,
+    #[command(flatten)]
+    metrics: level::Metrics,
     #[command(flatten)]
     flood: overload::Flood,
 }
@@ -76,79 +94,103 @@ async fn main() -> Result<(), Failure> {
         run,
     };
     println!("idle memory {:.0} MB", measure::memory_mb(&arguments.pid));
-    match arguments.loaded {
-        Some(resources) => {
-            target.records = resources / RECORD_SIZE;
-            target.patients = searches::first_patients(&target).await?;
-        }
-        None => load(&mut target, &arguments).await?,
+    let before = arguments.metrics.read().await?;
+    let (began, cpu) = (Instant::now(), measure::cpu(&arguments.pid));
+    if let Some(resources) = arguments.loaded {
+        target.records = resources / RECORD_SIZE;
+        target.patients = searches::first_patients(&target).await?;
+    }
+    let usual = arguments.loaded.is_none().then_some(25_000);
+    if let Some(resources) = arguments.load.or(usual) {
+        load(&mut target, &arguments, resources).await?;
+    }
+    if let Some(waited) = arguments.metrics.wait().await? {
+        let used = measure::cpu(&arguments.pid).since(cpu);
+        println!(
+            "level {:.1} s later, {:.1} s in all; CPU s since the start: server {:.1}, postgres {:.1}, java {:.1}",
+            waited.as_secs_f64(),
+            began.elapsed().as_secs_f64() - level::STEADY.as_secs_f64(),
+            used.server_ms / 1000.0,
+            used.postgres_ms / 1000.0,
+            used.java_ms / 1000.0
+        );
+        arguments.metrics.print_increases(&before).await?;
+    }
+    if arguments.only_load {
+        println!("memory after {:.0} MB", measure::memory_mb(&arguments.pid));
+        return Ok(());
     }
     let target = Arc::new(target);
     if arguments.flood.overload {
         return overload::run(target, &arguments.flood, &arguments.pid).await;
     }
-    println!(
-        "{:<22}{:>10}{:>11}{:>10}{:>10}{:>14}{:>14}{:>12}",
-        "workload",
-        "requests",
-        "per second",
-        "p50 ms",
-        "p99 ms",
-        "server CPU ms",
-        "postgres CPU",
-        "sum ms"
-    );
+    let unseen = workloads(target, &arguments).await?;
+    println!("memory after {:.0} MB", measure::memory_mb(&arguments.pid));
+    match unseen {
+        0 => Ok(()),
+        _ if arguments.eventual => Ok(()),
+        _ => Err(format!(
+            "{unseen} writes were not seen by the search after them"
+        )),
+    }
+}
+
+/// Runs the workloads and prints the table; gives how many writes of [`Workload::Strong`] the search after them did not see.
+async fn workloads(target: Arc<Target>, arguments: &Arguments) -> Result<u64, Failure> {
+    let beside = arguments.beside.as_ref().map(|base| {
+        let base = base.trim_end_matches('/').to_owned();
+        Arc::new(target.at(base))
+    });
+    let table = Table::begin(&arguments.pid);
     let all = if arguments.workload.is_empty() {
         Workload::usual()
     } else {
         &arguments.workload
     };
+    let (mut unseen, mut pairs) = (0, Vec::new());
     for workload in all {
         if workload.is_v2() && target.mllp.is_none() {
             println!("{:<22}skipped: no --mllp address", name(*workload));
             continue;
         }
-        let requests = workload.requests(arguments.requests);
-        let run =
-            |requests, from, rate| drive(*workload, &target, requests, &arguments, from, rate);
-        run(requests / 10 + 1, 0, None).await?; // warm-up
-        let whole = async || run(requests, requests, arguments.rate).await;
-        let reached = measured(&name(*workload), &arguments, whole).await?;
-        if arguments.half_rate {
-            let title = format!("  at {:.0} a second", reached / 2.0);
-            let half = async || run(requests, 3 * requests, Some(reached / 2.0)).await;
-            measured(&title, &arguments, half).await?;
+        let before = arguments.metrics.read().await?;
+        if *workload == Workload::Strong {
+            unseen += strong::measure(&target, arguments, &table).await?;
+        } else {
+            let first = measured(*workload, &target, arguments, &table).await?;
+            if let Some(beside) = &beside {
+                let other = measured(*workload, beside, arguments, &table).await?;
+                pairs.push((name(*workload), first, other));
+            }
         }
+        arguments.metrics.print_increases(&before).await?;
     }
-    println!("memory after {:.0} MB", measure::memory_mb(&arguments.pid));
-    Ok(())
+    if !pairs.is_empty() {
+        table::print_pairs(&arguments.names, &pairs);
+    }
+    Ok(unseen)
 }
 
-/// Prints a line of the table about requests whose times `work` gives; gives the requests a second.
+/// Warms up, measures a workload and prints its line, and one of half the rate where that is wanted.
 async fn measured(
-    title: &str,
+    workload: Workload,
+    target: &Arc<Target>,
     arguments: &Arguments,
-    work: impl AsyncFnOnce() -> Result<Vec<Duration>, Failure>,
-) -> Result<f64, Failure> {
-    let (before, began) = (measure::cpu(&arguments.pid), Instant::now());
-    let mut times = work().await?;
-    let (seconds, cpu) = (
-        began.elapsed().as_secs_f64(),
-        measure::cpu(&arguments.pid).since(before),
-    );
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    let requests = times.len() as f64;
-    println!(
-        "{title:<22}{requests:>10}{:>11.0}{:>10.2}{:>10.2}{:>14.3}{:>14.3}{:>12.3}",
-        requests / seconds,
-        at(0.5),
-        at(0.99),
-        cpu.server_ms / requests,
-        cpu.postgres_ms / requests,
-        (cpu.server_ms + cpu.postgres_ms) / requests
-    );
-    Ok(requests / seconds)
+    table: &Table,
+) -> Result<Measured, Failure> {
+    let requests = workload.requests(arguments.requests);
+    let run = |requests, from, rate| drive(workload, target, requests, arguments, from, rate);
+    run(requests / 10 + 1, 0, None).await?; // warm-up
+    let whole = async || run(requests, requests, arguments.rate).await;
+    let measured = Measured::of(&arguments.pid, whole).await?;
+    table.line(&name(workload), &measured);
+    if arguments.half_rate {
+        let rate = measured.per_second / 2.0;
+        let half = async || run(requests, 3 * requests, Some(rate)).await;
+        let at_half = Measured::of(&arguments.pid, half).await?;
+        table.line(&format!("  at {rate:.0} a second"), &at_half);
+    }
+    Ok(measured)
 }
 
 /// Runs `requests` requests over the connections, `rate` a second where there is one; gives each one's time.
@@ -192,8 +234,10 @@ async fn drive(
 /// Connections that load, however many measure: more are told to come back.
 const LOADERS: u64 = 8;
 
-async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure> {
-    let records = arguments.load / RECORD_SIZE;
+/// Loads resources behind those that are there.
+async fn load(target: &mut Target, arguments: &Arguments, resources: u64) -> Result<(), Failure> {
+    let begin = target.records;
+    let end = begin + resources / RECORD_SIZE;
     let disk = |data: &Option<PathBuf>| data.as_deref().map_or(0, measure::disk_bytes);
     let (began, cpu, bytes) = (
         Instant::now(),
@@ -202,12 +246,9 @@ async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure>
     );
     let shared = Arc::new(Target {
         patients: Vec::new(),
-        records: 0,
-        base: target.base.clone(),
-        mllp: None,
-        ..*target
+        ..target.at(target.base.clone())
     });
-    let next = Arc::new(AtomicU64::new(0));
+    let next = Arc::new(AtomicU64::new(begin));
     let mut workers = Vec::new();
     for _ in 0..arguments.connections.min(LOADERS) {
         let (next, shared) = (next.clone(), shared.clone());
@@ -215,10 +256,10 @@ async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure>
             let (worker, mut ids) = (Worker::default(), Vec::new());
             loop {
                 let first = next.fetch_add(10, Ordering::Relaxed);
-                if first >= records {
+                if first >= end {
                     return Ok::<_, Failure>(ids);
                 }
-                ids.extend(worker.load(&shared, first, 10.min(records - first)).await?);
+                ids.extend(worker.load(&shared, first, 10.min(end - first)).await?);
             }
         }));
     }
@@ -227,15 +268,16 @@ async fn load(target: &mut Target, arguments: &Arguments) -> Result<(), Failure>
             .patients
             .extend(worker.await.map_err(|e| e.to_string())??);
     }
-    target.records = records;
-    let resources = (records * RECORD_SIZE).max(1) as f64;
+    target.records = end;
+    let resources = ((end - begin) * RECORD_SIZE).max(1) as f64;
     let used = measure::cpu(&arguments.pid).since(cpu);
     println!(
-        "loaded {resources} resources in {:.1} s, {:.0} a second, CPU ms each: server {:.3}, postgres {:.3}; {:.0} bytes of disk each",
+        "loaded {resources} resources in {:.1} s, {:.0} a second, CPU ms each: server {:.3}, postgres {:.3}, java {:.3}; {:.0} bytes of disk each",
         began.elapsed().as_secs_f64(),
         resources / began.elapsed().as_secs_f64(),
         used.server_ms / resources,
         used.postgres_ms / resources,
+        used.java_ms / resources,
         (disk(&arguments.data).saturating_sub(bytes)) as f64 / resources
     );
     Ok(())

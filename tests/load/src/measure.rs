@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 
 /// CPU of a process tree so far, in milliseconds; what ended children used is in their parents' figures.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cpu {
     pub server_ms: f64,
     pub postgres_ms: f64,
+    /// Of a search engine that is a Java program.
+    pub java_ms: f64,
 }
 
 impl Cpu {
@@ -16,9 +18,12 @@ impl Cpu {
         Cpu {
             server_ms: self.server_ms - before.server_ms,
             postgres_ms: self.postgres_ms - before.postgres_ms,
+            java_ms: self.java_ms - before.java_ms,
         }
     }
 }
+
+const JAVA: &str = "java";
 
 struct Process {
     name: String,
@@ -68,7 +73,7 @@ fn tree(root: u32, all: &HashMap<u32, Process>) -> Vec<u32> {
     found
 }
 
-/// CPU of the trees under these processes.
+/// CPU of the trees under these processes, of which none is in another's.
 pub fn cpu(roots: &[u32]) -> Cpu {
     let all = processes();
     let mut cpu = Cpu::default();
@@ -79,11 +84,22 @@ pub fn cpu(roots: &[u32]) -> Cpu {
         let ms = process.ticks as f64 * 10.0; // USER_HZ is 100 on Linux
         if process.name.starts_with("postgres") {
             cpu.postgres_ms += ms
+        } else if process.name == JAVA {
+            cpu.java_ms += ms
         } else {
             cpu.server_ms += ms
         }
     }
     cpu
+}
+
+/// Whether one of these processes is a Java program.
+pub fn has_java(roots: &[u32]) -> bool {
+    let all = processes();
+    roots
+        .iter()
+        .filter_map(|root| all.get(root))
+        .any(|process| process.name == JAVA)
 }
 
 /// Proportional set size of the trees, in megabytes.

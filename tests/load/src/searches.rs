@@ -66,6 +66,16 @@ pub fn url(workload: Workload, target: &Target, n: u64, random: &mut Random) -> 
             "Patient?family={}&birthdate=2001&_sort=gender,-birthdate&_count=20",
             encode(generate::person(target.seed, n).family)
         ),
+        // Each another one: an answer that somebody remembers would cost nothing.
+        Workload::FilteredTotal => {
+            let (year, day) = (2024 + random.below(2), 1 + random.below(28));
+            format!(
+                "Observation?code={LOINC}|{HEMOGLOBIN}&value-quantity=gt{}.{}|{UCUM}|g/dL&date=ge{year}-03-{day:02}&date=lt{}-03-{day:02}&_summary=count",
+                10 + random.below(5),
+                random.below(10),
+                year + 1
+            )
+        }
         _ => return None,
     })
 }
@@ -91,6 +101,9 @@ pub fn check(workload: Workload, target: &Target, n: u64, bundle: &Value) -> Res
                 Some(total) if total >= least => Ok(()),
                 total => Err(format!("{total:?} in all instead of {least} or more")),
             }
+        }
+        Workload::FilteredTotal if bundle["total"].as_u64().unwrap_or(0) == 0 => {
+            Err("nothing counted".to_owned())
         }
         Workload::Includes if (found.len(), included) != (1, OBSERVATIONS as usize + 1) => {
             Err(format!("{} found, {included} included", found.len()))

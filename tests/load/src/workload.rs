@@ -41,6 +41,10 @@ pub enum Workload {
     /// Each page of a walk by `next`.
     DeepPage,
     SortedByToken,
+    /// How many match three conditions, each of which many meet.
+    FilteredTotal,
+    /// A write, and a search for what it wrote: [`crate::strong`].
+    Strong,
 }
 
 /// Records in a large transaction.
@@ -65,7 +69,7 @@ impl Workload {
             Workload::Transaction | Workload::Mixed => 20,
             Workload::Large | Workload::LargeConditional | Workload::LargeReferring => 1_000,
             Workload::AccurateTotal => 200,
-            Workload::Has => 20,
+            Workload::Has | Workload::FilteredTotal => 20,
             _ => 1,
         };
         (requests / weight).max(1)
@@ -83,6 +87,18 @@ pub struct Target {
     pub patients: Vec<String>,
     /// Makes new records of this run differ from those of another.
     pub run: u64,
+}
+
+impl Target {
+    /// The same of another server.
+    pub fn at(&self, base: String) -> Target {
+        Target {
+            base,
+            mllp: self.mllp.clone(),
+            patients: self.patients.clone(),
+            ..*self
+        }
+    }
 }
 
 /// One connection's state.
@@ -106,7 +122,7 @@ impl Worker {
         Ok((answer.status, answer.body))
     }
 
-    async fn expect(
+    pub async fn expect(
         &self,
         status: u16,
         method: Method,
@@ -346,12 +362,14 @@ impl Worker {
             | Workload::Includes
             | Workload::Rare
             | Workload::AccurateTotal
-            | Workload::SortedByToken => {
+            | Workload::SortedByToken
+            | Workload::FilteredTotal => {
                 let url = searches::url(workload, target, n, &mut random);
                 let url = format!("{base}/{}", url.unwrap_or_default());
                 let bundle = self.expect(200, Method::GET, &url, None).await?;
                 searches::check(workload, target, n, &bundle).map_err(|why| format!("{url}: {why}"))
             }
+            Workload::Strong => Err("it is measured by itself".to_owned()),
             Workload::Oru => {
                 let message = generate::oru(target.seed, n, &format!("R{}-{i}", target.run));
                 self.message(target, &message).await

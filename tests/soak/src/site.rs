@@ -195,7 +195,9 @@ impl Site {
                 let index = site.index.get_or_insert(index);
                 server = server
                     .set("ELASTICSEARCH_URL", url)
-                    .set("ELASTICSEARCH_INDEX", index.as_str());
+                    .set("ELASTICSEARCH_INDEX", index.as_str())
+                    // What is looked for is cheap in Postgres.
+                    .set("ELASTICSEARCH_ASKED", "always");
             }
             for (name, value) in clock(Clock::Servers) {
                 server = server.set(&name, value);

@@ -37,6 +37,27 @@ pub struct Query {
     pub issues: Vec<Issue>,
     /// `_explain`: how it was answered is told with the answer.
     pub explain: bool,
+    /// What the request asks for in a header; `None`: what is configured.
+    pub freshness: Option<Freshness>,
+}
+
+/// Whether a search sees every write that was acknowledged before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    Strong,
+    /// What a search index has, some tenths of a second later.
+    Eventual,
+}
+
+impl Freshness {
+    /// As it is written in settings and requests.
+    pub fn of(text: &str) -> Option<Freshness> {
+        match text {
+            "strong" => Some(Freshness::Strong),
+            "eventual" => Some(Freshness::Eventual),
+            _ => None,
+        }
+    }
 }
 
 impl Query {
@@ -59,6 +80,7 @@ impl Query {
             applied: Vec::new(),
             issues: Vec::new(),
             explain: false,
+            freshness: None,
         }
     }
 

@@ -154,6 +154,12 @@ impl Words {
         }
     }
 
+    /// The texts of the elements, each in the normal form: words of two of them do not stand side by side.
+    pub fn elements(&self) -> impl Iterator<Item = &str> {
+        let elements = self.text.split(MARK.trim_end()).map(str::trim);
+        elements.filter(|text| !text.is_empty())
+    }
+
     fn none() -> Words {
         Words {
             text: " ".to_owned(),
@@ -452,6 +458,16 @@ mod tests {
             assert_eq!(query.score(&narrative).is_some(), in_narrative, "{text}");
             assert_eq!(query.score(&content).is_some(), in_content, "{text}");
         }
+    }
+
+    #[test]
+    fn texts_of_elements() {
+        let of = |words: Words| words.elements().collect::<Vec<_>>().join("|");
+        assert_eq!(
+            of(Words::of_content(&resource())),
+            "condition|generated|bone metastases liv er < 2 cm fievre toux liver again|jean lucs pain|http loincorg|718 7|went home|alone"
+        );
+        assert_eq!(of(Words::of_narrative(&json!({}))), "");
     }
 
     #[test]

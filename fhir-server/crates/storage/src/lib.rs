@@ -29,8 +29,8 @@ pub mod write;
 pub use backup::{Copied, backup, restore};
 pub use change::{Answer, Change, Effect, Method, Outcome, Program, Read, Target, VersionMatch};
 pub use elastic::{
-    Checked, ElasticError, ElasticSettings, Finding, Found, Freshness, IndexUse, Round, Verified,
-    WhenDown, is_lost,
+    AskedFor, Checked, ElasticError, ElasticSettings, Finding, Found, Freshness, IndexUse, Joins,
+    Round, Verified, WhenDown, is_lost,
 };
 pub use error::{CommitError, Error};
 pub use history::{History, HistoryPage, HistoryQuery, HistoryVersion, Scope};

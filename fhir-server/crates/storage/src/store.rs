@@ -139,7 +139,7 @@ impl Store {
             None => None,
             Some(elastic) => {
                 let pool = pool(INDEX_CONNECTIONS).connect_lazy_with(write_options.clone());
-                Some(Elastic::new(elastic, pool)?)
+                Some(Elastic::new(elastic, definitions.resource_types(), pool)?)
             }
         };
         let write_pool = pool(settings.write_connections)

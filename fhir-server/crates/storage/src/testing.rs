@@ -2,7 +2,7 @@
 //!
 //! Its directories stay in the system's temporary directory and are used again by later runs, which saves making a cluster each time.
 
-use crate::elastic::{ElasticSettings, Freshness, WhenDown};
+use crate::elastic::{AskedFor, ElasticSettings, Freshness, Joins, WhenDown};
 use crate::error::Error;
 use crate::policy::Policies;
 use crate::private_postgres::PrivatePostgres;
@@ -65,6 +65,9 @@ pub fn elastic(url: String, index: String) -> ElasticSettings {
         bulk_timeout_ms: 60_000,
         freshness: Freshness::Strong,
         when_down: WhenDown::Postgres,
+        // With what few resources tests have, everything is cheaper in Postgres.
+        asked: AskedFor::Always,
+        joins: Joins::default(),
         backlog_max: 1_000_000,
     }
 }

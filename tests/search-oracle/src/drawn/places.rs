@@ -10,6 +10,14 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 const BOUNDARY: &str = "http://hl7.org/fhir/StructureDefinition/location-boundary-geojson";
+/// `latitude|longitude` of Locations.
+pub(super) const POSITIONS: &[&str] = &[
+    "47.37|8.54",
+    "47.38|8.55",
+    "42.25|-83.69",
+    "-16.5|179.99",
+    "-16.5|-179.99",
+];
 /// The south-west corners of squares of [`SIDE`] degrees, as longitude and latitude: two places, and both sides of the 180th meridian.
 const SQUARES: &[(i16, i16)] = &[(5, 45), (-86, 40), (174, -20), (-180, -20)];
 const SIDE: i16 = 6;
@@ -52,13 +60,8 @@ impl Draw<'_> {
     /// The position and the boundary of a Location.
     pub(super) fn place(&mut self, body: &mut Map<String, Value>) {
         self.may(body, 80, "position", |d| {
-            let (longitude, latitude) = d.pick(&[
-                ("8.54", "47.37"),
-                ("8.55", "47.38"),
-                ("-83.69", "42.25"),
-                ("179.99", "-16.5"),
-                ("-179.99", "-16.5"),
-            ]);
+            let position = d.pick::<&str>(POSITIONS).split_once('|');
+            let (latitude, longitude) = position.unwrap_or_default();
             json!({"longitude": number(longitude), "latitude": number(latitude)})
         });
         self.may(

@@ -7,6 +7,7 @@ use crate::{Resource, World};
 use fastrand::Rng;
 use fhir_definitions::{ParameterType, SearchParameter};
 use fhir_model::date::instant_text;
+use fhir_search::position::Point;
 use std::fmt;
 use std::sync::Arc;
 
@@ -226,11 +227,27 @@ impl<'w> Draw<'_, 'w> {
 
     fn near(&mut self) -> (String, String) {
         let place = pick::<&str>(self.rng, &["47.37|8.54", "42.25|-83.69", "-16.5|179.98"]);
-        let distance = pick::<&str>(
-            self.rng,
-            &["|1|km", "|5000|m", "|10|[mi_us]", "", "|20000|km"],
-        );
+        let distance = match chance(self.rng, 40) {
+            true => self.as_far_as_another(place),
+            false => {
+                let distances = ["|1|km", "|5000|m", "|10|[mi_us]", "", "|20000|km"];
+                (*pick::<&str>(self.rng, &distances)).to_owned()
+            }
+        };
         ("near".into(), format!("{place}{distance}"))
+    }
+
+    /// The distance to somewhere else where Locations are, to a foot more or less.
+    fn as_far_as_another(&mut self, place: &str) -> String {
+        let point = |text: &str| {
+            let (latitude, longitude) = text.split_once('|')?;
+            Point::new(latitude.parse().ok()?, longitude.parse().ok()?)
+        };
+        let other = pick::<&str>(self.rng, places::POSITIONS);
+        let between = point(place).zip(point(other));
+        let metres = between.map_or(0.0, |(place, other)| place.metres_to(other));
+        let more = *pick(self.rng, &[0.3, -0.3]);
+        format!("|{:.2}|m", (metres + more).max(0.3))
     }
 
     fn around(&mut self) -> (String, String) {

@@ -57,7 +57,7 @@ impl Elastic {
         let mut batch = Batch::default();
         batch.mark(indexes, version);
         for group in groups(connection, pks).await? {
-            let rows = document::read(connection, &group).await?;
+            let rows = document::read(connection, &self.types, &group).await?;
             let mut missing: BTreeSet<i64> = group.into_iter().collect();
             for row in &rows {
                 missing.remove(&row.pk);

@@ -35,6 +35,9 @@ pub enum ElasticError {
     /// `kind` is the type that Elasticsearch gives its error.
     #[error("the search index refused a request: {status} {kind}")]
     Refused { status: u16, kind: String },
+    /// There is none that a search could rely on, and why.
+    #[error("no search index can be searched: {0}")]
+    Unsearchable(&'static str),
     /// An answer that is none.
     #[error("the search index gave an answer that cannot be read")]
     Unreadable,
@@ -48,6 +51,7 @@ impl ElasticError {
             ElasticError::Unreachable => "unreachable",
             ElasticError::TimedOut => "timed-out",
             ElasticError::Refused { .. } => "refused",
+            ElasticError::Unsearchable(reason) => reason,
             ElasticError::Unreadable => "unreadable",
         }
     }

@@ -1,10 +1,15 @@
-//! What Elasticsearch holds of a resource: a pure function of its rows in Postgres ([`of`]), and reading those rows ([`read`]).
+//! What Elasticsearch holds of a resource: a pure function of its rows in Postgres ([`of`]), its body among them, and reading those rows ([`read`]).
 //!
 //! A resource that is deleted, or only referenced, is a document without values: a tombstone, which a delayed retry cannot bring to life.
 
 use super::number;
 use crate::Error;
+use crate::read::whole as whole_body;
 use fhir_search::document::STRING_MAX;
+use fhir_search::position::Point;
+use fhir_search::query::TextOf;
+use fhir_search::text::Words;
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, Row};
@@ -34,6 +39,41 @@ pub(crate) struct Entry {
     pub dates: Vec<DateRow>,
     pub quantities: Vec<QuantityRow>,
     pub strings: Vec<StringRow>,
+    pub words: TextRows,
+}
+
+/// The texts of a body, by elements, in the normal form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TextRows {
+    pub narrative: Vec<String>,
+    pub content: Vec<String>,
+}
+
+impl TextRows {
+    /// Of a stored body, put together with its type.
+    fn of(resource: &Value) -> TextRows {
+        let of = |of| Words::of(of, resource).elements().map(words).collect();
+        TextRows {
+            narrative: of(TextOf::Narrative),
+            content: of(TextOf::Content),
+        }
+    }
+}
+
+/// Longest word that is looked for in the index, in bytes. Those that are longer are cut behind that: they are none of the others, and begin with them. (What
+/// splits the texts there would split longer words, too.)
+pub(crate) const WORD_MAX: usize = 200;
+
+fn words(text: &str) -> String {
+    if text.split(' ').all(|word| word.len() <= WORD_MAX) {
+        return text.to_owned();
+    }
+    let cut = |word: &str| {
+        let behind = word.char_indices().map(|(at, _)| at);
+        let end = behind.filter(|at| *at > WORD_MAX).min();
+        word[..end.unwrap_or(word.len())].to_owned()
+    };
+    text.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +117,8 @@ pub(crate) fn of(rows: &IndexRows) -> Value {
             document["dates"] = entry.dates.iter().map(date).collect();
             document["quantities"] = entry.quantities.iter().map(quantity).collect();
             document["strings"] = entry.strings.iter().map(string).collect();
+            document["narrative"] = entry.words.narrative.clone().into();
+            document["content"] = entry.words.content.clone().into();
         }
     }
     document["digest"] = digest(&document).into();
@@ -142,7 +184,20 @@ fn quantity(row: &QuantityRow) -> Value {
     if let Some(at) = row.lo.as_ref().or(row.hi.as_ref()) {
         value["at"] = number::keyword(at).into();
     }
+    if let Some(place) = place(row) {
+        value["place"] = json!([place.longitude, place.latitude]);
+    }
     value
+}
+
+/// Of a position, the latitude stands in `lo` and the longitude in `hi`. The rows do not tell it from a number without a unit, of which there are few:
+/// these have a place that nobody asks for, as a search names the parameter too.
+fn place(row: &QuantityRow) -> Option<Point> {
+    if row.marker != 0 || !row.units.is_empty() {
+        return None;
+    }
+    let degrees = |number: &Option<String>| number.as_ref()?.parse::<f64>().ok();
+    Point::new(degrees(&row.lo)?, degrees(&row.hi)?)
 }
 
 fn string(row: &StringRow) -> Value {
@@ -164,22 +219,41 @@ fn digest(document: &Value) -> i64 {
     i64::from_be_bytes(first)
 }
 
-/// The rows of those of `pks` that have a row in `resource`, in one statement: of one moment.
+/// The rows of those of `pks` that have a row in `resource`, in one statement: of one moment. `types` by their numbers.
 ///
 /// # Errors
 /// Database errors.
 pub(crate) async fn read(
     connection: &mut PgConnection,
+    types: &[String],
     pks: &[i64],
 ) -> Result<Vec<IndexRows>, Error> {
-    let rows = sqlx::query(READ).bind(pks).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok(rows_of(row)?)).collect()
+    let mut all = Vec::with_capacity(pks.len());
+    each(connection, types, pks, |rows| all.push(rows)).await?;
+    Ok(all)
+}
+
+/// The same, one after the other: with their texts, many are large.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn each(
+    connection: &mut PgConnection,
+    types: &[String],
+    pks: &[i64],
+    mut visit: impl FnMut(IndexRows) + Send,
+) -> Result<(), Error> {
+    let mut rows = sqlx::query(READ).bind(pks).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        visit(rows_of(&row, types)?);
+    }
+    Ok(())
 }
 
 /// The order of what is put together is that of the rows, the same in every column of a subselect.
 const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, \
      r.xmin::text::bigint AS r_written, e.xmin::text::bigint AS e_written, e.pk IS NOT NULL AS found, \
-     r.id, (extract(epoch FROM e.last_updated) * 1000000)::bigint AS updated, e.tokens, e.refs, \
+     r.id, coalesce(r.source, r.content::text) AS body, (extract(epoch FROM e.last_updated) * 1000000)::bigint AS updated, e.tokens, e.refs, \
      d.key AS d_key, d.marker AS d_marker, d.lo AS d_lo, d.hi AS d_hi, \
      q.key AS q_key, q.marker AS q_marker, q.units AS q_units, q.lo AS q_lo, q.hi AS q_hi, s.key AS s_key, s.value AS s_value \
      FROM unnest($1::bigint[]) AS n(pk) JOIN resource r ON r.pk = n.pk LEFT JOIN entry e ON e.pk = n.pk \
@@ -189,18 +263,23 @@ const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_
        array_agg(v.lo::text) AS lo, array_agg(v.hi::text) AS hi FROM sp_quantity v WHERE v.pk = n.pk) q \
      CROSS JOIN LATERAL (SELECT array_agg(v.key) AS key, array_agg(v.value) AS value FROM sp_string v WHERE v.pk = n.pk) s";
 
-fn rows_of(row: &sqlx::postgres::PgRow) -> Result<IndexRows, sqlx::Error> {
+fn rows_of(row: &sqlx::postgres::PgRow, types: &[String]) -> Result<IndexRows, sqlx::Error> {
     let found: bool = row.try_get("found")?;
     let next: i64 = row.try_get("next")?;
     let resource = whole(row.try_get("r_written")?, next);
     let entry: Option<i64> = row.try_get("e_written")?;
+    let type_number: i16 = row.try_get("type")?;
+    let name = usize::try_from(type_number)
+        .ok()
+        .and_then(|at| types.get(at));
+    let name = name.map(String::as_str).unwrap_or_default();
     Ok(IndexRows {
         pk: row.try_get("pk")?,
-        type_number: row.try_get("type")?,
+        type_number,
         version: row.try_get("version")?,
         written: entry.map_or(resource, |entry| whole(entry, next).max(resource)),
         entry: match found {
-            true => Some(entry_of(row)?),
+            true => Some(entry_of(row, name)?),
             false => None,
         },
     })
@@ -216,12 +295,16 @@ fn whole(lower: i64, next: i64) -> i64 {
     }
 }
 
-fn entry_of(row: &sqlx::postgres::PgRow) -> Result<Entry, sqlx::Error> {
+fn entry_of(row: &sqlx::postgres::PgRow, type_name: &str) -> Result<Entry, sqlx::Error> {
+    let body: Option<String> = row.try_get("body")?;
+    // What cannot be read, a search by words does not find either.
+    let body = body.and_then(|body| serde_json::from_str(&whole_body(type_name, &body)).ok());
     let mut entry = Entry {
         id: row.try_get("id")?,
         updated: row.try_get("updated")?,
         tokens: row.try_get("tokens")?,
         references: row.try_get("refs")?,
+        words: body.as_ref().map(TextRows::of).unwrap_or_default(),
         ..Entry::default()
     };
     let (markers, los, his) = (
@@ -314,6 +397,10 @@ mod tests {
                     key: 8,
                     value: "x".repeat(STRING_MAX),
                 }],
+                words: TextRows {
+                    narrative: vec!["liver again".into()],
+                    content: vec!["condition".into(), "liver again".into()],
+                },
             }),
         }
     }
@@ -336,12 +423,50 @@ mod tests {
             ("/quantities/0/hi", json!("220000115")),
             ("/quantities/0/at", json!("220000115")),
             ("/strings/0/cut", json!(true)),
+            ("/narrative", json!(["liver again"])),
+            ("/content", json!(["condition", "liver again"])),
         ] {
             assert_eq!(document.pointer(pointer), Some(&expect), "{pointer}");
         }
         assert!(document["quantities"][0].get("lo").is_none());
+        assert!(document["quantities"][0].get("place").is_none());
         assert_eq!(reference_target("0000030000000009"), Some(9));
         assert!("0000030000000009".starts_with(&reference_prefix(3)));
+    }
+
+    /// Up to the longest that is looked for, words stay what they are; none that is longer is taken for one of those.
+    #[test]
+    fn long_words_are_cut() {
+        let word = |length| "x".repeat(length);
+        assert_eq!(words(&word(WORD_MAX)), word(WORD_MAX));
+        for longer in [word(WORD_MAX + 1), word(5_000)] {
+            assert_eq!(
+                words(&format!("a {longer} b")),
+                format!("a {} b", word(WORD_MAX + 1))
+            );
+        }
+        let wide = "\u{10348}".repeat(100);
+        assert_eq!(words(&wide).len(), 204);
+    }
+
+    /// Off the globe there is none, and of what has a unit or belongs to a composite neither.
+    #[test]
+    fn positions_have_a_place() {
+        let row = |marker, units: &[i64], lo: &str, hi: &str| QuantityRow {
+            key: 6,
+            marker,
+            units: units.to_vec(),
+            lo: Some(lo.into()),
+            hi: Some(hi.into()),
+        };
+        for (row, expect) in [
+            (row(0, &[], "-16.50", "180"), json!([180.0, -16.5])),
+            (row(0, &[], "90.01", "1"), Value::Null),
+            (row(0, &[2], "1", "1"), Value::Null),
+            (row(255, &[], "1", "1"), Value::Null),
+        ] {
+            assert_eq!(quantity(&row)["place"], expect, "{row:?}");
+        }
     }
 
     #[test]
@@ -403,7 +528,9 @@ mod tests {
             .fetch_all(&mut *connection)
             .await
             .unwrap();
-        let rows = read(&mut connection, &pks).await.unwrap();
+        let definitions = store.definitions();
+        let types = definitions.resource_types();
+        let rows = read(&mut connection, types, &pks).await.unwrap();
         assert_eq!(rows.len(), 2);
         let (observation, target): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.entry.is_some());
@@ -414,6 +541,11 @@ mod tests {
             .unwrap();
         assert_eq!(observation[0].written, committed);
         assert_eq!((entry.id.as_str(), target[0].version), ("o", 0));
+        let content = entry.words.content.join("|");
+        assert!(
+            content.starts_with("observation|o|") && content.contains("|pulse|"),
+            "{content}"
+        );
         let document = of(&observation[0]);
         let refs = document["refs"].as_array().unwrap();
         let targets = refs.iter().filter_map(|r| reference_target(r.as_str()?));
@@ -434,7 +566,7 @@ mod tests {
             }])
             .await
             .unwrap();
-        let rows = read(&mut connection, &pks).await.unwrap();
+        let rows = read(&mut connection, types, &pks).await.unwrap();
         assert!(rows.iter().all(|row| row.entry.is_none()));
     }
 }

@@ -1,12 +1,12 @@
 //! The fields of a [document](super::document), the same few whatever parameters a site has. Pure.
 //!
-//! Nothing is analysed: text was normalised before, so a bare Elasticsearch serves. Numbers are keywords ([`super::number`]), as are all
+//! Text was normalised before, so a bare Elasticsearch serves. Numbers are keywords ([`super::number`]), as are all
 //! values that are looked up and never compared.
 
 use serde_json::{Value, json};
 
 /// Grows with every change of the fields and of what stands in them: an index of another layout is made anew.
-pub(crate) const LAYOUT: i32 = 1;
+pub(crate) const LAYOUT: i32 = 2;
 
 /// What searches need of an index.
 pub(crate) fn settings() -> Value {
@@ -22,6 +22,8 @@ pub(crate) fn mappings() -> Value {
     let looked_up = json!({"type": "keyword", "doc_values": false});
     // Only read back or sorted by.
     let read_back = |kind: &str| json!({"type": kind, "index": false});
+    // Split at its spaces, and found: how well it matches, Postgres says.
+    let words = json!({"type": "text", "analyzer": "whitespace", "norms": false});
     json!({
         "dynamic": "strict",
         // Postgres has it all; nothing reads a document back.
@@ -38,6 +40,8 @@ pub(crate) fn mappings() -> Value {
             "tokens": looked_up,
             // Read back where it is asked what points at something.
             "refs": {"type": "keyword"},
+            "narrative": words,
+            "content": words,
             "dates": {
                 "type": "nested",
                 "properties": {"key": {"type": "keyword", "doc_values": false}, "lo": {"type": "long"}, "hi": {"type": "long"}}
@@ -46,7 +50,9 @@ pub(crate) fn mappings() -> Value {
                 "type": "nested",
                 "properties": {
                     "key": looked_up, "units": looked_up, "open": looked_up, "lo": looked_up, "hi": looked_up,
-                    "at": read_back("keyword")
+                    "at": read_back("keyword"),
+                    // Distances are compared by the search as a whole: nothing reads a position back.
+                    "place": {"type": "geo_point", "doc_values": false}
                 }
             },
             "strings": {

@@ -20,7 +20,7 @@ mod verify;
 
 pub use client::ElasticError;
 pub use indexer::{Round, is_lost};
-pub use settings::{ElasticSettings, Freshness, WhenDown};
+pub use settings::{AskedFor, ElasticSettings, Freshness, Joins, WhenDown};
 pub use state::{Checked, IndexUse};
 pub(crate) use state::{forget, give_up_unserved};
 pub use verify::{Finding, Found, Verified};
@@ -37,6 +37,8 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Elastic {
     pub client: Client,
     pub settings: ElasticSettings,
+    /// Names of the resource types, by their numbers.
+    pub types: Vec<String>,
     /// Up to where no outbox row can be.
     pub low: Low,
     /// Searches that the index answered, and those that it did not, by reason.
@@ -53,7 +55,11 @@ impl Elastic {
     ///
     /// # Errors
     /// [`Error::Start`] for settings that cannot be used.
-    pub fn new(settings: ElasticSettings, pool: PgPool) -> Result<Elastic, Error> {
+    pub fn new(
+        settings: ElasticSettings,
+        types: &[String],
+        pool: PgPool,
+    ) -> Result<Elastic, Error> {
         let name = &settings.index;
         let is_plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -66,6 +72,7 @@ impl Elastic {
         Ok(Elastic {
             client: Client::new(&settings)?,
             settings,
+            types: types.to_vec(),
             low: Low::default(),
             answered: Counter::default(),
             fallbacks: Reasons::default(),

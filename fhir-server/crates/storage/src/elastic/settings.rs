@@ -1,5 +1,7 @@
 //! How the search index is reached and used.
 
+use super::mapping::{TERMS_MAX, WINDOW_MAX};
+pub use fhir_search::query::Freshness;
 use std::path::PathBuf;
 
 /// Where it is, and what of it is wanted.
@@ -21,16 +23,10 @@ pub struct ElasticSettings {
     pub bulk_timeout_ms: u64,
     pub freshness: Freshness,
     pub when_down: WhenDown,
+    pub asked: AskedFor,
+    pub joins: Joins,
     /// Outbox rows after which a new index is less work than writing them into the one there is.
     pub backlog_max: u64,
-}
-
-/// Whether a search sees every write that was acknowledged before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    Strong,
-    /// What the index has, some tenths of a second later.
-    Eventual,
 }
 
 /// Who answers where the index cannot.
@@ -41,6 +37,34 @@ pub enum WhenDown {
     Refuse,
 }
 
+/// Which of the searches that it can answer the index is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedFor {
+    /// All of them.
+    Always,
+    /// Those that are dearer in Postgres, by its statistics.
+    ByEstimate,
+}
+
+/// Bounds of what a search joins in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joins {
+    /// Rows of the other side that one request finds.
+    pub batch: usize,
+    /// Most of them; with more, Postgres answers.
+    pub most: usize,
+}
+
+impl Default for Joins {
+    /// What the indexes are made for.
+    fn default() -> Joins {
+        Joins {
+            batch: WINDOW_MAX,
+            most: TERMS_MAX,
+        }
+    }
+}
+
 /// No passwords.
 impl std::fmt::Debug for ElasticSettings {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,6 +72,7 @@ impl std::fmt::Debug for ElasticSettings {
             .field("index", &self.index)
             .field("freshness", &self.freshness)
             .field("when_down", &self.when_down)
+            .field("asked", &self.asked)
             .finish_non_exhaustive()
     }
 }

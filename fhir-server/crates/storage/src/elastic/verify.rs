@@ -5,7 +5,7 @@
 
 use super::Elastic;
 use super::client::ElasticError;
-use super::document::{self, IndexRows};
+use super::document;
 use super::indexer;
 use super::state::State;
 use crate::error::Error;
@@ -93,7 +93,7 @@ impl Store {
                     .await?;
             let last = pks.last().copied().filter(|_| pks.len() as i64 == BATCH);
             let upto = last.unwrap_or(i64::MAX);
-            let here = here(document::read(&mut connection, &pks).await?);
+            let here = here(elastic, &mut connection, &pks).await?;
             let there = range(elastic, &index, after, upto).await?;
             verified.in_postgres += here.len() as u64;
             verified.in_index += there.len() as u64;
@@ -210,7 +210,7 @@ impl Moment {
         let mut snapshot = connection
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
-        let here = here(document::read(&mut snapshot, &pks).await?);
+        let here = here(elastic, &mut snapshot, &pks).await?;
         let waiting: Vec<i64> =
             sqlx::query_scalar("SELECT pk FROM outbox WHERE seq >= $1 AND pk = ANY ($2)")
                 .bind(elastic.low.get())
@@ -233,12 +233,21 @@ impl Moment {
     }
 }
 
-fn here(rows: Vec<IndexRows>) -> BTreeMap<i64, (i64, i16)> {
-    let present = rows.into_iter().filter(|row| row.entry.is_some());
-    let digest = |row: &IndexRows| document::of(row)["digest"].as_i64().unwrap_or_default();
-    present
-        .map(|row| (row.pk, (digest(&row), row.type_number)))
-        .collect()
+/// Digest and type of those that are there to be found.
+async fn here(
+    elastic: &Elastic,
+    connection: &mut PgConnection,
+    pks: &[i64],
+) -> Result<BTreeMap<i64, (i64, i16)>, Error> {
+    let mut here = BTreeMap::new();
+    document::each(connection, &elastic.types, pks, |row| {
+        if row.entry.is_some() {
+            let digest = document::of(&row)["digest"].as_i64().unwrap_or_default();
+            here.insert(row.pk, (digest, row.type_number));
+        }
+    })
+    .await?;
+    Ok(here)
 }
 
 fn differing(here: &BTreeMap<i64, (i64, i16)>, there: &BTreeMap<i64, There>) -> BTreeSet<i64> {

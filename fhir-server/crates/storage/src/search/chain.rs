@@ -24,6 +24,8 @@ pub(super) struct Reach {
     pub fetch_max: usize,
     /// Whether the search ends where there is a page.
     pub paged: bool,
+    /// Whether conditions on words are left to an index of them.
+    pub words: bool,
 }
 
 impl Default for Reach {
@@ -32,6 +34,7 @@ impl Default for Reach {
             lookup_max: 200,
             fetch_max: 20_000,
             paged: false,
+            words: false,
         }
     }
 }

@@ -3,25 +3,39 @@
 use super::flat::Test;
 use super::statistics::Statistics;
 
-/// Rows of ordered tests that were counted, by their place in the filter, up to a limit.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counted {
-    pub rows: Vec<Option<i64>>,
-    pub most: i64,
+/// Rows of an ordered test that were counted, up to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    pub rows: i64,
+    /// Whether these are all.
+    pub all: bool,
 }
 
+impl Count {
+    /// Whether counting to `most` would tell no more.
+    pub fn suffices(self, most: i64) -> bool {
+        self.all || self.rows > most
+    }
+}
+
+/// What was counted, by the place of the test in the filter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted(pub Vec<Option<Count>>);
+
 impl Counted {
+    fn at(&self, at: usize) -> Option<Count> {
+        self.0.get(at).copied().flatten()
+    }
+
     /// All of them.
     fn exact(&self, at: usize) -> Option<f64> {
-        let rows = self.rows.get(at).copied().flatten();
-        rows.filter(|rows| *rows <= self.most)
-            .map(|rows| rows as f64)
+        let all = self.at(at).filter(|count| count.all);
+        all.map(|count| count.rows as f64)
     }
 
     /// Where there are more than were counted, how many more is a guess.
     fn more(&self, at: usize) -> Option<f64> {
-        let rows = self.rows.get(at).copied().flatten();
-        rows.map(|rows| rows as f64 * MORE)
+        self.at(at).map(|count| count.rows as f64 * MORE)
     }
 }
 
@@ -146,7 +160,7 @@ fn rows(test: &Test, all: f64, statistics: &Statistics) -> f64 {
         Test::Rows(rows) => (rows.len() as f64).min(all),
         Test::Dates(_) | Test::Quantities(..) | Test::Near(..) => all * 0.1,
         Test::Strings(_, any) => (all * 0.001 * any.len() as f64).max(1.0).min(all),
-        Test::Updated(_) => all,
+        Test::Updated(_) | Test::Words(..) => all,
         Test::AnyOfReferences(references) => {
             sum(&mut references.iter().map(|r| statistics.reference(*r)))
         }

@@ -148,7 +148,7 @@ fn keys(test: &Test) -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::estimate::Counted;
+    use super::super::estimate::{Count, Counted};
     use super::super::flat::{DateTest, Dates, QuantityTest, StringTest};
     use super::super::statistics::Statistics;
     use super::*;
@@ -215,11 +215,12 @@ pub(super) mod tests {
             ("not known, and few", 8, numbers(HALF), [-1, 30], &[1]),
             ("not known, and many", 8, numbers(HALF), [-1, 1_001], none),
         ] {
-            let rows = counted.iter().map(|rows| (*rows >= 0).then_some(*rows));
-            let counted = Counted {
-                rows: rows.collect(),
-                most: 1_000,
+            let of = |rows: &i64| Count {
+                rows: *rows,
+                all: *rows <= 1_000,
             };
+            let counts = counted.iter().map(|rows| (*rows >= 0).then(|| of(rows)));
+            let counted = Counted(counts.collect());
             let estimates = Estimates::of(&filter, &[types], &statistics, &counted);
             let finding = cheapest(&filter, &estimates);
             assert_eq!(finding.lead, expect, "{name}");

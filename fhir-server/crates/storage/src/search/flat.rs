@@ -5,7 +5,7 @@
 use fhir_model::DateRange;
 use fhir_search::number::NumberRange;
 use fhir_search::position::Near;
-use fhir_search::query::{DateMatch, Prefix, TextComparison};
+use fhir_search::query::{DateMatch, Prefix, TextComparison, TextOf};
 use fhir_search::text::TextQuery;
 use std::collections::BTreeMap;
 
@@ -41,6 +41,11 @@ impl FlatQuery {
         self.filter.iter().all(Test::is_lookup) && !self.sorts_by_looking()
     }
 
+    /// Whether texts are still to be read, or looked for in an index.
+    pub fn has_words(&self) -> bool {
+        self.filter.iter().any(Test::has_words)
+    }
+
     /// Whether sorting looks at each match; scores are there.
     pub fn sorts_by_looking(&self) -> bool {
         let looked_up = |found: &Found| found.value != FoundValue::Scores;
@@ -65,6 +70,8 @@ pub(super) enum Test {
     /// A position (latitude in `lo`, longitude in `hi`) lies in one of these circles.
     Near(i16, Vec<Near>),
     Updated(Vec<DateMatch>),
+    /// Its text answers: what an index of words is asked, and Postgres reads ([`super::words`]).
+    Words(TextOf, TextQuery),
     /// One of these many references; tested row by row because an index scan per reference would cost more.
     AnyOfReferences(Vec<i64>),
     /// A reference of this parameter leads to a row for which the test holds.
@@ -158,9 +165,20 @@ impl Test {
             | Test::Points(..) => true,
             // Row keys from `_has` may be of any type the reference allows.
             Test::Rows(rows) => rows.is_empty(),
-            Test::Updated(_) | Test::PointedAt(..) | Test::Not(_) => false,
+            Test::Updated(_) | Test::Words(..) | Test::PointedAt(..) | Test::Not(_) => false,
             Test::Any(tests) => tests.iter().all(Test::typed),
             Test::All(tests) => tests.iter().any(Test::typed),
+        }
+    }
+
+    /// Whether a text has to be read, or an index of words asked.
+    pub fn has_words(&self) -> bool {
+        match self {
+            Test::Words(..) => true,
+            Test::Any(tests) | Test::All(tests) => tests.iter().any(Test::has_words),
+            Test::Not(test) => test.has_words(),
+            // What is asked of other rows is resolved before.
+            _ => false,
         }
     }
 
@@ -203,6 +221,7 @@ impl Test {
             | Test::Near(..) => true,
             Test::Type(_)
             | Test::Updated(_)
+            | Test::Words(..)
             | Test::AnyOfReferences(_)
             | Test::Points(..)
             | Test::PointedAt(..)

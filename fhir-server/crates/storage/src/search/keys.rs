@@ -2,11 +2,11 @@
 
 use super::bounds;
 use super::chain::Reach;
-use super::estimate::{self, Counted};
+use super::estimate::{self, Count, Counted};
 use super::flat::{Column, Dates, FlatQuery, StringTest, Test};
 use super::keyset::Keyset;
 use super::plan::{self, Estimate, FILTER_MAX, Plan};
-use super::span::spans;
+use super::span::{Span, spans};
 use super::sql::{self, Selection};
 use super::statistics::Statistics;
 use super::trace::Trace;
@@ -36,6 +36,19 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    /// Of a page of `limit` rows, where one more was looked for.
+    pub fn page(mut found: Vec<Place>, limit: usize) -> Keys {
+        let next = (found.len() > limit).then(|| {
+            found.truncate(limit);
+            found.last().cloned()
+        });
+        Keys {
+            found,
+            next: next.flatten(),
+            counted: None,
+        }
+    }
+
     pub fn rows(&self) -> Vec<i64> {
         self.found.iter().map(|(pk, _)| *pk).collect()
     }
@@ -70,7 +83,7 @@ pub(super) async fn estimated(
 ) -> Result<Estimate, Error> {
     let mut estimate = plan::plan(query, statistics, &Counted::default(), limit);
     if let Some(most) = plan::count_max(query, &estimate) {
-        let counted = counted(connection, query, most, trace).await?;
+        let counted = counted(connection, query, most, statistics, trace).await?;
         estimate = plan::plan(query, statistics, &counted, limit);
     }
     trace.note(|| {
@@ -84,28 +97,38 @@ pub(super) async fn estimated(
     Ok(estimate)
 }
 
-/// The rows that lie where ordered tests lead to, `most` of each.
-async fn counted(
+/// The rows that lie where ordered tests lead to, `most` of each: as they were counted not long ago, else now.
+pub(super) async fn counted(
     connection: &mut PgConnection,
     query: &FlatQuery,
     most: i64,
+    statistics: &Statistics,
     trace: &mut Trace,
 ) -> Result<Counted, Error> {
     let all: Vec<_> = query.filter.iter().map(spans).collect();
-    let wanted: Vec<_> = all.iter().flatten().collect();
-    if wanted.is_empty() {
-        return Ok(Counted::default());
-    }
-    let mut statement = sql::rows_within(&wanted, most + 1);
-    trace.statement(&statement);
-    let found: Vec<i64> = statement.build_query_scalar().fetch_one(connection).await?;
-    let mut found = found.into_iter();
-    let rows = all
+    let remembered = |spans: &Vec<Span>| statistics.counted(spans, most);
+    let mut counts: Vec<Option<Count>> = all
         .iter()
-        .map(|spans| spans.as_ref().and_then(|_| found.next()));
-    let rows: Vec<Option<i64>> = rows.collect();
-    trace.note(|| format!("counted: {rows:?} rows, of at most {most} each"));
-    Ok(Counted { rows, most })
+        .map(|spans| spans.as_ref().and_then(remembered))
+        .collect();
+    let unknown: Vec<(usize, &Vec<Span>)> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(at, spans)| Some((at, spans.as_ref()?)))
+        .filter(|(at, _)| counts[*at].is_none())
+        .collect();
+    if !unknown.is_empty() {
+        let wanted: Vec<_> = unknown.iter().map(|(_, spans)| *spans).collect();
+        let mut statement = sql::rows_within(&wanted, most + 1);
+        trace.statement(&statement);
+        let found: Vec<i64> = statement.build_query_scalar().fetch_one(connection).await?;
+        for ((at, spans), rows) in unknown.into_iter().zip(found) {
+            let all = rows <= most;
+            counts[at] = Some(statistics.remember(spans, Count { rows, all }));
+        }
+    }
+    trace.note(|| format!("counted: {counts:?}, {most} of each, or more a minute ago"));
+    Ok(Counted(counts))
 }
 
 /// Refuses to look at more matches than [`SORTED_MAX`].

@@ -36,6 +36,7 @@ mod total;
 mod trace;
 mod units;
 mod values;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -45,11 +46,12 @@ pub(crate) use planning::Planning;
 pub use snapshot::Snapshot;
 pub(crate) use statistics::StatisticsCache;
 
+use crate::elastic::AskedFor;
 use crate::read::{StoredResource, connection_lost};
 use crate::store::Inner;
 use crate::{Error, Store};
 use chain::Reach;
-use elastic::{Engine, Indexed, Wanted};
+use elastic::{Engine, Indexed, Reason, Wanted, choice};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
@@ -58,6 +60,7 @@ use flat::{Column, FlatQuery, Test};
 use futures_util::FutureExt;
 use keys::Keys;
 use keyset::Keyset;
+use once::Once;
 use plan::Plan;
 use sqlx::PgConnection;
 use statistics::Statistics;
@@ -97,51 +100,76 @@ impl Store {
     /// [`Error::Refused`] for what the engine cannot do (`NotSupported`), what takes too long (`TooCostly`) and a page that is no longer
     /// served (`Expired`); database errors.
     pub async fn search(&self, query: &Query, at: Page) -> Result<SearchPage, Error> {
-        let mut why_postgres = None;
-        if let Some(elastic) = &self.inner.elastic {
-            match Indexed::open(self, elastic, query).boxed().await? {
-                Err(reason) => why_postgres = Some(reason),
-                Ok((indexed, mut snapshot)) => {
-                    let page = snapshot
-                        .search_by(query, &at, Engine::Index(&indexed))
-                        .await?;
-                    snapshot.close().await?;
-                    return Ok(page);
+        let Some(elastic) = &self.inner.elastic else {
+            return self.search_by_postgres(query, &at, None).await;
+        };
+        let mut by_estimate = elastic.settings.asked == AskedFor::ByEstimate;
+        // What costs little is done before an index is asked for.
+        if by_estimate {
+            match self.in_one_statement(query, &at, Choice::Cheaper).await? {
+                Once::Page(page) => {
+                    elastic.fallbacks.count(choice::CHEAPER);
+                    return Ok(*page);
                 }
+                Once::Not => {}
+                // The estimate was wrong.
+                Once::Short => by_estimate = false,
             }
         }
-        let mut trace = Trace::of(query);
-        trace.engine(why_postgres);
-        let at_once = self
-            .at_once(query, &at, &mut trace)
-            .await
-            .map_err(too_costly);
-        match at_once {
-            Ok(None) => {}
-            // The transaction is begun on a connection that lives.
-            Err(Error::Unavailable(error)) if connection_lost(&error) => {}
-            result => {
-                trace.log_slow(query, self.inner.settings.slow_search_ms, &result);
-                let mut page = result?.unwrap_or_default();
-                page.explained = trace.told();
-                return Ok(page);
+        match Indexed::open(self, elastic, query).boxed().await? {
+            Err(reason) => self.search_by_postgres(query, &at, Some(reason)).await,
+            Ok((mut indexed, mut snapshot)) => {
+                indexed.by_estimate = by_estimate;
+                let engine = Engine::Index(&indexed);
+                let page = snapshot.search_by(query, &at, engine).await?;
+                snapshot.close().await?;
+                Ok(page)
             }
+        }
+    }
+
+    async fn search_by_postgres(
+        &self,
+        query: &Query,
+        at: &Page,
+        why: Option<Reason>,
+    ) -> Result<SearchPage, Error> {
+        let choice = Choice::Postgres(why);
+        if let Once::Page(page) = self.in_one_statement(query, at, choice).await? {
+            return Ok(*page);
         }
         let mut snapshot = self.snapshot().await?;
-        let engine = Engine::Postgres(why_postgres);
-        let page = snapshot.search_by(query, &at, engine).await?;
+        let page = snapshot.search_by(query, at, Engine::Postgres(why)).await?;
         snapshot.close().await?;
         Ok(page)
     }
 
-    async fn at_once(
+    /// The page, if one statement gives it, and the choice is for Postgres.
+    async fn in_one_statement(
         &self,
         query: &Query,
         at: &Page,
-        trace: &mut Trace,
-    ) -> Result<Option<SearchPage>, Error> {
+        choice: Choice,
+    ) -> Result<Once, Error> {
+        let mut trace = Trace::of(query);
+        if let Choice::Postgres(why) = choice {
+            trace.engine(why);
+        }
         let definitions = self.definitions();
-        once::at_once(&self.inner, &definitions, query, at, trace).await
+        let page = once::at_once(&self.inner, &definitions, query, at, choice, &mut trace).await;
+        match page.map_err(too_costly) {
+            // The transaction is begun on a connection that lives.
+            Err(Error::Unavailable(error)) if connection_lost(&error) => Ok(Once::Not),
+            Ok(once @ (Once::Not | Once::Short)) => Ok(once),
+            result => {
+                trace.log_slow(query, self.inner.settings.slow_search_ms, &result);
+                let mut once = result?;
+                if let Once::Page(page) = &mut once {
+                    page.explained = trace.told();
+                }
+                Ok(once)
+            }
+        }
     }
 }
 
@@ -160,6 +188,15 @@ pub(crate) async fn search_in(
         engine: Engine::Postgres(None),
     };
     search_by(connection, planning, definitions, store, asked).await
+}
+
+/// Who answers a search that one statement can.
+#[derive(Clone, Copy)]
+enum Choice {
+    /// With the reason, where there is an index.
+    Postgres(Option<Reason>),
+    /// Postgres, if that costs less than by the index.
+    Cheaper,
 }
 
 /// A search, and who is to answer it.
@@ -225,7 +262,7 @@ async fn page(
         ..Reach::default()
     };
     if let Engine::Index(_) = engine {
-        reach = elastic::reach(reach);
+        reach = elastic::reach(reach, query);
     }
     let mut flat = resolve::resolve(connection, definitions, statistics, query, reach).await?;
     trace.resolved(&flat);
@@ -240,12 +277,14 @@ async fn page(
             offset: 0,
             count_only: true,
         };
-        if let Some(found) = by_index(connection, &flat, engine, wanted, trace).await? {
+        let by_index = by_index(connection, &flat, statistics, engine, wanted, trace);
+        if let Some(found) = by_index.await? {
             return Ok(SearchPage {
                 total: found.total,
                 ..SearchPage::default()
             });
         }
+        words::read(connection, definitions, &mut flat).await?;
         // All matches are looked for.
         let estimate = keys::estimated(connection, &flat, statistics, usize::MAX, trace).await?;
         let total = total::exact(connection, &flat, &estimate).await?;
@@ -282,9 +321,16 @@ async fn page(
         offset,
         count_only: false,
     };
-    let (mut keys, total) = match by_index(connection, &flat, engine, wanted, trace).await? {
-        Some(found) => (found.keys, found.total),
-        None => by_postgres(connection, planning, &flat, statistics, wanted, trace).await?,
+    let by_index = by_index(connection, &flat, statistics, engine, wanted, trace);
+    let (mut keys, total) = match by_index.await? {
+        Some(found) => {
+            flat.scores.extend(found.scores);
+            (found.keys, found.total)
+        }
+        None => {
+            words::read(connection, definitions, &mut flat).await?;
+            by_postgres(connection, planning, &flat, statistics, wanted, trace).await?
+        }
     };
     keys.found.drain(..offset.min(keys.found.len()));
     let pages = pages::around(query, at.as_ref(), &keys, horizon, total);
@@ -323,19 +369,28 @@ async fn page(
     })
 }
 
-/// The page's rows, and the total, by the index; `None` where Postgres has to find them.
+/// The page's rows, and the total, by the index; `None` where Postgres has to find them, or does so for less.
 async fn by_index(
     connection: &mut PgConnection,
     flat: &FlatQuery,
+    statistics: &Statistics,
     engine: Engine<'_>,
     wanted: Wanted<'_>,
     trace: &mut Trace,
 ) -> Result<Option<elastic::Found>, Error> {
-    match engine {
-        Engine::Postgres(_) => Ok(None),
-        // A type of its own would be too deep for those who call this.
-        Engine::Index(indexed) => indexed.find(connection, flat, wanted, trace).boxed().await,
+    let Engine::Index(indexed) = engine else {
+        return Ok(None);
+    };
+    // Types of their own would be too deep for those who call this.
+    if indexed.by_estimate {
+        let cheaper = choice::cheaper(connection, flat, statistics, wanted, trace);
+        if cheaper.boxed().await?.is_some() {
+            indexed.elastic.fallbacks.count(choice::CHEAPER);
+            trace.engine(Some(choice::CHEAPER));
+            return Ok(None);
+        }
     }
+    indexed.find(connection, flat, wanted, trace).boxed().await
 }
 
 async fn by_postgres(

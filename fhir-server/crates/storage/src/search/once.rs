@@ -2,13 +2,15 @@
 //! trips less are made. Most searches are of this kind; the others, and those of which the statement does not find enough, get the transaction.
 
 use super::chain::Reach;
+use super::elastic::Wanted;
+use super::elastic::choice::{CHEAPER, cheaper};
 use super::flat::Test;
 use super::keys::Keys;
 use super::keyset::Keyset;
 use super::plan::Plan;
 use super::resolve;
 use super::trace::Trace;
-use super::{Page, SearchPage, ascends, bodies, keys, pages, sql, total};
+use super::{Choice, Page, SearchPage, ascends, bodies, keys, pages, sql, total};
 use crate::Error;
 use crate::read::StoredResource;
 use crate::store::Inner;
@@ -38,14 +40,24 @@ async fn for_search(store: &Inner, lookup: Connection) -> Result<Connection, sql
     store.search_pool.acquire().await
 }
 
+/// What one statement gives.
+pub(super) enum Once {
+    Page(Box<SearchPage>),
+    /// It takes several.
+    Not,
+    /// Less than a page, where one was thought to be found soon.
+    Short,
+}
+
 /// The page, if one statement gives it.
 pub(super) async fn at_once(
     store: &Inner,
     definitions: &Definitions,
     query: &Query,
     at: &Page,
+    choice: Choice,
     trace: &mut Trace,
-) -> Result<Option<SearchPage>, Error> {
+) -> Result<Once, Error> {
     if !query.includes.is_empty()
         || query.contained != Contained::False
         || query.count == 0
@@ -54,7 +66,7 @@ pub(super) async fn at_once(
         || query.summary == Summary::Count
         || query.filter.iter().any(resolve::looks_up)
     {
-        return Ok(None);
+        return Ok(Once::Not);
     }
     let reach = Reach {
         paged: true,
@@ -66,7 +78,7 @@ pub(super) async fn at_once(
     let flat = resolve::resolve(&mut connection, definitions, statistics, query, reach).await?;
     // The row of a resource stays its row, so that it does not matter when it was looked up; one that is missing may be there by now.
     if ascends(&flat) || !flat.names_all || flat.filter.contains(&Test::never()) {
-        return Ok(None);
+        return Ok(Once::Not);
     }
     let after = match at {
         Page::First => None,
@@ -76,24 +88,45 @@ pub(super) async fn at_once(
         .as_ref()
         .is_some_and(|keyset| keyset.backwards || keyset.values.is_empty())
     {
-        return Ok(None);
+        return Ok(Once::Not);
     }
     trace.resolved(&flat);
-    let is_lookup = flat.is_lookup();
-    if !is_lookup {
+    if flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
-    let estimate = keys::plan(&mut connection, &flat, statistics, query.count, trace).await?;
+    let estimate = match choice {
+        Choice::Postgres(_) => {
+            keys::plan(&mut connection, &flat, statistics, query.count, trace).await?
+        }
+        // To look at each match it takes a bound.
+        Choice::Cheaper if flat.sorts_by_looking() => return Ok(Once::Not),
+        Choice::Cheaper => {
+            let wanted = Wanted {
+                total: query.total,
+                at: after.as_ref(),
+                limit: query.count,
+                offset: 0,
+                count_only: false,
+            };
+            let cheaper = cheaper(&mut connection, &flat, statistics, wanted, trace).await?;
+            let Some(estimate) = cheaper else {
+                return Ok(Once::Not);
+            };
+            trace.engine(Some(CHEAPER));
+            estimate
+        }
+    };
     trace.phase("plan");
     let plan = estimate.plan;
-    if is_lookup && plan != Plan::Filter {
+    // A walk is bounded, and there is one way to take it; what all matches are found by depends on the values.
+    if plan == Plan::Filter && !flat.is_lookup() && !flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
     if let Plan::Walk { .. } = plan {
         let passed_values = after.as_ref().is_some_and(Keyset::without_value);
         let counts = after.is_none() && total::counts(&flat, &estimate, query.total);
         if passed_values || counts {
-            return Ok(None);
+            return Ok(Once::Not);
         }
     }
     let mut selection = keys::selection(&flat, statistics, &estimate, query.count);
@@ -107,7 +140,7 @@ pub(super) async fn at_once(
     trace.phase("keys and bodies");
     let more = rows.len() > query.count;
     if !more && matches!(plan, Plan::Walk { .. }) {
-        return Ok(None);
+        return Ok(Once::Short);
     }
     let counted = rows.first().and_then(|row| row.2).map(i64::unsigned_abs);
     let total = match (&after, query.total) {
@@ -138,12 +171,12 @@ pub(super) async fn at_once(
     };
     let pages = pages::around(query, after.as_ref(), &keys, i64::MAX, total);
     trace.note(|| format!("rows: {} matches", matches.len()));
-    Ok(Some(SearchPage {
+    Ok(Once::Page(Box::new(SearchPage {
         matches,
         total,
         next: pages.next,
         previous: pages.previous,
         last: pages.last,
         ..SearchPage::default()
-    }))
+    })))
 }

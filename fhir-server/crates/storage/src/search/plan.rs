@@ -6,7 +6,7 @@
 
 use super::bounds::{self, Bounds, OfOrder};
 use super::estimate::{Counted, Estimates};
-use super::finding::{self, Finding, LOOKUP_MS, ORDERED_PER_MS, test_ms};
+use super::finding::{self, Finding, LOOKUP_MS, test_ms};
 use super::flat::{Column, FlatQuery, Test};
 use super::sql::walkable;
 use super::statistics::Statistics;
@@ -59,12 +59,13 @@ const COUNT_MS_WALK: f64 = 3.0;
 /// Rows of each that are counted, for each millisecond that it may save.
 const COUNTED_PER_MS: f64 = 300.0;
 /// The same at the least: where there is a walk that need not know, and where there is none. And at the most.
-const COUNT_MIN_WALKABLE: i64 = 1_000;
+const COUNT_MIN_WALKABLE: i64 = 4_000;
 const COUNT_MIN: i64 = 5_000;
 const COUNT_MAX: i64 = 20_000;
 /// The part of a walk that has to pass everything before the range, where that cannot be left out.
 const BEFORE_RANGE: f64 = 0.01;
-/// Most rows of a test that a walk reads before it begins.
+/// Rows of a test that a walk reads before it begins, and keeps to compare with, per millisecond of CPU. And the most.
+const KNOWN_PER_MS: f64 = 2_400.0;
 const KNOWN_MAX: i64 = 10_000;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
 pub(super) const UNEVEN: f64 = 3.0;
@@ -94,7 +95,7 @@ pub(super) fn plan(
     let read: f64 = known.tests.iter().map(|at| estimates.rows[*at]).sum();
     let walk = Estimate {
         plan: Plan::Walk { window },
-        ms: UNEVEN * walked * step_ms(query, &estimates, &known) + read / ORDERED_PER_MS,
+        ms: UNEVEN * walked * step_ms(query, &estimates, &known) + read / KNOWN_PER_MS,
         finding,
         known,
     };
@@ -140,19 +141,19 @@ fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     limit as f64 / selectivity
 }
 
-/// The ordered tests whose rows are worth reading before a walk that looks at `walked` entries. How many they are is a guess: if there are more than
-/// the walk would ask for in that time, it asks.
+/// The ordered tests whose rows are worth reading before a walk that looks at `walked` entries: where it is known how many there are, and if by
+/// now there are more than the walk would ask for in that time, it asks.
 fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
     let filter = &query.filter;
     let own = bounds::of_order(filter, &query.order).map(|own| own.at);
     let asked_ms = walked * estimates.selectivity(|at| test_ms(&filter[at]) == 0.0) * LOOKUP_MS;
     let is_worth = |at: &usize| {
-        let is_row = filter[*at].is_ordered() && own != Some(*at);
-        is_row && estimates.rows[*at] / ORDERED_PER_MS < asked_ms
+        let rows = estimates.counted(*at).filter(|_| own != Some(*at));
+        rows.is_some_and(|rows| rows / KNOWN_PER_MS < asked_ms)
     };
     Known {
         tests: (0..filter.len()).filter(is_worth).collect(),
-        most: ((asked_ms * ORDERED_PER_MS) as i64).min(KNOWN_MAX),
+        most: ((asked_ms * KNOWN_PER_MS) as i64).min(KNOWN_MAX),
     }
 }
 
@@ -209,6 +210,7 @@ pub(super) fn dear(test: &Test) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::estimate::Count;
     use super::super::finding::tests::{date, number, strings};
     use super::super::flat::Order;
     use super::*;
@@ -239,18 +241,24 @@ mod tests {
             order: by_date(false),
             ..FlatQuery::default()
         };
-        let of_20 = |filter| {
+        let of_20 = |filter, rows, all| {
             let query = between(filter);
-            let counted = Counted::default();
+            let counted = Counted(vec![Some(Count { rows, all })]);
             plan(&query, &statistics(), &counted, 20)
         };
-        // One in a thousand has the name: 500 rows are read in a tenth of a millisecond, and the walk looks at 20,000 others.
-        let names = of_20(vec![has(ALL), strings()]);
-        assert_eq!((names.known.tests, names.known.most), (vec![1], KNOWN_MAX));
-        // One in ten has the number: the walk ends before 50,000 are read.
-        let numbers = of_20(vec![has(ALL), number()]);
-        assert_eq!(numbers.known.tests, Vec::<usize>::new());
-        assert!(matches!(numbers.plan, Plan::Walk { .. }));
+        let none = Vec::<usize>::new();
+        for (name, test, rows, all, expect) in [
+            // They are read in two milliseconds, while the walk looks at 2,500 others.
+            ("one in a hundred", strings(), 4_000, true, vec![0]),
+            // They may be many more.
+            ("at least so many", strings(), 4_000, false, none.clone()),
+            // The walk ends before 50,000 are read.
+            ("one in ten", number(), 50_000, true, none),
+        ] {
+            let found = of_20(vec![test], rows, all);
+            assert_eq!(found.known.tests, expect, "{name}");
+            assert!(matches!(found.plan, Plan::Walk { .. }), "{name}");
+        }
     }
 
     #[test]
@@ -367,7 +375,7 @@ mod tests {
                 Column::Updated,
                 None,
             ),
-            ("a name", vec![strings()], Column::Updated, Some(1_050)),
+            ("a name", vec![strings()], Column::Updated, Some(4_000)),
             (
                 "a name, sorted",
                 vec![strings()],

@@ -13,7 +13,7 @@ use super::sql;
 use super::values;
 use crate::Error;
 use crate::read::whole;
-use fhir_definitions::SearchParameter;
+use fhir_definitions::{Definitions, SearchParameter};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::canonical::holds_canonicals;
 use fhir_search::matching::Elsewhere;
@@ -23,6 +23,7 @@ use fhir_search::token::STORED;
 use fhir_search::{Candidate, contained};
 use futures_util::TryStreamExt;
 use serde_json::Value;
+use sqlx::PgConnection;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ptr;
@@ -39,7 +40,7 @@ const SOURCES_MAX: usize = 200;
 /// What a search has read so far.
 pub(super) struct Budget {
     left: usize,
-    until: Instant,
+    pub until: Instant,
 }
 
 impl Default for Budget {
@@ -124,6 +125,9 @@ impl Resolver<'_> {
         query: &TextQuery,
         types: &[String],
     ) -> Result<Test, Error> {
+        if self.reach.words && self.outermost {
+            return Ok(Test::Words(of, query.clone()));
+        }
         let all = Test::All(Vec::new());
         let score = |resource: &Value| query.score(&Words::of(of, resource));
         if !self.outermost {
@@ -297,7 +301,7 @@ impl Resolver<'_> {
         &mut self,
         superset: Test,
         types: &[String],
-        mut visit: impl FnMut(Body) + Send,
+        visit: impl FnMut(Body) + Send,
     ) -> Result<(), Error> {
         let numbers = types
             .iter()
@@ -320,35 +324,50 @@ impl Resolver<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut bodies = sqlx::query_as::<_, Row>(
-            "SELECT pk, type, (extract(epoch FROM last_updated) * 1000000)::bigint, coalesce(source, content::text) FROM resource WHERE pk = ANY($1) AND content IS NOT NULL",
-        )
-        .bind(rows)
-        .fetch(&mut *self.connection);
-        while let Some((pk, number, updated, content)) = bodies.try_next().await? {
-            if Instant::now() > self.budget.until {
-                return Err(too_long());
-            }
-            let Some(resource_type) = self.definitions.type_name(number) else {
-                continue;
-            };
-            let Ok(resource) = serde_json::from_str(&whole(resource_type, &content)) else {
-                continue;
-            };
-            visit(Body {
-                pk,
-                updated,
-                resource,
-            });
-        }
-        Ok(())
+        let until = self.budget.until;
+        read_each(self.connection, self.definitions, rows, until, visit).await
     }
+}
+
+/// Calls `visit` with the resource of each of these rows.
+///
+/// # Errors
+/// `TooCostly` when it takes too long; database errors.
+pub(super) async fn read_each(
+    connection: &mut PgConnection,
+    definitions: &Definitions,
+    rows: Vec<i64>,
+    until: Instant,
+    mut visit: impl FnMut(Body) + Send,
+) -> Result<(), Error> {
+    let mut bodies = sqlx::query_as::<_, Row>(
+        "SELECT pk, type, (extract(epoch FROM last_updated) * 1000000)::bigint, coalesce(source, content::text) FROM resource WHERE pk = ANY($1) AND content IS NOT NULL",
+    )
+    .bind(rows)
+    .fetch(connection);
+    while let Some((pk, number, updated, content)) = bodies.try_next().await? {
+        if Instant::now() > until {
+            return Err(too_long());
+        }
+        let Some(resource_type) = definitions.type_name(number) else {
+            continue;
+        };
+        let Ok(resource) = serde_json::from_str(&whole(resource_type, &content)) else {
+            continue;
+        };
+        visit(Body {
+            pk,
+            updated,
+            resource,
+        });
+    }
+    Ok(())
 }
 
 /// pk, type, microseconds, text without resourceType.
 type Row = (i64, i16, i64, String);
 
-fn too_many() -> Error {
+pub(super) fn too_many() -> Error {
     too_costly(&format!(
         "the search would have to read more than {READ_MAX} resources for what no index answers; add a condition that fewer resources meet"
     ))

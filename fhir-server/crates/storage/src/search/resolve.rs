@@ -47,18 +47,23 @@ pub(super) async fn resolve(
     // What is read comes last, so that the least is read.
     let mut clauses: Vec<&Clause> = query.filter.iter().flat_map(conjuncts).collect();
     clauses.sort_by_key(|clause| (reads(clause), chains(clause)));
+    // What is left to an index of words is no scope for what Postgres looks for.
+    let mut words = Vec::new();
     for clause in clauses {
         let test = resolver.test(clause, &query.types).await?;
         let filter = &mut resolver.scope;
         match test {
+            test if test.has_words() => words.push(test),
             Test::All(tests) => filter.extend(tests),
             Test::Dates(dates) => together(filter, dates),
             test => filter.push(test),
         }
     }
+    let mut filter = resolver.scope;
+    filter.extend(words);
     Ok(FlatQuery {
         types,
-        filter: resolver.scope,
+        filter,
         order,
         found,
         scales,
@@ -106,9 +111,9 @@ pub(super) async fn resolver<'a>(
 }
 
 /// How well each row answers each of the conditions on words.
-type Scores = BTreeMap<i64, Vec<f64>>;
+pub(super) type Scores = BTreeMap<i64, Vec<f64>>;
 
-fn mean((pk, scores): (i64, Vec<f64>)) -> (i64, f64) {
+pub(super) fn mean((pk, scores): (i64, Vec<f64>)) -> (i64, f64) {
     (pk, scores.iter().sum::<f64>() / scores.len().max(1) as f64)
 }
 

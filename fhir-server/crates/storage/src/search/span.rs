@@ -8,7 +8,7 @@ use fhir_search::position::{EARTH_METRES, Near};
 use fhir_search::query::{Prefix, TextComparison};
 
 /// A part of an index; both ends belong to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Span {
     /// By the beginning of the date.
     Dates { key: i16, lo: i64, hi: i64 },

@@ -4,12 +4,15 @@
 //! once a minute at most, and not everywhere: tables that have grown by half since, ANALYZE is run on from here, beside the search
 //! that finds them so.
 
+use super::estimate::Count;
+use super::span::Span;
 use crate::store::Inner;
 use arc_swap::ArcSwap;
 use sqlx::{PgConnection, PgPool};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long statistics are used before they are read again.
@@ -21,6 +24,9 @@ const GROWTH: f64 = 0.5;
 const GROWTH_MIN: f64 = 1_000.0;
 /// Resources that point at one target by one parameter, where nothing better is known.
 const FAN_OUT: f64 = 20.0;
+
+/// Counts that are kept.
+const COUNTS_MAX: usize = 10_000;
 
 /// The statistics as they were last read.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +43,41 @@ pub(super) struct Statistics {
     references: HashMap<i64, f64>,
     /// Rows per type number, for the frequent ones.
     types: HashMap<i16, f64>,
+    counts: Arc<Counts>,
+}
+
+/// What searches counted since the statistics were read. Nobody's name is kept: a condition stands here as a number that only this process makes of it.
+#[derive(Debug, Default)]
+struct Counts {
+    by: RandomState,
+    of: Mutex<HashMap<u64, Count>>,
+}
+
+impl Counts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Count>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Statistics {
+    /// What lies within the spans, if it was counted at least so far.
+    pub fn counted(&self, spans: &[Span], most: i64) -> Option<Count> {
+        let key = self.counts.by.hash_one(spans);
+        let count = self.counts.lock().get(&key).copied()?;
+        count.suffices(most).then_some(count)
+    }
+
+    /// Keeps what was counted, and gives it back.
+    pub fn remember(&self, spans: &[Span], count: Count) -> Count {
+        let key = self.counts.by.hash_one(spans);
+        let mut counts = self.counts.lock();
+        if counts.len() >= COUNTS_MAX {
+            counts.clear();
+        }
+        counts.insert(key, count);
+        count
+    }
+
     /// Rows with the token.
     pub fn token(&self, token: i64) -> f64 {
         self.tokens
@@ -81,6 +119,7 @@ impl Statistics {
             tokens: tokens.iter().copied().collect(),
             token_floor: rows / 10_000.0,
             references: HashMap::new(),
+            counts: Arc::default(),
             types: types.iter().copied().collect(),
         }
     }
@@ -204,6 +243,13 @@ impl StatisticsCache {
         });
     }
 
+    /// As if these had just been read.
+    #[cfg(test)]
+    pub(super) fn assume(&self, statistics: Statistics) {
+        let now = Some(Instant::now());
+        self.current.store(Arc::new((now, statistics)));
+    }
+
     /// Forgets what was read, after an ANALYZE.
     #[cfg(test)]
     pub(super) fn expire(&self) {
@@ -213,8 +259,29 @@ impl StatisticsCache {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::testing;
-    use std::time::Duration;
+
+    /// A count to a lower limit does not answer for a higher one, unless it was of all.
+    #[test]
+    fn remember_counts() {
+        let statistics = Statistics::default();
+        let spans = |key| {
+            let (lo, hi) = (0, 9);
+            [Span::Dates { key, lo, hi }]
+        };
+        let count = |rows, all| Count { rows, all };
+        for (key, kept, most, expect) in [
+            (1, count(7, true), 1_000, Some(count(7, true))),
+            (2, count(1_001, false), 1_000, Some(count(1_001, false))),
+            (3, count(1_001, false), 5_000, None),
+            (4, count(4_000, true), 1_000, Some(count(4_000, true))),
+        ] {
+            assert_eq!(statistics.counted(&spans(key), most), None, "{key}");
+            statistics.remember(&spans(key), kept);
+            assert_eq!(statistics.counted(&spans(key), most), expect, "{key}");
+        }
+    }
 
     /// Statistics of a table that is being filled are there soon, whenever autovacuum comes.
     #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,7 @@ fn shape(test: &Test) -> String {
         Test::Strings(key, any) => format!("{} strings of parameter {key}", any.len()),
         Test::Near(key, any) => format!("{} circles of parameter {key}", any.len()),
         Test::Updated(any) => format!("{} times of update", any.len()),
+        Test::Words(of, _) => format!("words of {of:?}"),
         Test::AnyOfReferences(references) => {
             format!("{} references, row by row", references.len())
         }

@@ -3,17 +3,17 @@
 use super::{Answer, MASKED_MAX, Reason, Request, Stop, joins, translate};
 use crate::elastic::client::ElasticError;
 use crate::elastic::pending::{self, Probe};
-use crate::elastic::{Elastic, Freshness, WhenDown};
+use crate::elastic::{AskedFor, Elastic, Freshness, WhenDown};
 use crate::search::flat::Test;
 use crate::search::resolve::{chains, type_number};
 use crate::search::trace::Trace;
 use crate::{Error, Snapshot, Store};
 use fhir_definitions::Definitions;
-use fhir_model::{Issue, IssueKind};
 use fhir_search::Query;
 use fhir_search::query::{Clause, Contained};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -29,6 +29,10 @@ pub(in crate::search) struct Indexed<'e> {
     pub pending: Vec<i64>,
     /// Whose writes the snapshot sees. `None`: later writes and stale documents do not matter (`eventual`).
     pub seen: Option<Seen>,
+    /// Whether Postgres answers what costs less there.
+    pub by_estimate: bool,
+    /// What texts are read by.
+    pub(super) definitions: Arc<Definitions>,
     /// The same copies of the shards are asked all along: others may be of an earlier moment.
     copies: String,
 }
@@ -41,6 +45,14 @@ pub(in crate::search) struct Seen {
 }
 
 impl Seen {
+    async fn of(connection: &mut PgConnection) -> Result<Seen, Error> {
+        let snapshot: String = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
+            .fetch_one(connection)
+            .await?;
+        let unknown = || sqlx::Error::Protocol("a snapshot of another form".into());
+        Ok(Seen::read(&snapshot).ok_or_else(unknown)?)
+    }
+
     /// From the text form of Postgres: `xmin:xmax:open,open`.
     fn read(snapshot: &str) -> Option<Seen> {
         let mut parts = snapshot.split(':').skip(1);
@@ -74,18 +86,16 @@ fn unsuited(query: &Query) -> Option<Reason> {
     query.filter.iter().any(by_id).then_some("by id")
 }
 
-/// That there is no answer of the index for this reason.
+/// That there is no answer of the index; gives the reason.
 ///
 /// # Errors
-/// `Transient` where the operator wants no answers of Postgres then.
-pub(super) fn down(elastic: &Elastic, reason: Reason) -> Result<(), Error> {
+/// [`Error::Index`] where the operator wants no answers of Postgres then.
+pub(super) fn down(elastic: &Elastic, error: ElasticError) -> Result<Reason, Error> {
+    let reason = error.reason();
     elastic.fallbacks.count(reason);
     match elastic.settings.when_down {
-        WhenDown::Postgres => Ok(()),
-        WhenDown::Refuse => Err(Error::refused(Issue::error(
-            IssueKind::Transient,
-            format!("the search index does not answer ({reason}); try again"),
-        ))),
+        WhenDown::Postgres => Ok(reason),
+        WhenDown::Refuse => Err(Error::Index(error)),
     }
 }
 
@@ -104,54 +114,43 @@ impl<'e> Indexed<'e> {
             return Ok(Err(reason));
         }
         if elastic.client.is_resting() {
-            down(elastic, "resting")?;
-            return Ok(Err("resting"));
+            return Ok(Err(down(elastic, ElasticError::Resting)?));
         }
+        let freshness = query.freshness.unwrap_or(elastic.settings.freshness);
         let until = Instant::now() + WAIT;
         loop {
             let mut snapshot = store.snapshot().await?;
             let (connection, definitions) = snapshot.parts().await?;
             let types = touched(definitions, query)?;
-            let reason = match pending::probe(elastic, connection, &types, MASKED_MAX).await? {
-                Probe::Ready { index, pending } => {
-                    let indexed = Indexed::of(elastic, index, pending, connection).await?;
-                    return Ok(Ok((indexed, snapshot)));
+            let probe = pending::probe(elastic, connection, &types, MASKED_MAX).await?;
+            let (found, reason) = match probe {
+                Probe::Ready { index, pending } => (Some((index, pending)), ""),
+                Probe::Behind { index } if freshness == Freshness::Eventual => {
+                    (Some((index, Vec::new())), "")
                 }
-                Probe::Behind { index } if elastic.settings.freshness == Freshness::Eventual => {
-                    let indexed = Indexed::of(elastic, index, Vec::new(), connection).await?;
-                    return Ok(Ok((indexed, snapshot)));
-                }
-                Probe::Behind { .. } => "behind",
-                Probe::None => "no index",
+                Probe::Behind { .. } => (None, "behind"),
+                Probe::None => (None, "no index"),
             };
+            if let Some((index, pending)) = found {
+                let seen = Seen::of(connection).await?;
+                let is_strong = freshness == Freshness::Strong;
+                let indexed = Indexed {
+                    elastic,
+                    index,
+                    copies: format!("search-{}", seen.end),
+                    pending: if is_strong { pending } else { Vec::new() },
+                    seen: is_strong.then_some(seen),
+                    by_estimate: elastic.settings.asked == AskedFor::ByEstimate,
+                    definitions: store.definitions(),
+                };
+                return Ok(Ok((indexed, snapshot)));
+            }
             snapshot.close().await?;
             if reason == "no index" || Instant::now() >= until {
-                down(elastic, reason)?;
-                return Ok(Err(reason));
+                return Ok(Err(down(elastic, ElasticError::Unsearchable(reason))?));
             }
             sleep(PAUSE).await;
         }
-    }
-
-    async fn of(
-        elastic: &'e Elastic,
-        index: String,
-        pending: Vec<i64>,
-        connection: &mut PgConnection,
-    ) -> Result<Indexed<'e>, Error> {
-        let eventual = elastic.settings.freshness == Freshness::Eventual;
-        let snapshot: String = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
-            .fetch_one(connection)
-            .await?;
-        let seen = Seen::read(&snapshot)
-            .ok_or_else(|| sqlx::Error::Protocol("a snapshot of another form".into()))?;
-        Ok(Indexed {
-            elastic,
-            index,
-            pending: if eventual { Vec::new() } else { pending },
-            copies: format!("search-{}", seen.end),
-            seen: (!eventual).then_some(seen),
-        })
     }
 
     /// One page of what the request is for.

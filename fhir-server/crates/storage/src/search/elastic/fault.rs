@@ -151,6 +151,42 @@ pub const FAULTS: &[(&str, Plant)] = &[
         body["size"] = size.saturating_sub(1).into();
         size > 0 && size < 1_000
     }),
+    ("words are not looked for", |body| {
+        let content = replaced(body, "content", json!({"match_all": {}}));
+        replaced(body, "narrative", json!({"match_all": {}})) || content
+    }),
+    ("words that go on are not found", |body| {
+        each(body, &mut |query| match query.get("prefix").cloned() {
+            Some(beginning) => {
+                *query = json!({"term": beginning});
+                true
+            }
+            None => false,
+        })
+    }),
+    ("the first of several words is enough", |body| {
+        each(body, &mut |query| {
+            let Some(phrase) = query.get("match_phrase").and_then(Value::as_object) else {
+                return false;
+            };
+            let first = phrase.iter().map(|(field, words)| {
+                let first = words.as_str().and_then(|words| words.split(' ').next());
+                (field.clone(), first.unwrap_or_default().into())
+            });
+            *query = json!({"term": first.collect::<serde_json::Map<_, _>>()});
+            true
+        })
+    }),
+    ("circles are larger", |body| {
+        resized(body, |metres| metres * 2.0)
+    }),
+    ("circles are smaller", |body| {
+        resized(body, |metres| metres / 2.0)
+    }),
+    (
+        "what is at the edge of circles is believed, of another globe",
+        |body| without_edges(body) || another_globe(body),
+    ),
     ("a page begins one row early", |body| {
         let after = body.get_mut("search_after").and_then(Value::as_array_mut);
         after.is_some_and(|after| after.pop().map(|_| after.push(0.into())).is_some())
@@ -160,6 +196,38 @@ pub const FAULTS: &[(&str, Plant)] = &[
 /// Documents of later writes are believed.
 pub fn later_writes_are_believed(body: &mut Value) -> bool {
     replaced(body, "written", json!({"match_none": {}}))
+}
+
+/// Nothing is at the edge of a circle.
+pub fn without_edges(body: &mut Value) -> bool {
+    let edges = |query: &Value| query.pointer("/bool/must_not/0/geo_distance").is_some();
+    each(body, &mut |query| {
+        let is_edge = edges(query);
+        if is_edge {
+            *query = json!({"match_none": {}});
+        }
+        is_edge
+    })
+}
+
+/// Distances as an index may have them whose arithmetic is less exact than that of Elasticsearch.
+pub fn another_globe(body: &mut Value) -> bool {
+    resized(body, |metres| metres + 1.5)
+}
+
+fn resized(body: &mut Value, size: fn(f64) -> f64) -> bool {
+    each(body, &mut |query| {
+        let distance = query.pointer_mut("/geo_distance/distance");
+        let Some(distance) = distance else {
+            return false;
+        };
+        let metres = distance.as_str().and_then(|it| it.strip_suffix('m'));
+        let Some(metres) = metres.and_then(|it| it.parse::<f64>().ok()) else {
+            return false;
+        };
+        *distance = format!("{:.3}m", size(metres)).into();
+        true
+    })
 }
 
 /// Changes every query for which `change` says so.

@@ -5,13 +5,16 @@
 //! the search is made again.
 
 use super::asked::rows;
-use super::{Indexed, Stop, translate};
+use super::{Indexed, Reason, Stop, translate};
 use crate::elastic::document::{reference_prefix, reference_target};
-use crate::elastic::mapping::{TERMS_MAX, WINDOW_MAX};
 use crate::search::flat::Test;
 use crate::search::sql;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+
+const TOO_MANY: Reason = "joined rows";
+/// Most that an aggregation has, `search.max_buckets` as it is by default.
+const BUCKETS_MAX: usize = 65_535;
 
 /// Whether it takes rows of another side.
 pub(super) fn joins(test: &Test) -> bool {
@@ -59,6 +62,7 @@ impl Indexed<'_> {
                         .await?;
                     targets.extend(more);
                 }
+                let targets = self.not_too_many(targets)?;
                 let references = targets.into_iter().map(|pk| sql::reference(*key, pk));
                 Test::AnyOfReferences(references.collect())
             }
@@ -67,15 +71,20 @@ impl Indexed<'_> {
                 let mut targets = self.targets_of(*key, &inner, mask).await?;
                 if !mask.is_empty() {
                     let masked = among(by, mask);
-                    let more: Vec<i64> = sql::targets(*key, &masked, TERMS_MAX as i64 + 1)
+                    let most = self.elastic.settings.joins.most;
+                    let more: Vec<i64> = sql::targets(*key, &masked, most as i64 + 1)
                         .build_query_scalar()
                         .fetch_all(&mut *connection)
                         .await?;
+                    // Others would be missing.
+                    if more.len() > most {
+                        return Err(TOO_MANY.into());
+                    }
                     targets.extend(more);
                 }
                 targets.sort_unstable();
                 targets.dedup();
-                Test::Rows(targets)
+                Test::Rows(self.not_too_many(targets)?)
             }
             Test::Any(tests) => {
                 Test::Any(Box::pin(self.without_joins(connection, tests, mask)).await?)
@@ -90,13 +99,31 @@ impl Indexed<'_> {
         })
     }
 
-    /// All of them, by a batch after the other.
+    fn not_too_many(&self, rows: Vec<i64>) -> Result<Vec<i64>, Stop> {
+        match rows.len() <= self.elastic.settings.joins.most {
+            true => Ok(rows),
+            false => Err(TOO_MANY.into()),
+        }
+    }
+
     async fn rows_that_meet(&self, test: &Test, mask: &[i64]) -> Result<Vec<i64>, Stop> {
         let query = translate::filter(&[], std::slice::from_ref(test), mask)?;
+        let most = self.elastic.settings.joins.most;
+        self.all_rows(&query, most, TOO_MANY).await
+    }
+
+    /// All rows that the query finds, by a batch after the other; or why not, where they are more than `most`.
+    pub(super) async fn all_rows(
+        &self,
+        query: &Value,
+        most: usize,
+        too_many: Reason,
+    ) -> Result<Vec<i64>, Stop> {
+        let batch = self.elastic.settings.joins.batch;
         let mut all: Vec<i64> = Vec::new();
         loop {
             let mut body = json!({
-                "size": WINDOW_MAX,
+                "size": batch,
                 "_source": false,
                 "stored_fields": "_none_",
                 "track_total_hits": false,
@@ -107,10 +134,10 @@ impl Indexed<'_> {
                 body["search_after"] = json!([last]);
             }
             let some = rows(&self.send(&body).await?)?;
-            let is_last = some.len() < WINDOW_MAX;
+            let is_last = some.len() < batch;
             all.extend(some);
-            if all.len() > TERMS_MAX {
-                return Err("joined rows".into());
+            if all.len() > most {
+                return Err(too_many.into());
             }
             if is_last {
                 return Ok(all);
@@ -120,7 +147,7 @@ impl Indexed<'_> {
 
     /// The rows that those which meet the test point at by the parameter.
     async fn targets_of(&self, key: i16, test: &Test, mask: &[i64]) -> Result<Vec<i64>, Stop> {
-        const MOST: usize = TERMS_MAX - 1;
+        let most = self.elastic.settings.joins.most.min(BUCKETS_MAX);
         let query = translate::filter(&[], std::slice::from_ref(test), mask)?;
         let body = json!({
             "size": 0,
@@ -129,8 +156,8 @@ impl Indexed<'_> {
             "aggs": {"targets": {"terms": {
                 "field": "refs",
                 "include": format!("{}.*", reference_prefix(key)),
-                "size": MOST,
-                "shard_size": MOST,
+                "size": most,
+                "shard_size": most,
                 // The others would be put into the order of the whole index first.
                 "execution_hint": "map",
             }}},
@@ -138,7 +165,7 @@ impl Indexed<'_> {
         let answer = self.send(&body).await?;
         let targets = &answer["aggregations"]["targets"];
         if targets["sum_other_doc_count"] != 0 {
-            return Err("joined rows".into());
+            return Err(TOO_MANY.into());
         }
         let buckets = targets["buckets"].as_array();
         let buckets = buckets.map_or(&[][..], Vec::as_slice);

@@ -6,11 +6,15 @@
 //! that of the snapshot, exactly, and a stale document can show nothing. Whatever the index cannot do, or not in time, Postgres does.
 
 mod asked;
+pub(super) mod choice;
 #[cfg(test)]
 pub(super) mod fault;
 mod joins;
 mod order;
+mod places;
+mod ranked;
 mod translate;
+mod words;
 
 pub(super) use asked::Indexed;
 
@@ -22,13 +26,16 @@ use super::plan::Known;
 use super::sql::{self, Selection};
 use super::total;
 use super::trace::Trace;
+use super::words::among as words_among;
 use crate::Error;
 use crate::elastic::client::ElasticError;
 use crate::elastic::mapping::WINDOW_MAX;
+use fhir_definitions::Definitions;
+use fhir_search::Query;
 use fhir_search::query::Total;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why Postgres answers: a few words for metrics and `_explain`.
 pub(super) type Reason = &'static str;
@@ -76,6 +83,8 @@ impl<'q> Wanted<'q> {
 pub(super) struct Found {
     pub keys: Keys,
     pub total: Option<u64>,
+    /// How well rows answer, as far as their texts were read.
+    pub scores: BTreeMap<i64, f64>,
 }
 
 /// Why there is no answer of the index.
@@ -97,16 +106,29 @@ impl From<ElasticError> for Stop {
     }
 }
 
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
 impl From<sqlx::Error> for Stop {
     fn from(error: sqlx::Error) -> Stop {
         Stop::Error(error.into())
     }
 }
 
-/// How many rows of the other side of a join are fetched before the index is asked.
-pub(super) fn reach(reach: Reach) -> Reach {
+/// How much of a search is resolved before the index is asked: how many rows of the other side of a join are fetched, and whether words are read.
+pub(super) fn reach(reach: Reach, query: &Query) -> Reach {
+    let reach = Reach {
+        words: words::answers(query),
+        ..reach
+    };
     #[cfg(test)]
-    if JOINS_BY_INDEX.load(std::sync::atomic::Ordering::Relaxed) {
+    if JOINS_BY_INDEX
+        .try_with(|by_index| *by_index)
+        .unwrap_or_default()
+    {
         return Reach {
             fetch_max: 0,
             ..reach
@@ -130,7 +152,7 @@ impl Indexed<'_> {
     /// The page or the count; `None`: Postgres has to answer.
     ///
     /// # Errors
-    /// `Transient` where the operator wants no answers of Postgres instead; database errors.
+    /// [`Error::Index`] where the operator wants no answers of Postgres instead; database errors.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
@@ -141,7 +163,12 @@ impl Indexed<'_> {
         match self.found(connection, flat, wanted, trace).await {
             Ok(found) => {
                 self.elastic.answered.count();
-                trace.note(|| format!("engine: Elasticsearch, index {}", self.index));
+                let freshness = if self.seen.is_some() {
+                    "strong"
+                } else {
+                    "eventual"
+                };
+                trace.note(|| format!("engine: Elasticsearch, index {}, {freshness}", self.index));
                 Ok(Some(found))
             }
             Err(Stop::Error(error)) => Err(error),
@@ -151,8 +178,8 @@ impl Indexed<'_> {
                 Ok(None)
             }
             Err(Stop::Down(error)) => {
-                asked::down(self.elastic, error.reason())?;
-                trace.engine(Some(error.reason()));
+                let reason = asked::down(self.elastic, error)?;
+                trace.engine(Some(reason));
                 Ok(None)
             }
         }
@@ -165,7 +192,11 @@ impl Indexed<'_> {
         wanted: Wanted<'_>,
         trace: &mut Trace,
     ) -> Result<Found, Stop> {
-        let sort = order::sort(flat)?;
+        let is_ranked = ranked::is_ranked(flat) && !wanted.count_only;
+        let sort = match is_ranked || wanted.count_only {
+            true => Value::Null,
+            false => order::sort(flat)?,
+        };
         if let Some(reason) = flat.filter.iter().find_map(translate::unable) {
             return Err(reason.into());
         }
@@ -174,7 +205,15 @@ impl Indexed<'_> {
         }
         let mut masked: BTreeSet<i64> = self.pending.iter().copied().collect();
         for _ in 0..ROUNDS_MAX {
-            let mask: Vec<i64> = masked.iter().copied().collect();
+            let mut mask: Vec<i64> = masked.iter().copied().collect();
+            let edges = self.at_edges(&flat.filter, &mask).await?;
+            if !edges.is_empty() {
+                masked.extend(edges);
+                mask = masked.iter().copied().collect();
+                if mask.len() > MASKED_MAX {
+                    return Err("distances".into());
+                }
+            }
             let filter = self.without_joins(connection, &flat.filter, &mask).await?;
             let query = translate::filter(&flat.types, &filter, &mask)?;
             let request = Request {
@@ -182,14 +221,25 @@ impl Indexed<'_> {
                 sort: &sort,
                 flat,
                 wanted,
+                definitions: &self.definitions,
             };
-            let answer = self.ask(&request, None, trace).await?;
+            let answer = match is_ranked {
+                true => Answer {
+                    rows: self.all_matches(&request).await?,
+                    ..Answer::default()
+                },
+                false => self.ask(&request, None, trace).await?,
+            };
             trace.phase("index");
             trace.note(|| format!("masked: {} rows, evaluated by Postgres", mask.len()));
             let both = async {
-                match wanted.count_only {
-                    true => counted(connection, &request, &mask, &answer, trace).await,
-                    false => self.page(connection, &request, &mask, answer, trace).await,
+                match (wanted.count_only, is_ranked) {
+                    (true, _) => counted(connection, &request, &mask, &answer, trace).await,
+                    (_, true) => {
+                        let rows = answer.rows;
+                        self.ranked(connection, &request, &mask, rows, trace).await
+                    }
+                    _ => self.page(connection, &request, &mask, answer, trace).await,
                 }
             };
             let later = self.later(&flat.types, &flat.filter, &mask);
@@ -226,7 +276,10 @@ impl Indexed<'_> {
             mut last,
             matches,
         } = answer;
-        let mut places = confirmed(connection, request, &found, mask, trace).await?;
+        let Confirmed {
+            mut places,
+            mut scores,
+        } = confirmed(connection, request, &found, mask, trace).await?;
         if self.seen.is_some() {
             let confirmed: BTreeSet<i64> = places.iter().map(|(pk, _)| *pk).collect();
             // Nothing that differs from the snapshot was left unmasked, but for later writes.
@@ -243,7 +296,8 @@ impl Indexed<'_> {
                 is_more = more.rows.len() == want;
                 last = more.last;
                 found.extend(more.rows);
-                places = confirmed(connection, request, &found, mask, trace).await?;
+                Confirmed { places, scores } =
+                    confirmed(connection, request, &found, mask, trace).await?;
             }
             if places.len() < want && is_more {
                 return Err("stale index".into());
@@ -252,15 +306,7 @@ impl Indexed<'_> {
         trace.phase("confirm");
         let masked = mask.iter().copied().collect::<BTreeSet<i64>>();
         let masked = places.iter().filter(|(pk, _)| masked.contains(pk)).count() as u64;
-        let next = (places.len() > wanted.limit).then(|| {
-            places.truncate(wanted.limit);
-            places.last().cloned()
-        });
-        let keys = Keys {
-            found: places,
-            next: next.flatten(),
-            counted: None,
-        };
+        let keys = Keys::page(places, wanted.limit);
         let total = match (wanted.at, wanted.total) {
             (_, Total::None) => None,
             (Some(keyset), _) => keyset.total,
@@ -275,7 +321,11 @@ impl Indexed<'_> {
                 (_, false) => None,
             },
         };
-        Ok(Found { keys, total })
+        Ok(Found {
+            keys,
+            total,
+            scores,
+        })
     }
 }
 
@@ -285,6 +335,7 @@ struct Request<'r> {
     sort: &'r Value,
     flat: &'r FlatQuery,
     wanted: Wanted<'r>,
+    definitions: &'r Definitions,
 }
 
 impl Request<'_> {
@@ -329,27 +380,42 @@ async fn counted(
     let masked = confirmed(connection, request, &[], mask, trace).await?;
     Ok(Found {
         keys: Keys::default(),
-        total: Some(answer.matches.0 + masked.len() as u64),
+        total: Some(answer.matches.0 + masked.places.len() as u64),
+        scores: masked.scores,
     })
 }
 
-/// `rows` and `mask` as far as they meet the search, in order.
+/// Rows that meet the search, in order, and how well.
+#[derive(Default)]
+struct Confirmed {
+    places: Vec<Place>,
+    scores: BTreeMap<i64, f64>,
+}
+
+/// `rows` and `mask` as far as they meet the search.
 async fn confirmed(
     connection: &mut PgConnection,
     request: &Request<'_>,
     rows: &[i64],
     mask: &[i64],
     trace: &mut Trace,
-) -> Result<Vec<Place>, Stop> {
+) -> Result<Confirmed, Stop> {
     let mut candidates = [rows, mask].concat();
     candidates.sort_unstable();
     candidates.dedup();
     if candidates.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Confirmed::default());
     }
     let flat = request.flat;
     let limit = candidates.len() as i64;
-    let filter = among(&flat.filter, candidates);
+    let read = words_among(
+        &mut *connection,
+        request.definitions,
+        &flat.filter,
+        candidates.clone(),
+    );
+    let read = read.await?;
+    let filter = among(&read.filter, candidates);
     let mut statement = sql::filter_then_sort(Selection {
         types: &flat.types,
         filter: &filter,
@@ -366,10 +432,11 @@ async fn confirmed(
     trace.statement(&statement);
     let places: Vec<(i64, Vec<Option<String>>, i64)> =
         statement.build_query_as().fetch_all(connection).await?;
-    Ok(places
-        .into_iter()
-        .map(|(pk, values, _)| (pk, values))
-        .collect())
+    let places = places.into_iter().map(|(pk, values, _)| (pk, values));
+    Ok(Confirmed {
+        places: places.collect(),
+        scores: read.scores,
+    })
 }
 
 /// The filter on these rows alone, which stand last in it.
@@ -379,7 +446,8 @@ fn among(filter: &[Test], rows: Vec<i64>) -> Vec<Test> {
     filter
 }
 
-/// Small corpora have no joins that are left to the index.
 #[cfg(test)]
-pub(super) static JOINS_BY_INDEX: std::sync::atomic::AtomicBool =
-    std::sync::atomic::AtomicBool::new(false);
+tokio::task_local! {
+    /// Small corpora have no joins that are left to the index.
+    pub(super) static JOINS_BY_INDEX: bool;
+}

@@ -3,16 +3,15 @@
 use super::cases::{all_in_pages, base, key_of, load, search, shown, understood, wrong_answers};
 use super::corpus::BASE;
 use super::indexed::{self, activate, answered, bulk, drop_index, elastic, index};
-use crate::elastic::{Freshness, WhenDown};
+use crate::elastic::{AskedFor, Freshness, Joins, WhenDown};
 use crate::search::elastic::fault::{FAULT, Fault, later_writes_are_believed};
 use crate::search::elastic::{Engine, Indexed, JOINS_BY_INDEX, MASKED_MAX};
+use crate::search::statistics::Statistics;
 use crate::{Change, Error, Page, Store, Target, VersionMatch, testing};
-use fhir_model::IssueKind;
 use futures_util::{FutureExt, StreamExt, stream};
 use search_suite::{Suite, suites};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -58,10 +57,11 @@ async fn finds_of(suite: Suite) -> (Vec<String>, BTreeMap<&'static str, u64>) {
     let mut wrong = wrong_answers(&store, &suite).await;
     index(&store, None).await;
     for joins_by_index in [false, true] {
-        JOINS_BY_INDEX.store(joins_by_index, Ordering::Relaxed);
-        wrong.extend(wrong_answers(&store, &suite).await);
+        let answers = wrong_answers(&store, &suite);
+        wrong.extend(JOINS_BY_INDEX.scope(joins_by_index, answers).await);
     }
-    all_in_pages(&store, &suite).await;
+    let all = all_in_pages(&store, &suite);
+    JOINS_BY_INDEX.scope(true, all).await;
     let (by_index, mut counts) = answered(&store);
     counts.insert("by the index", by_index);
     drop_index(&store).await;
@@ -237,6 +237,31 @@ async fn eventual_searches_show_nothing_stale() {
     drop_index(&store).await;
 }
 
+/// What a request asks for comes before what is configured.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_says_how_fresh_it_has_to_be() {
+    for configured in [Freshness::Strong, Freshness::Eventual] {
+        let store = indexed::store(&[], |settings| settings.freshness = configured);
+        let Some(store) = store.await else { return };
+        load(&store, &base()).await;
+        index(&store, None).await;
+        store.commit(vec![p2_changed()]).await.unwrap();
+        for (asked, sees) in [
+            (None, configured),
+            (Some(Freshness::Strong), Freshness::Strong),
+            (Some(Freshness::Eventual), Freshness::Eventual),
+        ] {
+            let mut query = understood(&store, "Patient?family=okafor").unwrap();
+            query.freshness = asked;
+            let page = store.search(&query, Page::First).await.unwrap();
+            let expect = if sees == Freshness::Strong { "p2" } else { "" };
+            assert_eq!(shown(&page), expect, "{configured:?} {asked:?}");
+        }
+        assert_eq!(answered(&store), (3, BTreeMap::new()));
+        drop_index(&store).await;
+    }
+}
+
 /// More rows than are evaluated beside the index: the index has to catch up, and what waits in vain is answered by Postgres.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_far_behind_is_waited_for_and_left() {
@@ -307,6 +332,57 @@ async fn explains() {
     drop_index(&store).await;
 }
 
+/// What is cheap in Postgres is done there, at once or in a transaction; what it would have to count through is the index's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cheaper_engine_answers() {
+    let by_estimate = indexed::store(&[], |settings| settings.asked = AskedFor::ByEstimate);
+    let Some(store) = by_estimate.await else {
+        return;
+    };
+    load(&store, &base()).await;
+    index(&store, None).await;
+    let patients = store.definitions().type_number("Patient").unwrap();
+    let million = Statistics::known(1_000_000.0, &[], &[(patients, 1_000_000.0)]);
+    store.inner.statistics.assume(million);
+    const POSTGRES: &str = "engine: Postgres, as the index does not answer: cheaper in Postgres";
+    for (url, expect, by) in [
+        ("Patient?identifier=mrn|1", "p1", POSTGRES),
+        (
+            "Patient?identifier=mrn|1&_revinclude=Observation:patient",
+            "p1 + ob1 ob3",
+            POSTGRES,
+        ),
+        ("Patient?identifier=mrn|1&_summary=count", "# 1", POSTGRES),
+        ("Patient?_summary=count", "# 5", "engine: Elasticsearch"),
+        (
+            "Patient?_count=1&_total=accurate",
+            "p1 # 5",
+            "engine: Elasticsearch",
+        ),
+        // Four of them were thought to be found by a look at a few.
+        (
+            "Patient?_count=4&_total=none",
+            "p1 p2 p3 p4 # none",
+            POSTGRES,
+        ),
+        (
+            "Patient?_count=20",
+            "p1 p2 p3 p4 p5",
+            "engine: Elasticsearch",
+        ),
+    ] {
+        let mut query = understood(&store, url).unwrap();
+        query.explain = true;
+        let page = store.search(&query, Page::First).await.unwrap();
+        let told = page.explained.join("\n");
+        assert!(told.contains(by), "{url}: {told}");
+        assert_eq!(shown(&page), expect, "{url}");
+    }
+    let expect = BTreeMap::from([("cheaper in Postgres", 4)]);
+    assert_eq!(answered(&store), (3, expect));
+    drop_index(&store).await;
+}
+
 /// A cluster that takes connections and does with them what `answer` says; `None`: nothing.
 async fn cluster(answer: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -354,9 +430,8 @@ async fn postgres_answers_where_the_cluster_does_not() {
                 let answer = search(&store, "Patient?family=muller", Page::First).await;
                 match (when_down, answer) {
                     (WhenDown::Postgres, Ok(page)) => assert_eq!(shown(&page), "p1 p2", "{reason}"),
-                    (WhenDown::Refuse, Err(Error::Refused(issues))) => {
-                        assert_eq!(issues[0].kind, IssueKind::Transient);
-                        assert!(issues[0].diagnostics.contains(reason), "{issues:?}");
+                    (WhenDown::Refuse, Err(Error::Index(error))) => {
+                        assert_eq!(error.reason(), reason);
                     }
                     (_, answer) => panic!("{reason}: {answer:?}"),
                 }
@@ -391,27 +466,58 @@ async fn without_an_index_postgres_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_joined_is_masked_too() {
     let Some(store) = loaded().await else { return };
-    JOINS_BY_INDEX.store(true, Ordering::Relaxed);
+    let found = |url| JOINS_BY_INDEX.scope(true, found(&store, url));
     for (url, expect) in [
         ("Observation?patient.family=okafor", ""),
         ("Patient?_has:Observation:patient:code=718-7", "p1 p2"),
     ] {
-        assert_eq!(found(&store, url).await, expect, "{url}");
+        assert_eq!(found(url).await, expect, "{url}");
     }
     store.commit(vec![p2_changed()]).await.unwrap();
-    assert_eq!(
-        found(&store, "Observation?patient.family=okafor").await,
-        "ob2"
-    );
+    assert_eq!(found("Observation?patient.family=okafor").await, "ob2");
     let pks: Vec<i64> = sqlx::query_scalar("SELECT DISTINCT pk FROM outbox")
         .fetch_all(&store.inner.write_pool)
         .await
         .unwrap();
     // In the index, and pending all the same.
     bulk(&store, &pks).await;
-    assert_eq!(
-        found(&store, "Observation?patient.family=okafor").await,
-        "ob2"
-    );
+    assert_eq!(found("Observation?patient.family=okafor").await, "ob2");
     drop_index(&store).await;
+}
+
+/// The other side comes in batches, whatever their size; with more of it than there may be, pending ones counted, Postgres answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_rows_are_joined_as_may_be() {
+    const OBSERVATIONS: usize = 7;
+    for (batch, most) in [(1, 7), (3, 7), (7, 7), (100, 7), (3, 6), (1, 1)] {
+        let bounds = Joins { batch, most };
+        let store = indexed::store(&[], |settings| settings.joins = bounds).await;
+        let Some(store) = store else { return };
+        let patient = |n: usize| json!({"resourceType": "Patient", "id": format!("p{n}"), "gender": "female"});
+        let observation = |n: usize| {
+            json!({"resourceType": "Observation", "id": format!("o{n}"), "status": "final", "code": {"text": "x"},
+                "subject": {"reference": format!("Patient/p{n}")}})
+        };
+        let some = |range: std::ops::Range<usize>| {
+            let each = range.flat_map(|n| [update(patient(n)), update(observation(n))]);
+            each.collect::<Vec<_>>()
+        };
+        store.commit(some(0..5)).await.unwrap();
+        index(&store, None).await;
+        // Two of each side are pending.
+        store.commit(some(5..OBSERVATIONS)).await.unwrap();
+        for url in [
+            "Observation?patient.gender=female&_summary=count",
+            "Patient?_has:Observation:patient:status=final&_summary=count",
+        ] {
+            let found = JOINS_BY_INDEX.scope(true, found(&store, url)).await;
+            assert_eq!(found, "# 7", "{url}, {bounds:?}");
+        }
+        let expect = match most >= OBSERVATIONS {
+            true => (2, BTreeMap::new()),
+            false => (0, BTreeMap::from([("joined rows", 2)])),
+        };
+        assert_eq!(answered(&store), expect, "{bounds:?}");
+        drop_index(&store).await;
+    }
 }

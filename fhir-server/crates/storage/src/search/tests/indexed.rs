@@ -64,7 +64,8 @@ pub async fn bulk(store: &Store, pks: &[i64]) {
     let mut connection = store.inner.write_pool.acquire().await.unwrap();
     let name = name(store);
     let mut lines = String::new();
-    for rows in document::read(&mut connection, pks).await.unwrap() {
+    let types = &elastic(store).types;
+    for rows in document::read(&mut connection, types, pks).await.unwrap() {
         let action = json!({"index": {"_index": name, "_id": rows.pk.to_string()}});
         lines.push_str(&format!("{action}\n{}\n", document::of(&rows)));
     }

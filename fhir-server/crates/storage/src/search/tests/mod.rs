@@ -10,3 +10,4 @@ mod near;
 mod oracle;
 mod paging;
 mod proof;
+mod words_by_index;

@@ -31,16 +31,19 @@ const REACHES: [Reach; 3] = [
         lookup_max: 200,
         fetch_max: 20_000,
         paged: true,
+        words: false,
     },
     Reach {
         lookup_max: 0,
         fetch_max: 20_000,
         paged: true,
+        words: false,
     },
     Reach {
         lookup_max: 0,
         fetch_max: 0,
         paged: true,
+        words: false,
     },
 ];
 

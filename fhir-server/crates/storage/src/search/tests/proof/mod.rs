@@ -10,6 +10,7 @@ mod faults;
 mod site;
 
 use crate::Store;
+use crate::search::elastic::JOINS_BY_INDEX;
 use comparison::Compared;
 use search_oracle::tally::{KINDS, Tally};
 use site::Site;
@@ -55,8 +56,11 @@ async fn agree(engine: Engine) -> Vec<Store> {
         .map(|seed| {
             let so_far = Arc::clone(&so_far);
             // What the oracle has in its hands stays on one thread.
-            let compared =
-                move || Handle::current().block_on(compare(engine, seed, comparisons, &so_far));
+            let compared = move || {
+                let compared = compare(engine, seed, comparisons, &so_far);
+                // Also what is joined, where there is an index.
+                Handle::current().block_on(JOINS_BY_INDEX.scope(true, compared))
+            };
             tokio::task::spawn_blocking(compared)
         })
         .collect();
