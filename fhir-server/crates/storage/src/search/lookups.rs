@@ -296,6 +296,11 @@ mod tests {
         ];
         let queries: Vec<&Query> = cases.iter().map(|(_, query)| query).collect();
         let found = store.look_up(&queries).await.expect("they are looked up");
+        for (query, together) in queries.iter().zip(&found) {
+            let alone = store.look_up(&[query]).await.expect("it is looked up");
+            let count = |page: &Option<crate::SearchPage>| page.as_ref().map(|p| p.matches.len());
+            assert_eq!(count(&alone[0]), count(together), "{:?}", query.applied);
+        }
         let mut matches = 0;
         for ((is_lookup, query), page) in cases.iter().zip(found) {
             assert_eq!(page.is_some(), *is_lookup, "{:?}", query.applied);
