@@ -107,11 +107,12 @@ impl Store {
         // What costs little is done before an index is asked for.
         if by_estimate {
             match self.in_one_statement(query, &at, Choice::Cheaper).await? {
-                Once::Page(page) => {
-                    elastic.fallbacks.count(choice::CHEAPER);
-                    return Ok(*page);
+                Once::Page(page) => return Ok(*page),
+                Once::Not(None) => {}
+                Once::Not(Some(reason)) => {
+                    elastic.fallbacks.count(reason);
+                    return self.in_snapshot(query, &at, Some(reason)).await;
                 }
-                Once::Not => {}
                 // The estimate was wrong.
                 Once::Short => by_estimate = false,
             }
@@ -138,6 +139,15 @@ impl Store {
         if let Once::Page(page) = self.in_one_statement(query, at, choice).await? {
             return Ok(*page);
         }
+        self.in_snapshot(query, at, why).await
+    }
+
+    async fn in_snapshot(
+        &self,
+        query: &Query,
+        at: &Page,
+        why: Option<Reason>,
+    ) -> Result<SearchPage, Error> {
         let mut snapshot = self.snapshot().await?;
         let page = snapshot.search_by(query, at, Engine::Postgres(why)).await?;
         snapshot.close().await?;
@@ -159,8 +169,8 @@ impl Store {
         let page = once::at_once(&self.inner, &definitions, query, at, choice, &mut trace).await;
         match page.map_err(too_costly) {
             // The transaction is begun on a connection that lives.
-            Err(Error::Unavailable(error)) if connection_lost(&error) => Ok(Once::Not),
-            Ok(once @ (Once::Not | Once::Short)) => Ok(once),
+            Err(Error::Unavailable(error)) if connection_lost(&error) => Ok(Once::Not(None)),
+            Ok(once @ (Once::Not(_) | Once::Short)) => Ok(once),
             result => {
                 trace.log_slow(query, self.inner.settings.slow_search_ms, &result);
                 let mut once = result?;
@@ -382,7 +392,7 @@ async fn by_index(
         return Ok(None);
     };
     // Types of their own would be too deep for those who call this.
-    if indexed.by_estimate {
+    if indexed.by_estimate && elastic::unable(flat, wanted.count_only).is_none() {
         let cheaper = choice::cheaper(connection, flat, statistics, wanted, trace);
         if cheaper.boxed().await?.is_some() {
             indexed.elastic.fallbacks.count(choice::CHEAPER);

@@ -2,8 +2,8 @@
 //! trips less are made. Most searches are of this kind; the others, and those of which the statement does not find enough, get the transaction.
 
 use super::chain::Reach;
-use super::elastic::Wanted;
 use super::elastic::choice::{CHEAPER, cheaper};
+use super::elastic::{self, Reason, Wanted};
 use super::flat::Test;
 use super::keys::Keys;
 use super::keyset::Keyset;
@@ -43,8 +43,8 @@ async fn for_search(store: &Inner, lookup: Connection) -> Result<Connection, sql
 /// What one statement gives.
 pub(super) enum Once {
     Page(Box<SearchPage>),
-    /// It takes several.
-    Not,
+    /// It takes several; with the reason where they are Postgres's to make.
+    Not(Option<Reason>),
     /// Less than a page, where one was thought to be found soon.
     Short,
 }
@@ -66,7 +66,7 @@ pub(super) async fn at_once(
         || query.summary == Summary::Count
         || query.filter.iter().any(resolve::looks_up)
     {
-        return Ok(Once::Not);
+        return Ok(Once::Not(None));
     }
     let reach = Reach {
         paged: true,
@@ -78,7 +78,7 @@ pub(super) async fn at_once(
     let flat = resolve::resolve(&mut connection, definitions, statistics, query, reach).await?;
     // The row of a resource stays its row, so that it does not matter when it was looked up; one that is missing may be there by now.
     if ascends(&flat) || !flat.names_all || flat.filter.contains(&Test::never()) {
-        return Ok(Once::Not);
+        return Ok(Once::Not(None));
     }
     let after = match at {
         Page::First => None,
@@ -88,19 +88,23 @@ pub(super) async fn at_once(
         .as_ref()
         .is_some_and(|keyset| keyset.backwards || keyset.values.is_empty())
     {
-        return Ok(Once::Not);
+        return Ok(Once::Not(None));
     }
     trace.resolved(&flat);
     if flat.sorts_by_looking() {
         connection = for_search(store, connection).await?;
     }
-    let estimate = match choice {
-        Choice::Postgres(_) => {
+    // Known before anything is counted.
+    let unable = match choice {
+        Choice::Postgres(_) => None,
+        Choice::Cheaper => elastic::unable(&flat, false),
+    };
+    let estimate = match (choice, unable) {
+        (Choice::Postgres(_), _) | (_, Some(_)) => {
+            trace.engine(unable);
             keys::plan(&mut connection, &flat, statistics, query.count, trace).await?
         }
-        // To look at each match it takes a bound.
-        Choice::Cheaper if flat.sorts_by_looking() => return Ok(Once::Not),
-        Choice::Cheaper => {
+        (Choice::Cheaper, None) => {
             let wanted = Wanted {
                 total: query.total,
                 at: after.as_ref(),
@@ -110,7 +114,7 @@ pub(super) async fn at_once(
             };
             let cheaper = cheaper(&mut connection, &flat, statistics, wanted, trace).await?;
             let Some(estimate) = cheaper else {
-                return Ok(Once::Not);
+                return Ok(Once::Not(None));
             };
             trace.engine(Some(CHEAPER));
             estimate
@@ -126,7 +130,7 @@ pub(super) async fn at_once(
         let passed_values = after.as_ref().is_some_and(Keyset::without_value);
         let counts = after.is_none() && total::counts(&flat, &estimate, query.total);
         if passed_values || counts {
-            return Ok(Once::Not);
+            return Ok(Once::Not(unable));
         }
     }
     let mut selection = keys::selection(&flat, statistics, &estimate, query.count);
@@ -140,7 +144,10 @@ pub(super) async fn at_once(
     trace.phase("keys and bodies");
     let more = rows.len() > query.count;
     if !more && matches!(plan, Plan::Walk { .. }) {
-        return Ok(Once::Short);
+        return Ok(match unable {
+            None => Once::Short,
+            reason => Once::Not(reason),
+        });
     }
     let counted = rows.first().and_then(|row| row.2).map(i64::unsigned_abs);
     let total = match (&after, query.total) {
@@ -171,6 +178,9 @@ pub(super) async fn at_once(
     };
     let pages = pages::around(query, after.as_ref(), &keys, i64::MAX, total);
     trace.note(|| format!("rows: {} matches", matches.len()));
+    if let (Choice::Cheaper, Some(elastic)) = (choice, &store.elastic) {
+        elastic.fallbacks.count(unable.unwrap_or(CHEAPER));
+    }
     Ok(Once::Page(Box::new(SearchPage {
         matches,
         total,

@@ -137,6 +137,15 @@ pub(super) fn reach(reach: Reach, query: &Query) -> Reach {
     reach
 }
 
+/// Why the index cannot answer the search, whatever its state.
+pub(super) fn unable(flat: &FlatQuery, count_only: bool) -> Option<Reason> {
+    let order = match count_only || ranked::is_ranked(flat) {
+        true => None,
+        false => order::sort(flat).err(),
+    };
+    order.or_else(|| flat.filter.iter().find_map(translate::unable))
+}
+
 /// What the index says to one request.
 #[derive(Debug, Default)]
 struct Answer {
@@ -192,14 +201,14 @@ impl Indexed<'_> {
         wanted: Wanted<'_>,
         trace: &mut Trace,
     ) -> Result<Found, Stop> {
+        if let Some(reason) = unable(flat, wanted.count_only) {
+            return Err(reason.into());
+        }
         let is_ranked = ranked::is_ranked(flat) && !wanted.count_only;
         let sort = match is_ranked || wanted.count_only {
             true => Value::Null,
             false => order::sort(flat)?,
         };
-        if let Some(reason) = flat.filter.iter().find_map(translate::unable) {
-            return Err(reason.into());
-        }
         if wanted.limit >= WINDOW_MAX {
             return Err("large page".into());
         }

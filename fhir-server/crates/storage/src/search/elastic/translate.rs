@@ -71,6 +71,10 @@ pub(super) fn unable(test: &Test) -> Option<Reason> {
     match test {
         Test::Points(_, test) | Test::PointedAt(_, test) | Test::Not(test) => unable(test),
         Test::Any(tests) | Test::All(tests) => tests.iter().find_map(unable),
+        Test::Tokens(list)
+        | Test::References(list)
+        | Test::AnyOfReferences(list)
+        | Test::Rows(list) => (list.len() > TERMS_MAX).then_some(TOO_LONG),
         test => query(test).err(),
     }
 }
@@ -79,6 +83,9 @@ fn of_types(types: &[i16]) -> Value {
     let names: Vec<String> = types.iter().copied().map(type_keyword).collect();
     json!({"terms": {"type": names}})
 }
+
+/// More than a list may have.
+const TOO_LONG: Reason = "terms";
 
 fn terms<T: Into<Value>>(
     field: &str,
@@ -90,7 +97,7 @@ fn terms<T: Into<Value>>(
             let values: Vec<Value> = values.map(Into::into).collect();
             Ok(json!({"terms": {field: values}}))
         }
-        _ => Err("terms"),
+        _ => Err(TOO_LONG),
     }
 }
 

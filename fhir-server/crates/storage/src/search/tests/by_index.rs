@@ -345,6 +345,7 @@ async fn the_cheaper_engine_answers() {
     let million = Statistics::known(1_000_000.0, &[], &[(patients, 1_000_000.0)]);
     store.inner.statistics.assume(million);
     const POSTGRES: &str = "engine: Postgres, as the index does not answer: cheaper in Postgres";
+    const UNABLE: &str = "engine: Postgres, as the index does not answer: sort by looking";
     for (url, expect, by) in [
         ("Patient?identifier=mrn|1", "p1", POSTGRES),
         (
@@ -354,6 +355,13 @@ async fn the_cheaper_engine_answers() {
         ),
         ("Patient?identifier=mrn|1&_summary=count", "# 1", POSTGRES),
         ("Patient?_summary=count", "# 5", "engine: Elasticsearch"),
+        // What the index cannot do is not estimated either.
+        ("Patient?_sort=gender", "p1 p3 p2 p5 p4", UNABLE),
+        (
+            "Patient?_sort=gender&_revinclude=Group:member",
+            "p1 p3 p2 p5 p4",
+            UNABLE,
+        ),
         (
             "Patient?_count=1&_total=accurate",
             "p1 # 5",
@@ -376,9 +384,13 @@ async fn the_cheaper_engine_answers() {
         let page = store.search(&query, Page::First).await.unwrap();
         let told = page.explained.join("\n");
         assert!(told.contains(by), "{url}: {told}");
+        assert!(
+            by != UNABLE || !told.contains("in Postgres: "),
+            "{url}: {told}"
+        );
         assert_eq!(shown(&page), expect, "{url}");
     }
-    let expect = BTreeMap::from([("cheaper in Postgres", 4)]);
+    let expect = BTreeMap::from([("cheaper in Postgres", 4), ("sort by looking", 2)]);
     assert_eq!(answered(&store), (3, expect));
     drop_index(&store).await;
 }
