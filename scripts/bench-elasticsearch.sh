@@ -41,10 +41,10 @@ metrics=http://$beside/metrics
 who=fhir_search_index_answered_total,fhir_search_index_fallbacks_total
 written=fhir_search_index_documents_total,fhir_search_index_batches_total
 
-# with_index FRESHNESS   starts the server with the index, in place of the one that is there.
+# with_index FRESHNESS ASKED   starts the server with the index, in place of the one that is there.
 with_index() {
     without_index
-    start "$directory/log-$1" '"message":"ready"' env ELASTICSEARCH_URL="$es" ELASTICSEARCH_FRESHNESS="$1" \
+    start "$directory/log-$1-$2" '"message":"ready"' env ELASTICSEARCH_URL="$es" ELASTICSEARCH_FRESHNESS="$1" ELASTICSEARCH_ASKED="$2" \
         FHIR_DATA_DIR="$directory/beside" FHIR_HTTP_ADDR="$beside" FHIR_MLLP_ADDR=off "$target/fhir-server" serve
     indexed=${pids%% *}
 }
@@ -88,7 +88,7 @@ resources=$((resources + more))
 # Without an index, what changed is forgotten in a minute or two. Until then it would be written into the new index twice.
 sleep "${BENCH_REST:-130}"
 part "an index of what is there"
-with_index strong
+with_index strong always
 drive "$beside" --loaded "$resources" --only-load --metrics "$metrics" --counters "$written" \
     --level fhir_search_index_searchable=1,fhir_search_index_waiting=0
 sizes
@@ -106,8 +106,11 @@ sizes
 part "writes that are looked for at once, with the index"
 strong "$beside" --metrics "$metrics" --counters "$who"
 part "the same, where a search may be behind (eventual)"
-with_index eventual
+with_index eventual always
 strong "$beside" --eventual --metrics "$metrics" --counters "$who"
+part "searches where the server chooses who answers (by-estimate)"
+with_index strong by-estimate
+drive "$beside" --loaded "$resources" --requests "$requests" --workload "$searches" --metrics "$metrics" --counters "$who" "$@"
 if [ -n "${BENCH_REBUILD:-}" ]; then
     part "index rebuild"
     ELASTICSEARCH_URL=$es "$target/fhir-server" index rebuild

@@ -12,6 +12,8 @@ mod known;
 mod relations;
 #[path = "replay_tests.rs"]
 mod replays;
+#[path = "specimen_process_tests.rs"]
+mod specimens;
 
 fn processor(server: &FakeServer) -> Processor {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mappings/hl7v2");

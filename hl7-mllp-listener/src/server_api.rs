@@ -2,7 +2,8 @@
 //! sender: try again, repair the message, or nothing is known.
 
 use crate::submit::{Submit, SubmitError};
-use http::{Method, Request, StatusCode};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 
@@ -141,7 +142,12 @@ impl Api {
     /// # Errors
     /// Nothing was committed, except after [`SubmitError::Timeout`] and [`SubmitError::Interrupted`], where it is not known.
     pub async fn transaction(&self, entries: Vec<Json>) -> Result<(), ApiError> {
-        self.post(bundle("transaction", entries)).await.map(drop)
+        let response = self.send(bundle("transaction", entries)).await?;
+        // What became of each entry follows from all of them being committed: nobody reads it.
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => parse(status, response.body()).map(drop),
+        }
     }
 
     /// Reads one resource; `None` when it is not there.
@@ -163,6 +169,11 @@ impl Api {
     }
 
     async fn post(&self, bundle: Json) -> Result<Json, ApiError> {
+        let response = self.send(bundle).await?;
+        parse(response.status(), response.body())
+    }
+
+    async fn send(&self, bundle: Json) -> Result<Response<Bytes>, ApiError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri("/")
@@ -170,8 +181,7 @@ impl Api {
             .header(http::header::ACCEPT, FHIR_JSON)
             .body(bundle)
             .expect("a fixed request is a valid one");
-        let response = self.submit.send(request).await?;
-        parse(response.status(), response.body())
+        Ok(self.submit.send(request).await?)
     }
 }
 

@@ -38,8 +38,20 @@ pub async fn batch(app: &App, outer: &Request, entries: Vec<Value>) -> Result<Re
         }
     }
     write_all(app, &writes, &mut replies).await;
+    let (searches, others): (Vec<Entry>, Vec<Entry>) = reads
+        .into_iter()
+        .partition(|read| read.request.route.interaction.is_search());
+    let requests: Vec<&Request> = searches.iter().map(|read| &read.request).collect();
+    let looked_up = search::looked_up(app, &requests).await;
+    let mut left = Vec::new();
+    for (read, found) in searches.into_iter().zip(looked_up) {
+        match found {
+            Some(found) => replies[read.index] = read.tell(Ok(found)),
+            None => left.push(read),
+        }
+    }
     let mut state = None;
-    for read in reads {
+    for read in left.into_iter().chain(others) {
         let index = read.index;
         replies[index] = match read.request.route.interaction {
             interaction if interaction.is_search() => {

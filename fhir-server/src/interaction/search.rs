@@ -56,6 +56,34 @@ async fn found(app: &App, request: &Request, asked: &Asked) -> Result<SearchPage
     Ok(app.store.search(&asked.query, asked.page.clone()).await?)
 }
 
+/// The answers of those of several searches that are looked up together; `None` of the others, and of what is wrong with them.
+pub async fn looked_up(app: &App, requests: &[&Request]) -> Vec<Option<Reply>> {
+    let mut asked = Vec::with_capacity(requests.len());
+    for request in requests {
+        asked.push(Asked::read(app, request).await.ok());
+    }
+    // A page of a walk begins somewhere.
+    let of = |asked: &Option<Asked>| asked.as_ref().is_some_and(|own| own.token.is_none());
+    let places: Vec<usize> = (0..asked.len()).filter(|at| of(&asked[*at])).collect();
+    let queries: Vec<&Query> = places
+        .iter()
+        .filter_map(|at| asked[*at].as_ref().map(|own| &own.query))
+        .collect();
+    let mut replies: Vec<Option<Reply>> = requests.iter().map(|_| None).collect();
+    if queries.is_empty() {
+        return replies;
+    }
+    // What went wrong does so again, and is told, where each is searched for itself.
+    let Ok(pages) = app.store.look_up(&queries).await else {
+        return replies;
+    };
+    for (at, page) in places.into_iter().zip(pages) {
+        let page = page.zip(asked[at].as_ref());
+        replies[at] = page.map(|(page, own)| own.reply(app, requests[at], &page));
+    }
+    replies
+}
+
 /// One of several searches that follow each other: they read one state on one connection, which saves beginning and ending a
 /// transaction for each. A search that fails gives its state up.
 pub async fn search_within(

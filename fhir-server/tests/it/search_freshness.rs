@@ -87,6 +87,7 @@ async fn a_search_sees_the_write_before_it() {
             ("database_url", &database),
             ("elasticsearch_url", &cluster),
             ("elasticsearch_index", &prefix),
+            ("elasticsearch_asked", "always"),
             ("elasticsearch_freshness", freshness),
             ("elasticsearch_search_timeout_ms", "30000"),
             ("requests_wait_ms", "60000"),

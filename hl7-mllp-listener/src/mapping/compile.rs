@@ -367,20 +367,22 @@ impl Compiler {
                 }
                 Ok(Source::Template(compiled))
             }
-            Atom::Variable(name) => match (self.shared_name(name)?, name.split_once('.')) {
-                (Some(source), _) => Ok(source),
-                (None, None) => {
-                    let parameters = &mut names.frame.parameters;
-                    Ok(Source::Argument(number(parameters, name)))
+            Atom::Variable(name) | Atom::Every(name) => {
+                match (self.shared_name(name)?, name.split_once('.')) {
+                    (Some(source), _) => Ok(source),
+                    (None, None) => {
+                        let parameters = &mut names.frame.parameters;
+                        Ok(Source::Argument(number(parameters, name)))
+                    }
+                    (None, Some((name, element))) => {
+                        let parameters = &mut names.frame.parameters;
+                        Ok(Source::Element {
+                            of: Box::new(Source::Argument(number(parameters, name))),
+                            element: element.to_owned(),
+                        })
+                    }
                 }
-                (None, Some((name, element))) => {
-                    let parameters = &mut names.frame.parameters;
-                    Ok(Source::Element {
-                        of: Box::new(Source::Argument(number(parameters, name))),
-                        element: element.to_owned(),
-                    })
-                }
-            },
+            }
             Atom::Address(address) if address.segment.is_empty() => match names.element {
                 Some(_) => Ok(Source::Part {
                     component: address.component,
@@ -526,7 +528,7 @@ fn parameters(map: &MapSource) -> Vec<String> {
 fn collect(atoms: &[Atom], found: &mut Vec<String>) {
     for atom in atoms {
         match atom {
-            Atom::Variable(name) => {
+            Atom::Variable(name) | Atom::Every(name) => {
                 let (name, of) = name.split_once('.').unwrap_or((name, ""));
                 if of.is_empty() || !SHARED.contains(&name) {
                     number(found, name);

@@ -128,6 +128,8 @@ pub enum Source {
     Argument(usize),
     /// In a message map: what a `let` named.
     Handle(Store),
+    /// The same of a list that is to hold one: nothing where it holds several.
+    Only(usize),
     /// `$name.element`: an element of the resources that a name stands for.
     Element {
         of: Box<Source>,
@@ -225,7 +227,7 @@ pub struct CallStep {
     pub binds: Vec<Bind>,
     /// For each parameter of the map; addresses in them use `own`.
     pub arguments: Vec<Vec<Source>>,
-    pub store: Option<Store>,
+    pub stores: Vec<Store>,
     pub when: Option<Test>,
     /// The segments that `arguments` and `when` use.
     pub own: Vec<Bind>,

@@ -51,7 +51,10 @@ pub enum Atom {
     Address(Address),
     /// Pieces of a text; an address without a value makes the whole text absent, unless it is written `{address?}`.
     Template(Vec<Piece>),
+    /// `$name`.
     Variable(String),
+    /// `$name*`: every one of a list.
+    Every(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -93,13 +96,20 @@ pub enum Condition {
     Any(Vec<Condition>),
 }
 
-/// `let name = Map(argument=value) when …`, `let name* = …`, or the call alone.
+/// `let name = Map(argument=value) when …`, `let name* = …`, `let name, list* = …`, or the call alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    pub name: Option<String>,
-    pub list: bool,
+    pub names: Vec<LetName>,
     pub call: Call,
     pub when: Option<Condition>,
+}
+
+/// What a `let` gives a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LetName {
+    pub name: String,
+    /// Written with a star: it is added to a list.
+    pub list: bool,
 }
 
 /// Reads one rule.
@@ -138,21 +148,22 @@ pub fn statement(text: &str) -> Result<Line, String> {
     if let Some(relation) = relation::relation(&mut p)? {
         return Ok(Line::Relate(relation));
     }
-    let (mut name, mut list) = (None, false);
+    let mut names = Vec::new();
     if p.take("let") {
-        name = Some(p.name()?);
-        list = p.take("*");
+        loop {
+            let name = p.name()?;
+            let list = p.take("*");
+            names.push(LetName { name, list });
+            if !p.take(",") {
+                break;
+            }
+        }
         p.need("=")?;
     }
     let call = p.call()?;
     let when = p.when()?;
     p.end()?;
-    Ok(Line::Make(Statement {
-        name,
-        list,
-        call,
-        when,
-    }))
+    Ok(Line::Make(Statement { names, call, when }))
 }
 
 /// Reads `value | converter`, as in `identifier:` of a map.
@@ -326,9 +337,10 @@ impl Tokens {
             while self.take(".") {
                 name = format!("{name}.{}", self.name()?);
             }
-            // `$list*`: every handle of a list. The star is for the reader, the type of the name decides.
-            self.take("*");
-            return Ok(Atom::Variable(name));
+            return Ok(match self.take("*") {
+                true => Atom::Every(name),
+                false => Atom::Variable(name),
+            });
         }
         self.address().map(Atom::Address)
     }

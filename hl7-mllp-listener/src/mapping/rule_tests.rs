@@ -89,10 +89,19 @@ fn made(text: &str) -> Statement {
 #[test]
 fn statements() {
     let read = made("let o* = OBX.Observation(subject=$p, specimen=$s*) when OBX-3");
-    assert_eq!((read.name.as_deref(), read.list), (Some("o"), true));
-    assert_eq!(read.call.arguments.len(), 2);
+    let names = |read: &Statement| -> Vec<(String, bool)> {
+        let names = read.names.iter();
+        names.map(|own| (own.name.clone(), own.list)).collect()
+    };
+    assert_eq!(names(&read), [("o".to_owned(), true)]);
+    let given: Vec<_> = read.call.arguments.into_iter().map(|(_, v)| v).collect();
+    let expect = [Atom::Variable("p".into()), Atom::Every("s".into())];
+    assert_eq!(given.concat(), expect);
     assert!(read.when.is_some());
-    assert!(made("PV1.Encounter").name.is_none());
+    let read = made("let own, all* = SPM.Specimen");
+    let expect = [("own".to_owned(), false), ("all".to_owned(), true)];
+    assert_eq!(names(&read), expect);
+    assert!(made("PV1.Encounter").names.is_empty());
 }
 
 #[test]

@@ -262,10 +262,11 @@ impl<'m> Runner<'m> {
         if let Some(trace) = self.trace {
             trace.end(Some(index));
         }
-        match call.store {
-            Some(Store::One(one)) => state.ones[one] = Some(index),
-            Some(Store::List(list)) => state.lists[list].push(index),
-            None => {}
+        for store in &call.stores {
+            match store {
+                Store::One(one) => state.ones[*one] = Some(index),
+                Store::List(list) => state.lists[*list].push(index),
+            }
         }
         Ok(())
     }

@@ -571,6 +571,8 @@ fn messages(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 #[path = "order_tests.rs"]
 mod orders;
+#[path = "specimen_tests.rs"]
+mod specimens;
 
 const ORU: &str = "MSH|^~\\&|LAB|GH|||20260301||ORU^R01^ORU_R01|1|P|2.5.1\rPID|1||1^^^A||X^Y||1980\r\
     PV1|1|I|W^1||||D1^H^G||||||||||||V1\rORC|RE|O1^H|F1^L\rOBR|1|O1^H|F1^L|1-1^a^LN|||2026||||||||S&b||||||||2026030110||CH|F\r\

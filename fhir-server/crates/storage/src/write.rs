@@ -39,6 +39,7 @@ use crate::store::Store;
 use crate::vocabulary::Learned;
 use fhir_definitions::Definitions;
 use fhir_model::{IssueKind, ResourceKey};
+use ground::Hold;
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::HashMap;
@@ -215,8 +216,17 @@ impl Store {
             .await?;
         let rules = self.rules();
         let shared = resolved.shared_rows(definitions, plan, rules.policies);
-        let rows = resolved.rows(plan);
-        let ground = ground::lock_rows(&mut transaction, definitions, rows, shared).await?;
+        let ahead = resolved.read_ahead(reads);
+        let mut rows = Vec::with_capacity(plan.changes.len() + reads.len());
+        let own = resolved.rows(plan).into_iter();
+        rows.extend(own.map(|key| (key, Hold::Change)));
+        rows.extend(shared.into_iter().map(|key| (key, Hold::Stay)));
+        rows.extend(ahead.iter().flatten().filter_map(|key| {
+            let number = definitions.type_number(&key.resource_type)?;
+            Some(((number, key.id.as_str()), Hold::Read))
+        }));
+        let ground = ground::lock_rows(&mut transaction, definitions, rows).await?;
+        let ahead = ahead.map(|keys| ground.read(&keys));
         // Index rows may only be made by the definitions that the database is indexed by.
         if ground.epoch != definitions.index().epoch {
             return Err(Stop::Redefined);
@@ -243,7 +253,7 @@ impl Store {
             integrity::refuse_referenced(&mut transaction, definitions, &prepared.deleted).await?;
         }
         let answers = self
-            .answers(&mut transaction, definitions, plan, reads)
+            .answers(&mut transaction, definitions, plan, reads, ahead)
             .await?;
         let ended = match end {
             End::Committed => transaction.commit().await,
@@ -285,13 +295,17 @@ impl Store {
         definitions: &Definitions,
         plan: &Plan,
         reads: &[Read],
+        ahead: Option<HashMap<ResourceKey, read::Row>>,
     ) -> Result<Vec<Answer>, Stop> {
         let mut answers = Vec::with_capacity(reads.len());
         let instances = reads.iter().filter_map(|read| match read {
             Read::Instance(key, _) => Some(key),
             Read::Version(..) | Read::Search(..) => None,
         });
-        let instances = read::currents(connection, definitions, instances).await?;
+        let instances = match ahead {
+            Some(ahead) => ahead,
+            None => read::currents(connection, definitions, instances).await?,
+        };
         if reads.iter().any(|read| matches!(read, Read::Search(..))) {
             let settings = format!(
                 "SET LOCAL statement_timeout = {}",

@@ -81,12 +81,12 @@ impl Compiler {
                 StepSource::Line(line, Line::Make(statement)) => {
                     match self.call(statement, scope) {
                         Ok(call) => {
-                            match call.store {
-                                Some(Store::List(list)) if !outer.contains(&Store::List(list)) => {
-                                    outer.push(Store::List(list));
+                            for store in &call.stores {
+                                match store {
+                                    Store::One(_) => block.resets.push(*store),
+                                    Store::List(_) if !outer.contains(store) => outer.push(*store),
+                                    Store::List(_) => {}
                                 }
-                                Some(store @ Store::One(_)) => block.resets.push(store),
-                                _ => {}
                             }
                             block.steps.push(Step::Call(Box::new(call)));
                         }
@@ -156,7 +156,9 @@ impl Compiler {
                 .iter()
                 .position(|parameter| parameter == argument);
             let index = index.ok_or_else(|| format!("{name} uses no `${argument}`"))?;
-            arguments[index] = self.handles(self.sources(value, &mut names)?, &names, scope)?;
+            let sources = self.handles(self.sources(value, &mut names)?, &names, scope)?;
+            let sources = sources.into_iter().zip(value);
+            arguments[index] = sources.map(|(source, atom)| only(source, atom)).collect();
         }
         let when = self.when(statement.when.as_ref(), &mut names, scope)?;
         let binds = target
@@ -166,15 +168,14 @@ impl Compiler {
             .map(|s| self.bind(scope, s))
             .collect();
         let own = frame.segments.iter().map(|s| self.bind(scope, s)).collect();
-        let store = match (&statement.name, statement.list) {
-            (None, _) => None,
-            (Some(name), list) => Some(scope.declare(name, list)?),
-        };
+        let stores = statement.names.iter();
+        let stores = stores.map(|own| scope.declare(&own.name, own.list));
+        let stores = stores.collect::<Result<_, _>>()?;
         Ok(CallStep {
             map,
             binds,
             arguments,
-            store,
+            stores,
             when,
             own,
         })
@@ -286,6 +287,14 @@ impl Compiler {
             group = structure.groups[group].parent;
             up += 1;
         }
+    }
+}
+
+/// An argument: `$list*` gives all of a list, `$list` the one that it holds.
+fn only(source: Source, atom: &Atom) -> Source {
+    match (source, atom) {
+        (Source::Handle(Store::List(list)), Atom::Variable(_)) => Source::Only(list),
+        (source, _) => source,
     }
 }
 

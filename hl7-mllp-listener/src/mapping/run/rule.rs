@@ -382,6 +382,11 @@ impl<'m> Runner<'m> {
                 }
                 _ => Vec::new(),
             },
+            // Between several nobody chooses.
+            Source::Only(list) => match state.map(|state| state.lists[*list].as_slice()) {
+                Some([one]) => vec![Got::Draft(*one)],
+                _ => Vec::new(),
+            },
             Source::Event(index) => {
                 let value = self.event.values[*index].as_deref();
                 value

@@ -3,12 +3,11 @@
 //! A resource that is deleted, or only referenced, is a document without values: a tombstone, which a delayed retry cannot bring to life.
 
 use super::number;
+use super::texts::TextRows;
 use crate::Error;
 use crate::read::whole as whole_body;
 use fhir_search::document::STRING_MAX;
 use fhir_search::position::Point;
-use fhir_search::query::TextOf;
-use fhir_search::text::Words;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -40,40 +39,6 @@ pub(crate) struct Entry {
     pub quantities: Vec<QuantityRow>,
     pub strings: Vec<StringRow>,
     pub words: TextRows,
-}
-
-/// The texts of a body, by elements, in the normal form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TextRows {
-    pub narrative: Vec<String>,
-    pub content: Vec<String>,
-}
-
-impl TextRows {
-    /// Of a stored body, put together with its type.
-    fn of(resource: &Value) -> TextRows {
-        let of = |of| Words::of(of, resource).elements().map(words).collect();
-        TextRows {
-            narrative: of(TextOf::Narrative),
-            content: of(TextOf::Content),
-        }
-    }
-}
-
-/// Longest word that is looked for in the index, in bytes. Those that are longer are cut behind that: they are none of the others, and begin with them. (What
-/// splits the texts there would split longer words, too.)
-pub(crate) const WORD_MAX: usize = 200;
-
-fn words(text: &str) -> String {
-    if text.split(' ').all(|word| word.len() <= WORD_MAX) {
-        return text.to_owned();
-    }
-    let cut = |word: &str| {
-        let behind = word.char_indices().map(|(at, _)| at);
-        let end = behind.filter(|at| *at > WORD_MAX).min();
-        word[..end.unwrap_or(word.len())].to_owned()
-    };
-    text.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -432,21 +397,6 @@ mod tests {
         assert!(document["quantities"][0].get("place").is_none());
         assert_eq!(reference_target("0000030000000009"), Some(9));
         assert!("0000030000000009".starts_with(&reference_prefix(3)));
-    }
-
-    /// Up to the longest that is looked for, words stay what they are; none that is longer is taken for one of those.
-    #[test]
-    fn long_words_are_cut() {
-        let word = |length| "x".repeat(length);
-        assert_eq!(words(&word(WORD_MAX)), word(WORD_MAX));
-        for longer in [word(WORD_MAX + 1), word(5_000)] {
-            assert_eq!(
-                words(&format!("a {longer} b")),
-                format!("a {} b", word(WORD_MAX + 1))
-            );
-        }
-        let wide = "\u{10348}".repeat(100);
-        assert_eq!(words(&wide).len(), 204);
     }
 
     /// Off the globe there is none, and of what has a unit or belongs to a composite neither.

@@ -16,6 +16,7 @@ pub(crate) mod number;
 pub(crate) mod pending;
 mod settings;
 mod state;
+pub(crate) mod texts;
 mod verify;
 
 pub use client::ElasticError;

@@ -18,6 +18,7 @@ mod flat;
 mod include;
 mod keys;
 mod keyset;
+mod lookups;
 mod membership;
 mod once;
 mod ordering;

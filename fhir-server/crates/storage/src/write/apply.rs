@@ -59,19 +59,21 @@ pub(super) async fn apply(
     let contents = Contents::of(&mut writes);
     let creates_only = writes.iter().all(|write| write.before == Before::Nothing);
     let mut rows = Rows::of(writes);
-    let statement = match (contents.pk.is_empty(), creates_only) {
-        (false, _) => CHANGE_WITH_CONTENTS,
-        (true, true) => CREATE,
-        (true, false) => CHANGE,
+    let has_contents = !contents.pk.is_empty();
+    let statement = match (has_contents, creates_only) {
+        (false, true) => CREATE,
+        (true, true) => CREATE_WITH_CONTENTS,
+        (false, false) => CHANGE,
+        (true, false) => CHANGE_WITH_CONTENTS,
     };
     let mut query = rows.bind(statement);
-    if statement != CREATE {
+    if !creates_only {
         query = query
             .bind(rows.fresh)
             .bind(rows.replaced)
             .bind(rows.deleted);
     }
-    if statement == CHANGE_WITH_CONTENTS {
+    if has_contents {
         query = query
             .bind(contents.pk)
             .bind(contents.version)
@@ -420,14 +422,36 @@ macro_rules! insert_rows {
     };
 }
 
+/// The contents of Binaries.
+macro_rules! insert_contents {
+    ($arrays:literal) => {
+        concat!(
+            "b AS (INSERT INTO binary_data (pk, version, data) SELECT * FROM unnest(",
+            $arrays,
+            ")), "
+        )
+    };
+}
+
 /// New resources only: nothing to compare, nothing for history.
-const CREATE: &str = concat!(
-    "WITH ",
-    new_rows!(),
-    new_versions!(""),
-    insert_rows!(),
-    "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
-);
+macro_rules! create {
+    ($more_writes:expr) => {
+        concat!(
+            "WITH ",
+            new_rows!(),
+            new_versions!(""),
+            $more_writes,
+            insert_rows!(),
+            "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
+        )
+    };
+}
+
+const CREATE: &str = create!("");
+
+/// With Binaries among them, as of every v2 message. $30 to $32: their contents.
+const CREATE_WITH_CONTENTS: &str =
+    create!(insert_contents!("$30::bigint[], $31::int[], $32::bytea[]"));
 
 /// A whole commit: locks, the clock under them, new resources. Nothing is inserted before the locks are held, as everything that could
 /// wait for another commit takes its time from `g`. $30 to $32: what `write_ground` asks for; $33: where the texts name their time.
@@ -450,7 +474,7 @@ const COMMIT_NEW: &str = concat!(
 
 /// Any mixture. $31: pks that had a version before; $32: pks of deletions.
 macro_rules! change {
-    ($more_writes:literal) => {
+    ($more_writes:expr) => {
         concat!(
             "WITH ",
             new_rows!(),
@@ -472,9 +496,8 @@ macro_rules! change {
 const CHANGE: &str = change!("");
 
 /// With Binaries among them. $33 to $35: their contents.
-const CHANGE_WITH_CONTENTS: &str = change!(
-    "b AS (INSERT INTO binary_data (pk, version, data) SELECT * FROM unnest($33::bigint[], $34::int[], $35::bytea[])), "
-);
+const CHANGE_WITH_CONTENTS: &str =
+    change!(insert_contents!("$33::bigint[], $34::int[], $35::bytea[]"));
 
 /// Index rows of resources that stay as they are. $22: their pks.
 const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$22"), "SELECT");

@@ -2,6 +2,7 @@
 
 use super::plan::{Action, Identity, Plan, Planned, at, duplicate, refuse};
 use super::written::{Written, distinct};
+use crate::change::Read;
 use crate::error::{CommitError, Error};
 use crate::policy::Policies;
 use crate::read;
@@ -318,6 +319,17 @@ impl Resolved {
             .filter_map(|(change, key)| Some((change.type_number, key.as_ref()?.id.as_str())))
             .chain(also)
             .collect()
+    }
+
+    /// What is read at the end, if all of it are resources that the commit does not change: they are read with the rows that it locks.
+    pub(super) fn read_ahead<'r>(&self, reads: &'r [Read]) -> Option<Vec<&'r ResourceKey>> {
+        let own: HashSet<&ResourceKey> = self.keys.iter().flatten().collect();
+        let also: HashSet<&ResourceKey> = self.also.iter().map(|(_, own)| &own.key).collect();
+        let keys = reads.iter().map(|read| match read {
+            Read::Instance(key, _) if !own.contains(key) && !also.contains(key) => Some(key),
+            _ => None,
+        });
+        keys.collect()
     }
 
     /// The rows that references lead to and that must stay, as (type number, id).

@@ -2,7 +2,7 @@
 //! is read with the confirmation, so that scores and their order are Postgres's ([`super::ranked`]). Pure.
 
 use super::translate::{any, every, not, term};
-use crate::elastic::document::WORD_MAX;
+use crate::elastic::texts::WORD_MAX;
 use fhir_search::Query;
 use fhir_search::query::{Clause, TextOf};
 use fhir_search::text::TextQuery;

@@ -3,7 +3,7 @@
 use super::cases::{all_in_pages, base, key_of, load, search, shown, understood, wrong_answers};
 use super::corpus::BASE;
 use super::indexed::{self, activate, answered, bulk, drop_index, elastic, index};
-use crate::elastic::{AskedFor, Freshness, Joins, WhenDown};
+use crate::elastic::{AskedFor, Freshness, WhenDown};
 use crate::search::elastic::fault::{FAULT, Fault, later_writes_are_believed};
 use crate::search::elastic::{Engine, Indexed, JOINS_BY_INDEX, MASKED_MAX};
 use crate::search::statistics::Statistics;
@@ -69,26 +69,26 @@ async fn finds_of(suite: Suite) -> (Vec<String>, BTreeMap<&'static str, u64>) {
 }
 
 /// A store with the base suite; `None` where there is no Elasticsearch.
-async fn loaded() -> Option<Store> {
+pub async fn loaded() -> Option<Store> {
     let store = indexed::store(&[], |_| {}).await?;
     load(&store, &base()).await;
     index(&store, None).await;
     Some(store)
 }
 
-async fn found(store: &Store, url: &str) -> String {
+pub async fn found(store: &Store, url: &str) -> String {
     shown(&search(store, url, Page::First).await.unwrap())
 }
 
 /// `p2` with another name and date, an update.
-fn p2_changed() -> Change {
+pub fn p2_changed() -> Change {
     let mut patient = base().resources(BASE)[1].clone();
     patient["name"][0]["family"] = "Okafor".into();
     patient["birthDate"] = "1985".into();
     update(patient)
 }
 
-fn update(resource: Value) -> Change {
+pub fn update(resource: Value) -> Change {
     Change::Update {
         may_create: true,
         target: Target::Id(key_of(&resource)),
@@ -460,64 +460,4 @@ async fn without_an_index_postgres_answers() {
     assert_eq!(found(&store, "Patient?family=muller").await, "p1 p2");
     let expect = BTreeMap::from([("no index", 2)]);
     assert_eq!(answered(&store), (0, expect));
-}
-
-/// A document that was written twice, the earlier state last, cannot bring anything back: it is stale where it is not pending.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_joined_is_masked_too() {
-    let Some(store) = loaded().await else { return };
-    let found = |url| JOINS_BY_INDEX.scope(true, found(&store, url));
-    for (url, expect) in [
-        ("Observation?patient.family=okafor", ""),
-        ("Patient?_has:Observation:patient:code=718-7", "p1 p2"),
-    ] {
-        assert_eq!(found(url).await, expect, "{url}");
-    }
-    store.commit(vec![p2_changed()]).await.unwrap();
-    assert_eq!(found("Observation?patient.family=okafor").await, "ob2");
-    let pks: Vec<i64> = sqlx::query_scalar("SELECT DISTINCT pk FROM outbox")
-        .fetch_all(&store.inner.write_pool)
-        .await
-        .unwrap();
-    // In the index, and pending all the same.
-    bulk(&store, &pks).await;
-    assert_eq!(found("Observation?patient.family=okafor").await, "ob2");
-    drop_index(&store).await;
-}
-
-/// The other side comes in batches, whatever their size; with more of it than there may be, pending ones counted, Postgres answers.
-#[tokio::test(flavor = "multi_thread")]
-async fn as_many_rows_are_joined_as_may_be() {
-    const OBSERVATIONS: usize = 7;
-    for (batch, most) in [(1, 7), (3, 7), (7, 7), (100, 7), (3, 6), (1, 1)] {
-        let bounds = Joins { batch, most };
-        let store = indexed::store(&[], |settings| settings.joins = bounds).await;
-        let Some(store) = store else { return };
-        let patient = |n: usize| json!({"resourceType": "Patient", "id": format!("p{n}"), "gender": "female"});
-        let observation = |n: usize| {
-            json!({"resourceType": "Observation", "id": format!("o{n}"), "status": "final", "code": {"text": "x"},
-                "subject": {"reference": format!("Patient/p{n}")}})
-        };
-        let some = |range: std::ops::Range<usize>| {
-            let each = range.flat_map(|n| [update(patient(n)), update(observation(n))]);
-            each.collect::<Vec<_>>()
-        };
-        store.commit(some(0..5)).await.unwrap();
-        index(&store, None).await;
-        // Two of each side are pending.
-        store.commit(some(5..OBSERVATIONS)).await.unwrap();
-        for url in [
-            "Observation?patient.gender=female&_summary=count",
-            "Patient?_has:Observation:patient:status=final&_summary=count",
-        ] {
-            let found = JOINS_BY_INDEX.scope(true, found(&store, url)).await;
-            assert_eq!(found, "# 7", "{url}, {bounds:?}");
-        }
-        let expect = match most >= OBSERVATIONS {
-            true => (2, BTreeMap::new()),
-            false => (0, BTreeMap::from([("joined rows", 2)])),
-        };
-        assert_eq!(answered(&store), expect, "{bounds:?}");
-        drop_index(&store).await;
-    }
 }

@@ -5,6 +5,7 @@ mod cases;
 mod corpus;
 mod drawn;
 mod indexed;
+mod joins_by_index;
 mod large;
 mod near;
 mod oracle;
