@@ -62,7 +62,7 @@ bench: toolchain postgres
 	scripts/bench.sh
 
 bench-large: toolchain postgres
-	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --requests $${BENCH_REQUESTS:-4000} \
+	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --settle 90 --requests $${BENCH_REQUESTS:-4000} \
 	    --workload identifier,name-birthdate-sort,patient-code-date,code-value,chain-include,has,includes,rare,accurate-total,deep-page,sorted-by-token,create,transaction
 
 bench-elasticsearch: toolchain postgres elasticsearch
