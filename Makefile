@@ -14,11 +14,12 @@
 #   make fuzz           each fuzz target for FUZZ_SECONDS (600); FUZZ_TARGETS names some of them
 #   make microbench     parse, validate, extract, convert in microseconds and allocations (docs/benchmarks.md)
 #   make definitions    makes the R5 tables anew from the official packages
+#   make test-opensearch  what tests of an index ask of Elasticsearch, asked of an OpenSearch; not part of `make test`, wants Java 21 or later
 #   make es             a real local Elasticsearch on 127.0.0.1:9200 (make es-stop ends it)
 #   make check-tables   are the committed definition tables what their generator makes of the official packages?
 #   make clean-cache    forget what was downloaded for tests
 
-.PHONY: run test bench bench-large bench-elasticsearch overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
+.PHONY: run test test-opensearch bench bench-large bench-elasticsearch overload soak search-soak model races fuzz microbench lint elasticsearch es es-stop check-tables definitions packages clients postgres toolchain clean-cache
 
 # Tests with optimised code: that of releases takes long to link, once for each crate with tests.
 OPTIMISED = CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
@@ -28,6 +29,12 @@ run: toolchain postgres
 
 test: toolchain postgres second-postgres clients packages elasticsearch
 	scripts/test.sh
+
+# The suites, the indexer with its faults, and the short proof. What starts nodes of Elasticsearch itself is left out.
+test-opensearch: toolchain postgres
+	scripts/install-packages.sh mvn:maven unzip curl
+	FLAVOR=opensearch scripts/es-node.sh fetch
+	FLAVOR=opensearch scripts/with-elasticsearch.sh cargo test --workspace --locked --lib --test it -- elastic:: by_index search_index::
 
 model: toolchain postgres
 	$(OPTIMISED) MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} cargo test --release --locked -p fhir-server --test it -- model:: --nocapture
@@ -55,7 +62,7 @@ bench: toolchain postgres
 	scripts/bench.sh
 
 bench-large: toolchain postgres
-	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --requests $${BENCH_REQUESTS:-4000} \
+	scripts/bench.sh --load $${BENCH_RESOURCES:-1000000} --settle 90 --requests $${BENCH_REQUESTS:-4000} \
 	    --workload identifier,name-birthdate-sort,patient-code-date,code-value,chain-include,has,includes,rare,accurate-total,deep-page,sorted-by-token,create,transaction
 
 bench-elasticsearch: toolchain postgres elasticsearch

@@ -23,6 +23,8 @@ if [ "$es" = start ]; then
     export PORT="${BENCH_ELASTICSEARCH_PORT:-9250}" HEAP="${BENCH_HEAP:-1g}" MMAP=true
     scripts/es-node.sh start
     started_node=yes es=http://127.0.0.1:$PORT
+    # A node whose disk is fuller than 95 % merges no segments.
+    curl -fsS -o /dev/null -X PUT -H 'content-type: application/json' -d '{"transient":{"indices.merge.disk.watermark.high":"1gb"}}' "$es/_cluster/settings"
 fi
 index=bench_$$
 # figure NAME JSON   the numbers of a member, summed.
@@ -66,13 +68,20 @@ strong() {
     shift
     for count in $clients; do drive "$at" --loaded "$resources" --workload strong --requests "$writes" --connections "$count" "$@"; done
 }
-# sizes   what the index and the node take.
+# sizes   what the index and the node take, when segments are merged and what they were merged of is gone.
 sizes() {
+    for _ in refreshed merged; do
+        curl -fsS -o /dev/null -X POST "$es/$index/_refresh"
+        sleep 3
+        while curl -fsS "$es/_cat/nodes?h=merges.current" | grep -q '[1-9]'; do sleep 1; done
+    done
+    curl -fsS -o /dev/null -X POST "$es/$index/_flush"
+    sleep 12 # as old as sizes may be
     stats=$(curl -fsS "$es/$index/_stats/store?level=cluster&filter_path=_all.primaries")
     count=$(figure count "$(curl -fsS "$es/$index/_count?filter_path=count")")
     bytes=$(figure size_in_bytes "$stats")
     heap=$(curl -fsS "$es/_nodes/_local/stats/jvm?filter_path=nodes.*.jvm.mem")
-    echo "index: $count documents, $bytes bytes, $((bytes / (count > 0 ? count : 1))) each; $(curl -fsS "$es/_cat/segments/$index?h=segment" | wc -l) segments"
+    echo "index: $count documents, $bytes bytes, $((bytes / (count > 0 ? count : 1))) each; $(curl -fsS "$es/_cat/segments/$index?h=searchable" | grep -c true) segments"
     echo "node: heap $(($(figure heap_used_in_bytes "$heap") >> 20)) MB used of $(($(figure heap_max_in_bytes "$heap") >> 20)), resident $(($(ps -o rss= -p "$java") >> 10)) MB"
 }
 part() { printf '\n%s: %s\n' "$(date +%T)" "$*"; }

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # with-elasticsearch.sh COMMAND…   runs the command with FHIR_TEST_ELASTICSEARCH, a private node that is started for it and stopped again.
+# FLAVOR=opensearch makes that an OpenSearch.
 #
 # Where FHIR_TEST_ELASTICSEARCH is set, or a node runs at that port, that is used. Where none can be started (no Java, no Maven repository), the
 # command runs without, and the tests that need one say that they were skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PORT=${FHIR_TEST_ELASTICSEARCH_PORT:-9210}
+default=9210
+[ "${FLAVOR:-}" != opensearch ] || default=9211
+export PORT=${FHIR_TEST_ELASTICSEARCH_PORT:-$default}
 url=http://127.0.0.1:$PORT
 answers() { curl -fsS -o /dev/null "$url/_cat/nodes" 2>/dev/null; }
 

@@ -48,6 +48,9 @@ struct Arguments {
     /// Resources that earlier runs loaded into the same server, with the same seed: those of `--load` come after them.
     #[arg(long)]
     loaded: Option<u64>,
+    /// Seconds to wait after loading: what PostgreSQL does about grown tables by itself (autovacuum) is not what a search costs.
+    #[arg(long, default_value_t = 0)]
+    settle: u64,
     /// Nothing but load, and wait as `--level` says.
     #[arg(long)]
     only_load: bool,
@@ -103,6 +106,7 @@ async fn main() -> Result<(), Failure> {
     let usual = arguments.loaded.is_none().then_some(25_000);
     if let Some(resources) = arguments.load.or(usual) {
         load(&mut target, &arguments, resources).await?;
+        tokio::time::sleep(Duration::from_secs(arguments.settle)).await;
     }
     if let Some(waited) = arguments.metrics.wait().await? {
         let used = measure::cpu(&arguments.pid).since(cpu);

@@ -30,7 +30,7 @@ pub async fn measure(
     table: &Table,
 ) -> Result<u64, Failure> {
     let (requests, connections) = (arguments.requests, arguments.connections);
-    run(target, requests / 10 + 1, connections, requests).await?; // warm-up
+    let warm_up = run(target, requests / 10 + 1, connections, requests).await?;
     let mut seen = Seen::default();
     let whole = async || {
         seen = run(target, requests, connections, 0).await?;
@@ -53,7 +53,7 @@ pub async fn measure(
         );
     }
     println!("  not seen by the search after it: {unseen} of {requests}");
-    Ok(*unseen)
+    Ok(*unseen + warm_up.unseen)
 }
 
 /// `requests` writes of all clients together, numbered from `from`.
