@@ -17,8 +17,9 @@ use tokio_util::codec::Decoder;
 #[allow(dead_code, reason = "each benchmark takes its part")]
 mod generate;
 
+/// That of the programs, counted.
 #[global_allocator]
-static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+static ALLOCATOR: AllocProfiler<mimalloc::MiMalloc> = AllocProfiler::new(mimalloc::MiMalloc);
 
 fn main() {
     divan::main();
