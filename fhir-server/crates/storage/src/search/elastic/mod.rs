@@ -353,7 +353,8 @@ impl Request<'_> {
         let is_first = self.wanted.at.is_none() && behind.is_none();
         let counts: Value = match self.wanted.total {
             _ if self.wanted.count_only => true.into(),
-            _ if !is_first => false.into(),
+            // OpenSearch passes over rows without a value that come behind the place of one with a value, unless it looks at all.
+            _ if !is_first => order::may_lack_values(self.flat).into(),
             Total::None => false.into(),
             Total::Accurate | Total::Estimate => true.into(),
             Total::Default => (UNASKED_MAX + 1).into(),

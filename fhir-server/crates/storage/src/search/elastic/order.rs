@@ -36,6 +36,12 @@ pub(super) fn sort(flat: &FlatQuery) -> Result<Value, Reason> {
     Ok(keys.into())
 }
 
+/// Whether some rows have nothing to be sorted by.
+pub(super) fn may_lack_values(flat: &FlatQuery) -> bool {
+    let has_value = |order: &Order| matches!(order.by, Column::Updated | Column::Id);
+    !flat.order.iter().all(has_value)
+}
+
 /// `search_after`: the place of the row that a page begins behind.
 pub(super) fn search_after(flat: &FlatQuery, keyset: &Keyset) -> Result<Value, Reason> {
     let mut values = Vec::with_capacity(flat.order.len() + 1);
