@@ -15,7 +15,7 @@ use fhir_storage::{
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -210,14 +210,19 @@ pub struct Writers {
     tasks: tokio::task::JoinSet<u64>,
 }
 
+/// Writers so far, of all tests.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
 impl Writers {
     pub fn start(store: &Store, count: usize) -> Writers {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = tokio::task::JoinSet::new();
         for writer in 0..count {
             let (store, stop) = (store.clone(), stop.clone());
+            // Writers that are started again would write first what is there already.
+            let seed = STARTED.fetch_add(1, Ordering::Relaxed);
             tasks.spawn(async move {
-                let mut random = fastrand::Rng::with_seed(writer as u64);
+                let mut random = fastrand::Rng::with_seed(seed);
                 let mut done = 0;
                 while !stop.load(Ordering::SeqCst) {
                     let id = format!("w{writer}-{}", random.u8(0..40));
