@@ -51,7 +51,7 @@ use crate::read::{StoredResource, connection_lost};
 use crate::store::Inner;
 use crate::{Error, Store};
 use chain::Reach;
-use elastic::{Engine, Indexed, Reason, Wanted, choice};
+use elastic::{Engine, Indexed, Reason, Wanted};
 use fhir_definitions::Definitions;
 use fhir_model::{DateRange, Issue, IssueKind, ResourceKey};
 use fhir_search::Query;
@@ -388,19 +388,14 @@ async fn by_index(
     wanted: Wanted<'_>,
     trace: &mut Trace,
 ) -> Result<Option<elastic::Found>, Error> {
-    let Engine::Index(indexed) = engine else {
-        return Ok(None);
-    };
-    // Types of their own would be too deep for those who call this.
-    if indexed.by_estimate && elastic::unable(flat, wanted.count_only).is_none() {
-        let cheaper = choice::cheaper(connection, flat, statistics, wanted, trace);
-        if cheaper.boxed().await?.is_some() {
-            indexed.elastic.fallbacks.count(choice::CHEAPER);
-            trace.engine(Some(choice::CHEAPER));
-            return Ok(None);
+    match engine {
+        Engine::Postgres(_) => Ok(None),
+        Engine::Index(indexed) => {
+            let found = indexed.find(connection, flat, statistics, wanted, trace);
+            // A type of its own would be too deep for those who call this.
+            found.boxed().await
         }
     }
-    indexed.find(connection, flat, wanted, trace).boxed().await
 }
 
 async fn by_postgres(

@@ -192,14 +192,37 @@ impl<'e> Indexed<'e> {
             false => vec![translate::query(&Test::Type(types.to_vec()))?],
         };
         all.push(seen.later());
-        let body = json!({
-            "size": MASKED_MAX + 1,
+        self.rows_to_mask(all, mask).await
+    }
+
+    /// Row keys, one more than may be masked at the most, of documents that meet all of these and are not masked.
+    pub(super) async fn rows_to_mask(
+        &self,
+        all: Vec<Value>,
+        mask: &[i64],
+    ) -> Result<Vec<i64>, Stop> {
+        let query = json!({"bool": {"filter": all, "must_not": [{"terms": {"pk": mask}}]}});
+        self.some_rows(&query, MASKED_MAX + 1, None).await
+    }
+
+    /// Row keys that the query finds, `most` of them, in their order, from behind one on.
+    pub(super) async fn some_rows(
+        &self,
+        query: &Value,
+        most: usize,
+        behind: Option<i64>,
+    ) -> Result<Vec<i64>, Stop> {
+        let mut body = json!({
+            "size": most,
             "_source": false,
             "stored_fields": "_none_",
             "track_total_hits": false,
-            "query": {"bool": {"filter": all, "must_not": [{"terms": {"pk": mask}}]}},
+            "query": query,
             "sort": [{"pk": {"order": "asc"}}],
         });
+        if let Some(behind) = behind {
+            body["search_after"] = json!([behind]);
+        }
         rows(&self.send(&body).await?)
     }
 
@@ -215,7 +238,7 @@ impl<'e> Indexed<'e> {
 }
 
 /// The row keys of hits, by which they are sorted.
-pub(super) fn rows(answer: &Value) -> Result<Vec<i64>, Stop> {
+fn rows(answer: &Value) -> Result<Vec<i64>, Stop> {
     let rows = hits(answer)
         .iter()
         .map(|hit| hit["sort"].as_array()?.last()?.as_i64());

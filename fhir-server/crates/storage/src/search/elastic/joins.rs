@@ -4,7 +4,6 @@
 //! Several requests see several moments of the index; what changed between them is masked or of later writes than the snapshot's, and for those
 //! the search is made again.
 
-use super::asked::rows;
 use super::{Indexed, Reason, Stop, translate};
 use crate::elastic::document::{reference_prefix, reference_target};
 use crate::search::flat::Test;
@@ -122,18 +121,7 @@ impl Indexed<'_> {
         let batch = self.elastic.settings.joins.batch;
         let mut all: Vec<i64> = Vec::new();
         loop {
-            let mut body = json!({
-                "size": batch,
-                "_source": false,
-                "stored_fields": "_none_",
-                "track_total_hits": false,
-                "query": query,
-                "sort": [{"pk": {"order": "asc"}}],
-            });
-            if let Some(last) = all.last() {
-                body["search_after"] = json!([last]);
-            }
-            let some = rows(&self.send(&body).await?)?;
+            let some = self.some_rows(query, batch, all.last().copied()).await?;
             let is_last = some.len() < batch;
             all.extend(some);
             if all.len() > most {

@@ -24,15 +24,16 @@ use super::keys::{Keys, Place};
 use super::keyset::Keyset;
 use super::plan::Known;
 use super::sql::{self, Selection};
+use super::statistics::Statistics;
 use super::total;
 use super::trace::Trace;
-use super::words::among as words_among;
 use crate::Error;
 use crate::elastic::client::ElasticError;
 use crate::elastic::mapping::WINDOW_MAX;
 use fhir_definitions::Definitions;
 use fhir_search::Query;
 use fhir_search::query::Total;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,10 +167,12 @@ impl Indexed<'_> {
         &self,
         connection: &mut PgConnection,
         flat: &FlatQuery,
+        statistics: &Statistics,
         wanted: Wanted<'_>,
         trace: &mut Trace,
     ) -> Result<Option<Found>, Error> {
-        match self.found(connection, flat, wanted, trace).await {
+        let found = self.found(connection, flat, statistics, wanted, trace);
+        match found.await {
             Ok(found) => {
                 self.elastic.answered.count();
                 let freshness = if self.seen.is_some() {
@@ -198,11 +201,18 @@ impl Indexed<'_> {
         &self,
         connection: &mut PgConnection,
         flat: &FlatQuery,
+        statistics: &Statistics,
         wanted: Wanted<'_>,
         trace: &mut Trace,
     ) -> Result<Found, Stop> {
         if let Some(reason) = unable(flat, wanted.count_only) {
             return Err(reason.into());
+        }
+        if self.by_estimate {
+            let cheaper = choice::cheaper(connection, flat, statistics, wanted, trace);
+            if cheaper.boxed().await?.is_some() {
+                return Err(choice::CHEAPER.into());
+            }
         }
         let is_ranked = ranked::is_ranked(flat) && !wanted.count_only;
         let sort = match is_ranked || wanted.count_only {
@@ -418,7 +428,7 @@ async fn confirmed(
     }
     let flat = request.flat;
     let limit = candidates.len() as i64;
-    let read = words_among(
+    let read = super::words::among(
         &mut *connection,
         request.definitions,
         &flat.filter,

@@ -1,9 +1,8 @@
 //! Places within a distance, in the index: a globe of nearly the same radius, on which a position is known to a centimetre. So the index decides what lies
 //! clearly inside or outside of a circle; what lies at its edge is asked for first, and is Postgres's to evaluate. Pure, but for that request.
 
-use super::asked::rows;
 use super::translate::{any, every, nested, term};
-use super::{Indexed, MASKED_MAX, Stop};
+use super::{Indexed, Stop};
 use crate::elastic::document::parameter_keyword;
 use crate::search::flat::Test;
 use fhir_search::position::{EARTH_METRES, Near};
@@ -74,15 +73,7 @@ impl Indexed<'_> {
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let body = json!({
-            "size": MASKED_MAX + 1,
-            "_source": false,
-            "stored_fields": "_none_",
-            "track_total_hits": false,
-            "query": {"bool": {"filter": [any(all)], "must_not": [{"terms": {"pk": mask}}]}},
-            "sort": [{"pk": {"order": "asc"}}],
-        });
-        rows(&self.send(&body).await?)
+        self.rows_to_mask(vec![any(all)], mask).await
     }
 }
 
