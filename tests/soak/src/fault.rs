@@ -221,6 +221,15 @@ fn backends(postmaster: u32) -> Vec<u32> {
     serving.map(|(pid, _)| pid).collect()
 }
 
+/// For as long as this Postgres runs.
+pub fn stop_log_writer(site: &Site) -> Result<(), String> {
+    let writers = children(running(site)?)
+        .into_iter()
+        .filter(|(_, command)| command.contains("walwriter"));
+    writers.for_each(|(pid, _)| signal(pid, libc::SIGSTOP));
+    Ok(())
+}
+
 async fn stand_still(site: &Site, random: &mut Random) -> Result<(), String> {
     let own = children(running(site)?).into_iter();
     let still: Vec<u32> = own

@@ -174,6 +174,9 @@ async fn round(
     fault: Fault,
     random: &mut Random,
 ) -> Result<Duration, String> {
+    if campaign.plant.is_some_and(Plant::stops_log_writer) {
+        fault::stop_log_writer(site)?;
+    }
     let (mut bases, mut listeners) = (Vec::new(), Vec::new());
     for base in &site.bases {
         bases.push(match campaign.plant {
