@@ -21,6 +21,7 @@ count() { awk -v word="$1" '/^test result: / { for (i = 2; i <= NF; i++) if ($i 
 reasons=$(grep -E '^skipped: ' "$log" | sort | uniq -c || true)
 skipped=$(($(count ignored) + $(grep -cE '^skipped: ' "$log" || true)))
 [ -z "$reasons" ] || printf '\n%s\n' "$reasons"
+grep -E '^test .* FAILED$' "$log" || true
 printf '\n%d passed, %d failed, %d skipped\n' "$(count passed)" "$(count failed)" "$skipped"
 if [ "$skipped" -gt 0 ] && [ -n "${CI:-}" ]; then
   echo "nothing may be skipped in CI" >&2

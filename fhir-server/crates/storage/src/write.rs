@@ -20,12 +20,14 @@ mod prepare;
 mod references;
 mod reindex;
 mod stop;
+mod together;
 mod turns;
 mod work;
 mod written;
 
 pub(crate) use keys::Keys;
 pub use reindex::{Progress, Step};
+pub(crate) use together::Together;
 pub(crate) use turns::Turns;
 
 use crate::change::{Answer, Change, Outcome, Read};
@@ -43,6 +45,7 @@ use ground::Hold;
 use plan::{Plan, refuse};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stop::{Stop, whole};
@@ -104,8 +107,21 @@ impl Store {
         let mut contended = 0;
         let mut lost = 0;
         let mut redefined = 0;
+        let mut made = None;
+        work = match work {
+            Work::Planned(plan) if plan.is_small() && is_new(&plan, reads, end) => {
+                let together = self.commit_together(Arc::clone(&definitions), plan);
+                let (plan, outcomes) = together.await.map_err(whole)?;
+                made = Some(outcomes.map(|outcomes| (outcomes, Vec::new())));
+                Work::Planned(plan)
+            }
+            work => work,
+        };
         loop {
-            let attempt = self.attempt(&definitions, &work, reads, end).await;
+            let attempt = match made.take() {
+                Some(made) => made,
+                None => self.attempt(&definitions, &work, reads, end).await,
+            };
             // Another one finds out whether this one was committed after all, or what is in the way.
             if let Work::Planned(plan) = &mut work {
                 plan.look_for_new = true;
@@ -164,9 +180,12 @@ impl Store {
         let mut connection = Held::of(&self.inner.write_pool).await?;
         connection.work();
         let done = match work {
-            Work::Planned(plan) if reads.is_empty() && plan.is_new() && end == End::Committed => {
-                let outcomes = self.commit_new(&mut connection, definitions, plan).await;
-                outcomes.map(|outcomes| (outcomes, Vec::new()))
+            Work::Planned(plan) if is_new(plan, reads, end) => {
+                let alone = std::slice::from_ref(plan);
+                let ends = self.commit_new(&mut connection, definitions, alone).await;
+                let outcomes =
+                    ends.and_then(|ends| ends.into_iter().collect::<Result<Vec<_>, _>>());
+                outcomes.map(|outcomes| (outcomes.into_iter().flatten().collect(), Vec::new()))
             }
             Work::Planned(plan) => {
                 self.attempt_on(&mut connection, definitions, plan, &[], reads, end)
@@ -378,6 +397,11 @@ fn begin(plan: &Plan, statement_timeout_ms: u64) -> String {
         begin.push_str("}'::bigint[]) AS k");
     }
     begin
+}
+
+/// Whether a commit is done in one statement.
+fn is_new(plan: &Plan, reads: &[Read], end: End) -> bool {
+    reads.is_empty() && end == End::Committed && plan.is_new()
 }
 
 /// Grows with each attempt, and differs between processes and moments.

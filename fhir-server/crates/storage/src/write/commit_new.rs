@@ -12,44 +12,58 @@ use fhir_definitions::Definitions;
 use sqlx::PgConnection;
 
 impl Store {
-    /// Commits a plan of which [`Plan::is_new`]. When the connection is lost, whether that happened is not known.
+    /// Commits plans of which [`Plan::is_new`], all of them or none, but for those that cannot be written whatever is there: these end for
+    /// themselves. When the connection is lost, whether they are committed is not known.
     pub(super) async fn commit_new(
         &self,
         connection: &mut PgConnection,
         definitions: &Definitions,
-        plan: &Plan,
-    ) -> Result<Vec<Outcome>, Stop> {
+        plans: &[Plan],
+    ) -> Result<Vec<Result<Vec<Outcome>, Stop>>, Stop> {
         let keys = &self.inner.keys;
-        let targets = keys.targets(connection, &plan.targets).await?;
-        let fresh = keys.fresh(connection, plan.changes.len()).await?;
+        let targets = plans.iter().flat_map(|plan| &plan.targets);
+        let targets = keys.targets(connection, targets).await?;
         let vocabulary = &self.inner.vocabulary;
-        let learned = vocabulary.learn(connection, plan.vocabulary()).await?;
+        let entries = plans.iter().flat_map(Plan::vocabulary);
+        let learned = vocabulary.learn(connection, entries).await?;
         let epoch = definitions.index().epoch;
-        let prepared = prepare::prepare(
-            definitions,
-            self.rules(),
-            plan,
-            Resolved::new(plan),
-            Ground::default(),
-            targets,
-            fresh,
-        )?;
-        let mut outcomes = prepared.outcomes;
-        let Some(first) = prepared.writes.first() else {
-            return Ok(outcomes);
+        let mut locks: Vec<i64> = plans.iter().flat_map(|plan| &plan.locks).copied().collect();
+        locks.sort_unstable();
+        locks.dedup();
+        let (mut ends, mut writes) = (Vec::with_capacity(plans.len()), Vec::new());
+        for plan in plans {
+            let fresh = keys.fresh(connection, plan.changes.len()).await?;
+            let own = plan.targets.iter().map(|(_, key)| key);
+            let own = own.filter_map(|key| Some((key.clone(), *targets.get(key)?)));
+            let prepared = prepare::prepare(
+                definitions,
+                self.rules(),
+                plan,
+                Resolved::new(plan),
+                Ground::default(),
+                own.collect(),
+                fresh,
+            );
+            ends.push(prepared.map(|prepared| {
+                writes.extend(prepared.writes);
+                prepared.outcomes
+            }));
+        }
+        let Some(first) = writes.first() else {
+            return Ok(ends);
         };
+        // Ids that the server gives are all of one length.
         let instant_at = body::instant_at(&first.id, first.version);
-        let now_ms =
-            apply::commit_new(connection, &plan.locks, epoch, instant_at, prepared.writes).await?;
+        let now_ms = apply::commit_new(connection, &locks, epoch, instant_at, writes).await?;
         vocabulary.confirm(learned);
-        for outcome in &mut outcomes {
+        for outcome in ends.iter_mut().flatten().flatten() {
             outcome.last_updated_ms = now_ms;
             if let (Some(key), Some(text)) = (&outcome.key, &mut outcome.body) {
                 let at = instant_at + read::whole_offset(&key.resource_type);
                 body::set_instant(text, at, now_ms);
             }
         }
-        Ok(outcomes)
+        Ok(ends)
     }
 }
 

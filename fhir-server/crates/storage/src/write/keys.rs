@@ -55,12 +55,12 @@ impl Keys {
 
     /// The keys of `targets`, (type number, id) each. One that is absent gets a row of version 0, which is no resource to anyone, so
     /// that references to it can be stored. Runs outside of any transaction: such a row locks nothing and is worth keeping.
-    pub(super) async fn targets(
+    pub(super) async fn targets<'t>(
         &self,
         connection: &mut PgConnection,
-        targets: &[(i16, ResourceKey)],
+        targets: impl IntoIterator<Item = &'t (i16, ResourceKey)>,
     ) -> Result<HashMap<ResourceKey, i64>, sqlx::Error> {
-        let mut found = HashMap::with_capacity(targets.len());
+        let mut found = HashMap::new();
         let mut wanted: Vec<&(i16, ResourceKey)> = Vec::new();
         {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,285 @@
+//! Small commits of new resources that come at the same time are made as one: a statement and a commit cost what the index rows of several
+//! resources do. Nobody waits for company: a commit begins at once where none is under way, and the next one is of all that came meanwhile.
+//!
+//! They share the way, not the end: where a commit of several fails, each is tried by itself (docs/adr/0003-one-write-road.md).
+
+use super::plan::Plan;
+use super::stop::{Stop, whole};
+use crate::change::Outcome;
+use crate::error::Error;
+use crate::held::Held;
+use crate::store::Store;
+use fhir_definitions::Definitions;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Resources of one commit at most: the locks of more would often be in the way of others.
+const CHANGES_MAX: usize = 32;
+/// Commits under way at once, each on a connection of its own. The second begins only when somebody has waited for this long: one is held up by
+/// the lock of a larger commit, or there is more than one connection of the database can do.
+const LANES_MAX: u32 = 4;
+const PATIENCE: Duration = Duration::from_millis(10);
+
+#[derive(Default)]
+pub(crate) struct Together(Mutex<Lanes>);
+
+#[derive(Default)]
+struct Lanes {
+    waiting: VecDeque<Waiting>,
+    under_way: u32,
+}
+
+struct Waiting {
+    definitions: Arc<Definitions>,
+    plan: Plan,
+    reply: oneshot::Sender<Said>,
+}
+
+/// The plan is there for another attempt.
+type Said = (Plan, Result<Vec<Outcome>, Stop>);
+
+impl Together {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lanes {
+    /// Whether one more lane is to be opened for those that wait; it is then counted.
+    fn open(&mut self, lanes_max: u32) -> bool {
+        let opens = !self.waiting.is_empty() && self.under_way < lanes_max;
+        self.under_way += u32::from(opens);
+        opens
+    }
+
+    /// The next commit: who waits the longest, and those behind that fit to it.
+    fn take(&mut self) -> Vec<Waiting> {
+        let mut taken: Vec<Waiting> = Vec::new();
+        let mut changes = 0;
+        while let Some(next) = self.waiting.front() {
+            changes += next.plan.changes.len();
+            let fits = |first: &Waiting| {
+                changes <= CHANGES_MAX && Arc::ptr_eq(&first.definitions, &next.definitions)
+            };
+            if !taken.first().is_none_or(fits) {
+                break;
+            }
+            taken.extend(self.waiting.pop_front());
+        }
+        taken
+    }
+}
+
+/// Counted in [`Lanes::under_way`] until it is dropped, however its work ends.
+struct Lane(Store);
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.inner.together.lanes().under_way -= 1;
+    }
+}
+
+impl Plan {
+    /// Whether it may wait for a commit of others, and be made with others.
+    pub(super) fn is_small(&self) -> bool {
+        self.changes.len() <= CHANGES_MAX / 4
+    }
+}
+
+impl Store {
+    /// Commits a plan of which [`Plan::is_new`], together with others that come at the same time. Goes on when the caller does not.
+    ///
+    /// # Errors
+    /// The plan is lost where the work on it has panicked.
+    pub(super) async fn commit_together(
+        &self,
+        definitions: Arc<Definitions>,
+        plan: Plan,
+    ) -> Result<Said, Error> {
+        let (reply, mut said) = oneshot::channel();
+        let waiting = Waiting {
+            definitions,
+            plan,
+            reply,
+        };
+        self.inner.together.lanes().waiting.push_back(waiting);
+        let mut lanes_max = 1;
+        loop {
+            if self.inner.together.lanes().open(lanes_max) {
+                tokio::spawn(Lane(self.clone()).work());
+            }
+            match tokio::time::timeout(PATIENCE, &mut said).await {
+                Ok(Ok(said)) => return Ok(said),
+                Ok(Err(_)) => return Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
+                Err(_) => lanes_max = LANES_MAX,
+            }
+        }
+    }
+
+    async fn commit_these(&self, these: Vec<Waiting>) {
+        let Some(definitions) = these.first().map(|first| first.definitions.clone()) else {
+            return;
+        };
+        let (plans, replies): (Vec<Plan>, Vec<_>) = these
+            .into_iter()
+            .map(|waiting| (waiting.plan, waiting.reply))
+            .unzip();
+        let ends = match Held::of(&self.inner.write_pool).await {
+            Ok(mut connection) => {
+                connection.work();
+                let ends = self.commit_new(&mut connection, &definitions, &plans).await;
+                if !matches!(&ends, Err(stop) if stop.is_of_database()) {
+                    connection.rest();
+                }
+                ends
+            }
+            Err(sqlx::Error::PoolTimedOut) => {
+                let busy = || Err(whole(Error::Unavailable(sqlx::Error::PoolTimedOut)).into());
+                Ok(plans.iter().map(|_| busy()).collect())
+            }
+            Err(error) => Err(error.into()),
+        };
+        let ends = match ends {
+            Ok(ends) => ends,
+            Err(stop) if plans.len() == 1 => vec![Err(stop)],
+            // Each finds out by itself what is in the way, and whether it was committed after all.
+            Err(_) => plans.iter().map(|_| Err(Stop::Contended)).collect(),
+        };
+        for ((plan, end), reply) in plans.into_iter().zip(ends).zip(replies) {
+            // Who has gone away meanwhile does not want to know.
+            let _ = reply.send((plan, end));
+        }
+    }
+}
+
+impl Lane {
+    /// Until nobody waits.
+    async fn work(self) {
+        loop {
+            let these = self.0.inner.together.lanes().take();
+            if these.is_empty() {
+                return;
+            }
+            self.0.commit_these(these).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHANGES_MAX, LANES_MAX, PATIENCE};
+    use crate::change::{Change, Outcome, Target};
+    use crate::error::{CommitError, Error};
+    use crate::store::Store;
+    use crate::testing;
+    use crate::write::EPOCH_LOCK;
+    use serde_json::{Value, json};
+    use sqlx::{Connection, PgConnection};
+    use std::collections::HashSet;
+    use tokio::task::JoinSet;
+
+    type Ends = JoinSet<(usize, Result<Vec<Outcome>, CommitError>)>;
+
+    /// One commit each, begun at the same time.
+    fn commit_all(store: &Store, numbers: impl IntoIterator<Item = Value>) -> Ends {
+        let mut ends = JoinSet::new();
+        for (place, number) in numbers.into_iter().enumerate() {
+            let store = store.clone();
+            let create = Change::Create {
+                target: Target::New {
+                    resource_type: "Basic".into(),
+                },
+                resource: json!({"resourceType": "Basic", "extension": [{"url": "urn:x", "valueDecimal": number}]}),
+                full_url: None,
+            };
+            ends.spawn(async move { (place, store.commit(vec![create]).await) });
+        }
+        ends
+    }
+
+    /// No write gets its locks until this is closed.
+    async fn in_the_way(store: &Store) -> PgConnection {
+        let mut other = PgConnection::connect(&store.inner.settings.url)
+            .await
+            .unwrap();
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(EPOCH_LOCK)
+            .execute(&mut other)
+            .await
+            .unwrap();
+        other
+    }
+
+    /// The resources, and the transactions that wrote them.
+    async fn written(store: &Store) -> (i64, i64) {
+        sqlx::query_as("SELECT count(*), count(DISTINCT txid::text) FROM outbox")
+            .fetch_one(&store.inner.write_pool)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_comes_at_the_same_time_is_one_commit() {
+        let store = testing::store().await;
+        let other = in_the_way(&store).await;
+        let commits = 2 * CHANGES_MAX;
+        let ends = commit_all(&store, (0..commits).map(Value::from));
+        tokio::time::sleep(4 * PATIENCE).await;
+        other.close().await.unwrap();
+        let ends = ends.join_all().await;
+        let mut ids = HashSet::new();
+        for (place, end) in ends {
+            let outcome = &end.unwrap()[0];
+            // Each is told of its own.
+            let body: Value = serde_json::from_str(outcome.body.as_deref().unwrap()).unwrap();
+            assert_eq!(body["extension"][0]["valueDecimal"], place);
+            let key = outcome.key.clone().unwrap();
+            assert_eq!(body["id"], *key.id);
+            assert!(store.read(&key).await.unwrap().is_some());
+            ids.insert(key.id);
+        }
+        assert_eq!(ids.len(), commits);
+        let (resources, transactions) = written(&store).await;
+        assert_eq!(resources, commits as i64);
+        assert!(transactions <= i64::from(LANES_MAX), "{transactions}");
+        assert_eq!(store.inner.together.lanes().under_way, 0);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_takes_nobody_with_it() {
+        let store = testing::store().await;
+        let other = in_the_way(&store).await;
+        // More digits than a number of Postgres has.
+        let too_large: Value = serde_json::from_str("1e200000").unwrap();
+        let numbers = [1.into(), too_large, 3.into(), 4.into()];
+        let ends = commit_all(&store, numbers);
+        tokio::time::sleep(4 * PATIENCE).await;
+        other.close().await.unwrap();
+        for (place, end) in ends.join_all().await {
+            match (place, end) {
+                (1, end) => assert!(matches!(end.unwrap_err().error, Error::Refused(_))),
+                (_, end) => assert_eq!(end.unwrap().len(), 1),
+            }
+        }
+        assert_eq!(written(&store).await.0, 3);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_the_others_in_peace() {
+        let store = testing::store().await;
+        let other = in_the_way(&store).await;
+        let mut gone = commit_all(&store, [1.into(), 2.into()]);
+        tokio::time::sleep(PATIENCE).await;
+        gone.abort_all();
+        while gone.join_next().await.is_some() {}
+        let stay = commit_all(&store, [3.into()]);
+        tokio::time::sleep(4 * PATIENCE).await;
+        other.close().await.unwrap();
+        for (_, end) in stay.join_all().await {
+            end.unwrap();
+        }
+        assert!(written(&store).await.0 >= 1);
+    }
+}
