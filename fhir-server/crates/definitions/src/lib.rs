@@ -24,7 +24,7 @@ mod validate;
 pub use compartment::Compartment;
 pub use index_state::{IndexState, State};
 pub use operation::{OperationDefinition, OperationParameter};
-pub use parameter::{Component, ParameterKey, ParameterType, SearchParameter};
+pub use parameter::{Component, ParameterKey, ParameterType, Part, SearchParameter, StringRows};
 pub use structure::{Element, Structure, Structures};
 pub use terminology::{Terminology, TerminologyError, TerminologyResources};
 pub use validate::ISSUES_MAX;

@@ -53,6 +53,41 @@ pub struct SearchParameter {
     /// The parameters of the type that together find exactly what this one finds: nothing is indexed under its own number, and it is answered by
     /// theirs. Empty for most.
     pub members: Vec<Arc<SearchParameter>>,
+    /// Of a string parameter: the parts of what it finds that have parameters of their own (the family of a name). At most 15.
+    pub parts: Vec<Part>,
+    /// Of the parameter of such a part: where its strings are indexed.
+    pub part_of: Option<StringRows>,
+}
+
+/// A part of a name or an address that has a search parameter of its own.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The element.
+    pub element: &'static str,
+    /// The number of its parameter.
+    pub key: ParameterKey,
+}
+
+/// Which of the strings that are indexed are a parameter's. A string is indexed once, with the parts it is of as bits: those of the parameter of
+/// a part are found among those of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StringRows {
+    /// The number they are indexed under.
+    pub key: ParameterKey,
+    /// One of these bits must be set; 0: all of them are.
+    pub parts: i16,
+}
+
+impl StringRows {
+    /// All under a number.
+    pub fn all(key: ParameterKey) -> StringRows {
+        StringRows { key, parts: 0 }
+    }
+
+    /// Whether a string is among them that is indexed under `key`, of `parts`.
+    pub fn have(self, key: ParameterKey, parts: i16) -> bool {
+        key == self.key && (self.parts == 0 || parts & self.parts != 0)
+    }
 }
 
 impl SearchParameter {
@@ -60,6 +95,30 @@ impl SearchParameter {
     pub fn keys(&self) -> impl Iterator<Item = ParameterKey> {
         let own = self.members.is_empty().then_some(self.key);
         own.into_iter().chain(self.members.iter().map(|it| it.key))
+    }
+
+    /// Where its strings are indexed; of one with members, theirs.
+    pub fn string_rows(&self) -> impl Iterator<Item = StringRows> {
+        let own = self.members.is_empty().then(|| self.own_string_rows());
+        let members = self.members.iter().map(|it| it.own_string_rows());
+        own.into_iter().chain(members)
+    }
+
+    /// The same of one without members.
+    pub fn own_string_rows(&self) -> StringRows {
+        self.part_of.unwrap_or(StringRows::all(self.key))
+    }
+
+    /// The bit of an element that it finds; 0 where that has no parameter of its own.
+    pub fn part(&self, element: &str) -> i16 {
+        let place = self.parts.iter().position(|part| part.element == element);
+        place.map_or(0, |place| 1 << place)
+    }
+
+    /// The numbers under which whole strings are indexed as they are written: of a part under that of its parameter only.
+    pub fn exact_keys(&self) -> impl Iterator<Item = ParameterKey> {
+        let parts = self.parts.iter().map(|part| part.key);
+        std::iter::once(self.key).chain(parts)
     }
 
     /// Whether a resource has at most one date by this parameter, so that the date it is found by is the one it is sorted by.

@@ -4,7 +4,7 @@
 //! Parameters of `Resource` and `DomainResource` stand under each concrete type. Where the specification defines a pair of type and code twice,
 //! the definition for the more special base wins.
 
-use crate::parameter::{Component, ParameterKey, ParameterType, SearchParameter};
+use crate::parameter::{Component, ParameterKey, ParameterType, Part, SearchParameter, StringRows};
 use crate::structure::Structures;
 use crate::tables::{PARAMETERS, Row};
 use fhirpath::{CompileError, PathProgram};
@@ -41,6 +41,34 @@ const SUPPLIED: [(&str, &str); 4] = [
     (
         "http://hl7.org/fhir/SearchParameter/MedicationKnowledge-packaging-cost-concept",
         "MedicationKnowledge.packaging.cost.cost.ofType(CodeableConcept)",
+    ),
+];
+
+/// Types, the code of a parameter of names or addresses, and the codes of those of its parts, with their elements ([`SearchParameter::parts`]). A
+/// person has few strings that are not both.
+const PARTS: [(&[&str], &str, &[(&str, &str)]); 2] = [
+    (
+        &["Patient", "Person", "Practitioner", "RelatedPerson"],
+        "name",
+        &[("family", "family"), ("given", "given")],
+    ),
+    (
+        &[
+            "InsurancePlan",
+            "Location",
+            "Organization",
+            "Patient",
+            "Person",
+            "Practitioner",
+            "RelatedPerson",
+        ],
+        "address",
+        &[
+            ("address-city", "city"),
+            ("address-country", "country"),
+            ("address-postalcode", "postalCode"),
+            ("address-state", "state"),
+        ],
     ),
 ];
 
@@ -183,6 +211,8 @@ impl Definition {
             chains: self.chains.clone(),
             components,
             members: Vec::new(),
+            parts: Vec::new(),
+            part_of: None,
         };
         (parameter, problem)
     }
@@ -208,6 +238,12 @@ pub(crate) fn hash(parameter: &SearchParameter) -> u64 {
     }
     for member in &parameter.members {
         hash.update(member.code.as_bytes());
+    }
+    for part in &parameter.parts {
+        hash.update(part.element.as_bytes());
+    }
+    if let Some(StringRows { parts, .. }) = parameter.part_of {
+        hash.update(&parts.to_le_bytes());
     }
     hash.digest()
 }
@@ -241,19 +277,41 @@ fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
         by_type[numbers[resource_type]].push(Arc::new(parameter));
         next_key += 1;
     }
+    for (types, code, parts) in PARTS {
+        for resource_type in types {
+            let parameters = &mut by_type[numbers[resource_type]];
+            let whole = of_code(parameters, code).key;
+            let mut own = Vec::with_capacity(parts.len());
+            for (place, (code, element)) in parts.iter().enumerate() {
+                let part = of_code(parameters, code);
+                let parts = 1 << place;
+                part.part_of = Some(StringRows { key: whole, parts });
+                let key = part.key;
+                own.push(Part { element, key });
+            }
+            of_code(parameters, code).parts = own;
+        }
+    }
     for (types, code, members) in UNIONS {
         for resource_type in types {
             let parameters = &mut by_type[numbers[resource_type]];
-            let of_code = |code: &str| parameters.iter().position(|it| it.code == code);
-            let places: Option<Vec<usize>> = members.iter().map(|code| of_code(code)).collect();
-            let (place, places) = of_code(code).zip(places).expect("codes of the table");
-            let members = places.iter().map(|at| parameters[*at].clone()).collect();
-            Arc::get_mut(&mut parameters[place])
-                .expect("no member of another")
-                .members = members;
+            let members = members.iter().map(|code| {
+                let found = parameters.iter().find(|it| it.code == *code);
+                found.expect("a code of the table").clone()
+            });
+            let members = members.collect();
+            of_code(parameters, code).members = members;
         }
     }
     by_type
+}
+
+/// The parameter of a type while nobody else has it.
+fn of_code<'p>(parameters: &'p mut [Arc<SearchParameter>], code: &str) -> &'p mut SearchParameter {
+    let found = parameters.iter_mut().find(|it| it.code == code);
+    found
+        .and_then(Arc::get_mut)
+        .expect("a code of the table, and no member of another")
 }
 
 /// The type of a composite's component: that of its definition, or what its elements ask for. R5 names 13 definitions that do not exist
@@ -411,6 +469,40 @@ mod tests {
             unions += 1;
         }
         assert_eq!(unions, 10);
+    }
+
+    /// The parameter of a part finds an element of each name or address that the whole finds, and nothing else.
+    #[test]
+    fn parts_are_of_their_wholes() {
+        let branches = |parameter: &SearchParameter| {
+            let own = format!("{}.", parameter.resource_type);
+            let all = parameter.expression.split('|').map(str::trim);
+            let all = all.filter(|branch| branch.starts_with(&own));
+            all.map(str::to_owned).collect::<Vec<String>>()
+        };
+        let mut found = 0;
+        for of_type in r5() {
+            for whole in of_type {
+                for (place, part) in whole.parts.iter().enumerate() {
+                    let own = of_type.iter().find(|it| it.key == part.key).unwrap();
+                    let rows = own.part_of.unwrap();
+                    assert_eq!((rows.key, rows.parts), (whole.key, 1 << place));
+                    assert_eq!(whole.part(part.element), rows.parts);
+                    assert!(rows.have(whole.key, rows.parts | 8) && !rows.have(whole.key, 16));
+                    assert_eq!(
+                        (own.kind, whole.kind),
+                        (ParameterType::String, ParameterType::String)
+                    );
+                    let expect = branches(whole).into_iter();
+                    let expect: Vec<String> = expect
+                        .map(|branch| format!("{branch}.{}", part.element))
+                        .collect();
+                    assert_eq!(branches(own), expect, "{}", own.url);
+                    found += 1;
+                }
+            }
+        }
+        assert_eq!(found, 4 * 2 + 7 * 4);
     }
 
     #[test]

@@ -80,6 +80,8 @@ impl QuantityEntry {
 pub struct StringEntry {
     pub key: ParameterKey,
     pub value: String,
+    /// Which parts of a name or an address it is, as bits ([`SearchParameter::parts`]).
+    pub parts: i16,
 }
 
 /// Longest indexed string, in characters; a match on a longer one is checked on the body.
@@ -190,6 +192,11 @@ impl SearchDocument {
         self.quantities
             .dedup_by(|a, b| a == b && a.is_written_as(b));
         tidy(&mut self.strings);
+        self.strings.dedup_by(|next, first| {
+            let same = next.key == first.key && next.value == first.value;
+            first.parts |= if same { next.parts } else { 0 };
+            same
+        });
         tidy(&mut self.vocabulary);
     }
 }
@@ -346,20 +353,29 @@ impl<'a> Extraction<'a> {
     fn string(&mut self, parameter: &SearchParameter, node: Node<'a>) {
         let key = parameter.key;
         string::each(node, &mut |part, text| {
-            self.document.tokens.push(self.hashes.exact(key, text));
+            let parts = parameter.part(part);
+            if parts == 0 {
+                self.document.tokens.push(self.hashes.exact(key, text));
+            }
             let value = self.normalised(text);
             if value.len() >= STRING_MAX && value.chars().count() >= STRING_MAX {
                 self.document.tokens.push(self.hashes.longer(key));
+            }
+            // It is among the strings of the whole.
+            if parameter.part_of.is_some() {
+                return;
             }
             // A family name of several words is found by each of them (Carreno Quinones).
             if parameter.code == "family" || part == "family" {
                 for (space, _) in value.match_indices(' ').take(FAMILY_WORDS_MAX) {
                     let value = value[space + 1..].to_owned();
-                    self.document.strings.push(StringEntry { key, value });
+                    let entry = StringEntry { key, value, parts };
+                    self.document.strings.push(entry);
                 }
             }
             if !value.is_empty() {
-                self.document.strings.push(StringEntry { key, value });
+                let entry = StringEntry { key, value, parts };
+                self.document.strings.push(entry);
             }
         });
     }
@@ -521,7 +537,9 @@ impl<'a> Extraction<'a> {
             }
             Ordered::String(text) => {
                 let value = marked(marker, text);
-                self.document.strings.push(StringEntry { key, value });
+                let parts = 0;
+                let entry = StringEntry { key, value, parts };
+                self.document.strings.push(entry);
             }
         }
     }

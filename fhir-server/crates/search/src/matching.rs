@@ -21,7 +21,7 @@ use crate::text::Words;
 use crate::token::{Hashes, RECHECK, STORED};
 use crate::union;
 use crate::vocabulary::Kind;
-use fhir_definitions::{Definitions, ParameterKey, SearchParameter};
+use fhir_definitions::{Definitions, ParameterKey, SearchParameter, StringRows};
 use fhir_model::{DateRange, Decimal, PartialDate, ResourceKey};
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -234,6 +234,7 @@ impl<'a> Candidate<'a> {
         value: &ValueMatch,
     ) -> Option<bool> {
         let (key, hashes) = (parameter.key, self.hashes);
+        let rows = parameter.own_string_rows();
         Some(match (value, modifier) {
             (ValueMatch::Token(token), Modifier::None | Modifier::Not) => {
                 self.token(hashes.token(key, token))
@@ -250,12 +251,15 @@ impl<'a> Candidate<'a> {
                 },
                 _,
             ) => self.token(hashes.of_type(key, system, code, value)),
-            (ValueMatch::String(text), Modifier::Exact) => self.token(hashes.exact(key, text)),
+            (ValueMatch::String(text), Modifier::Exact) => {
+                let mut keys = parameter.exact_keys();
+                keys.any(|key| self.token(hashes.exact(key, text)))
+            }
             (ValueMatch::String(text), Modifier::None) => {
-                self.string(key, |value| value.starts_with(text))
+                self.string(rows, |value| value.starts_with(text))
             }
             (ValueMatch::String(text), Modifier::Contains) => {
-                self.string(key, |value| value.contains(text))
+                self.string(rows, |value| value.contains(text))
             }
             (ValueMatch::String(text), Modifier::Text) => {
                 self.word(key, Kind::Text, |value| value.starts_with(text))
@@ -270,7 +274,7 @@ impl<'a> Candidate<'a> {
                 self.word(key, Kind::Text, answers)
             }
             (ValueMatch::Words(query), Modifier::Text) => {
-                self.string(key, |text| query.score(&Words::of_text(text)).is_some())
+                self.string(rows, |text| query.score(&Words::of_text(text)).is_some())
             }
             (ValueMatch::Uri(uri), Modifier::Above) => {
                 self.word(key, Kind::Uri, |value| hierarchy::is_below(uri, value))
@@ -339,7 +343,8 @@ impl<'a> Candidate<'a> {
             }
             ValueMatch::String(text) => {
                 let start = marked(marker, text);
-                return Some(self.string(key, |value| value.starts_with(&start)));
+                let rows = StringRows::all(key);
+                return Some(self.string(rows, |value| value.starts_with(&start)));
             }
             ValueMatch::Number(number) => (number, &UnitMatch::Any),
             ValueMatch::Quantity { number, unit } => (number, unit),
@@ -438,9 +443,9 @@ impl<'a> Candidate<'a> {
         entries.any(|entry| entry.key == key && entry.kind == kind && test(&entry.value))
     }
 
-    fn string(&self, key: ParameterKey, test: impl Fn(&str) -> bool) -> bool {
+    fn string(&self, rows: StringRows, test: impl Fn(&str) -> bool) -> bool {
         let mut entries = self.document().strings.iter();
-        entries.any(|entry| entry.key == key && test(&entry.value))
+        entries.any(|entry| rows.have(entry.key, entry.parts) && test(&entry.value))
     }
 }
 

@@ -2,7 +2,7 @@
 //! the largest descending.
 
 use crate::coding;
-use crate::document::QuantityEntry;
+use crate::document::{QuantityEntry, StringEntry};
 use crate::matching::Candidate;
 use crate::parse_sort::Family;
 use crate::query::{SortBy, SortKey};
@@ -59,7 +59,11 @@ impl Candidate<'_> {
                 entries.filter_map(measure).map(SortValue::Number).collect()
             }
             Some(Family::String) => {
-                let entries = document.strings.iter().filter(|entry| is_of(entry.key));
+                let is_of = |entry: &&StringEntry| {
+                    let mut rows = parameter.string_rows();
+                    rows.any(|rows| rows.have(entry.key, entry.parts))
+                };
+                let entries = document.strings.iter().filter(is_of);
                 let texts = entries.map(|entry| SortValue::Text(entry.value.clone()));
                 texts.collect()
             }

@@ -6,6 +6,7 @@ use super::number;
 use super::texts::TextRows;
 use crate::Error;
 use crate::read::whole as whole_body;
+use fhir_definitions::{ParameterKey, StringRows};
 use fhir_search::document::STRING_MAX;
 use fhir_search::position::Point;
 use futures_util::TryStreamExt;
@@ -63,6 +64,8 @@ pub(crate) struct QuantityRow {
 pub(crate) struct StringRow {
     pub key: i16,
     pub value: String,
+    /// As [`fhir_search::document::StringEntry::parts`].
+    pub parts: i16,
 }
 
 /// The document. Its `_id` is the row key in decimals.
@@ -118,6 +121,14 @@ pub(crate) fn parameter_keyword(key: i16, marker: i64) -> String {
     }
 }
 
+/// Whose strings they are; of the parameter of a part, with the bit of that.
+pub(crate) fn string_keyword(rows: StringRows) -> String {
+    match rows.parts {
+        0 => parameter_keyword(rows.key.0, 0),
+        parts => format!("{}/{parts}", rows.key.0),
+    }
+}
+
 /// Elasticsearch sorts what has no value by the ends of the range of numbers, so these are left free.
 pub(crate) fn instant(micros: i64) -> i64 {
     micros.clamp(i64::MIN + 1, i64::MAX - 1)
@@ -166,10 +177,12 @@ fn place(row: &QuantityRow) -> Option<Point> {
 }
 
 fn string(row: &StringRow) -> Value {
-    let mut value = json!({
-        "key": parameter_keyword(row.key, 0),
-        "value": row.value.as_str(),
-    });
+    let key = ParameterKey(row.key);
+    let bits = (0..15).map(|bit| row.parts & 1 << bit);
+    let parts = bits.filter(|parts| *parts != 0);
+    let mut keys = vec![string_keyword(StringRows::all(key))];
+    keys.extend(parts.map(|parts| string_keyword(StringRows { key, parts })));
+    let mut value = json!({"key": keys, "value": row.value.as_str()});
     if row.value.chars().count() >= STRING_MAX {
         value["cut"] = true.into();
     }
@@ -220,13 +233,13 @@ const READ: &str = "SELECT r.pk, r.type, r.version, pg_snapshot_xmax(pg_current_
      r.xmin::text::bigint AS r_written, e.xmin::text::bigint AS e_written, e.pk IS NOT NULL AS found, \
      r.id, coalesce(r.source, r.content::text) AS body, (extract(epoch FROM e.last_updated) * 1000000)::bigint AS updated, e.tokens, e.refs, \
      d.key AS d_key, d.marker AS d_marker, d.lo AS d_lo, d.hi AS d_hi, \
-     q.key AS q_key, q.marker AS q_marker, q.units AS q_units, q.lo AS q_lo, q.hi AS q_hi, s.key AS s_key, s.value AS s_value \
+     q.key AS q_key, q.marker AS q_marker, q.units AS q_units, q.lo AS q_lo, q.hi AS q_hi, s.key AS s_key, s.value AS s_value, s.parts AS s_parts \
      FROM unnest($1::bigint[]) AS n(pk) JOIN resource r ON r.pk = n.pk LEFT JOIN entry e ON e.pk = n.pk \
      CROSS JOIN LATERAL (SELECT array_agg(v.key) AS key, array_agg(v.marker) AS marker, array_agg(v.lo) AS lo, array_agg(v.hi) AS hi \
        FROM sp_date v WHERE v.pk = n.pk) d \
      CROSS JOIN LATERAL (SELECT array_agg(v.key) AS key, array_agg(v.marker) AS marker, array_agg(v.units::text) AS units, \
        array_agg(v.lo::text) AS lo, array_agg(v.hi::text) AS hi FROM sp_quantity v WHERE v.pk = n.pk) q \
-     CROSS JOIN LATERAL (SELECT array_agg(v.key) AS key, array_agg(v.value) AS value FROM sp_string v WHERE v.pk = n.pk) s";
+     CROSS JOIN LATERAL (SELECT array_agg(v.key) AS key, array_agg(v.value) AS value, array_agg(v.parts) AS parts FROM sp_string v WHERE v.pk = n.pk) s";
 
 fn rows_of(row: &sqlx::postgres::PgRow, types: &[String]) -> Result<IndexRows, sqlx::Error> {
     let found: bool = row.try_get("found")?;
@@ -300,10 +313,11 @@ fn entry_of(row: &sqlx::postgres::PgRow, type_name: &str) -> Result<Entry, sqlx:
             hi: his[at].take(),
         });
     }
-    let values = list::<String>(row, "s_value")?;
+    let values = list::<String>(row, "s_value")?.into_iter();
+    let values = values.zip(list::<i16>(row, "s_parts")?);
     let strings = list::<i16>(row, "s_key")?.into_iter().zip(values);
     entry.strings = strings
-        .map(|(key, value)| StringRow { key, value })
+        .map(|(key, (value, parts))| StringRow { key, value, parts })
         .collect();
     // The tables have no order, a document has one.
     entry.dates.sort_unstable();
@@ -361,6 +375,7 @@ mod tests {
                 strings: vec![StringRow {
                     key: 8,
                     value: "x".repeat(STRING_MAX),
+                    parts: 5,
                 }],
                 words: TextRows {
                     narrative: vec!["liver again".into()],

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 /// Grows with every change of the fields and of what stands in them: an index of another layout is made anew.
-pub(crate) const LAYOUT: i32 = 2;
+pub(crate) const LAYOUT: i32 = 3;
 
 /// What searches need of an index.
 pub(crate) fn settings() -> Value {

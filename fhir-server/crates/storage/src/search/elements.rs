@@ -25,7 +25,7 @@ impl Resolver<'_> {
             found = self.meets(found, clause, parameter).await?;
         }
         if values::asks_for_ends(values) {
-            let cut = Test::Strings(parameter.key.0, vec![StringTest::Cut]);
+            let cut = Test::Strings(parameter.own_string_rows(), vec![StringTest::Cut]);
             let read = self.meets(cut, clause, parameter).await?;
             found = Test::Any(vec![found, read]);
         }

@@ -152,6 +152,7 @@ pub(super) mod tests {
     use super::super::flat::{DateTest, Dates, QuantityTest, StringTest};
     use super::super::statistics::Statistics;
     use super::*;
+    use fhir_definitions::{ParameterKey, StringRows};
     use fhir_model::{DateRange, Decimal};
     use fhir_search::number::NumberRange;
     use fhir_search::query::{DateMatch, Prefix};
@@ -165,7 +166,10 @@ pub(super) mod tests {
     }
 
     pub fn strings() -> Test {
-        Test::Strings(4, vec![StringTest::StartsWith("a".to_owned())])
+        Test::Strings(
+            StringRows::all(ParameterKey(4)),
+            vec![StringTest::StartsWith("a".to_owned())],
+        )
     }
 
     pub fn number() -> Test {

@@ -2,6 +2,7 @@
 //!
 //! [`super::resolve`] makes it, [`super::plan`] decides how it runs, [`super::sql`] writes it down.
 
+use fhir_definitions::StringRows;
 use fhir_model::DateRange;
 use fhir_search::number::NumberRange;
 use fhir_search::position::Near;
@@ -66,7 +67,7 @@ pub(super) enum Test {
     Rows(Vec<i64>),
     Dates(Dates),
     Quantities(i16, Vec<QuantityTest>),
-    Strings(i16, Vec<StringTest>),
+    Strings(StringRows, Vec<StringTest>),
     /// A position (latitude in `lo`, longitude in `hi`) lies in one of these circles.
     Near(i16, Vec<Near>),
     Updated(Vec<DateMatch>),
@@ -267,7 +268,7 @@ pub(super) enum Column {
         present: i64,
     },
     String {
-        key: i16,
+        rows: StringRows,
         present: i64,
     },
     /// Numbers and quantities, these in base units ([`Scales`]).
@@ -301,7 +302,7 @@ pub(super) struct Found {
 pub(super) enum FoundValue {
     /// By parameters with these numbers.
     Dates(Vec<i16>),
-    Strings(Vec<i16>),
+    Strings(Vec<StringRows>),
     Numbers(Vec<i16>),
     Texts(Vec<StoredText>),
     Updated,

@@ -307,9 +307,9 @@ impl Run<'_> {
     async fn without_value(&mut self) -> Result<(), Error> {
         let (present, a_row) = match self.query.order[0].by {
             Column::Date { key, present } => (present, Test::Dates(Dates::any(key))),
-            Column::String { key, present } => {
+            Column::String { rows, present } => {
                 let any = StringTest::StartsWith(String::new());
-                (present, Test::Strings(key, vec![any]))
+                (present, Test::Strings(rows, vec![any]))
             }
             _ => return Ok(()),
         };

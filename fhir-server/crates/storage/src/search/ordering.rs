@@ -51,7 +51,10 @@ fn indexed(by: &SortBy, types: &[String]) -> Option<Column> {
     let (key, present) = (key.0, STORED.present(key));
     match parameter.kind {
         ParameterType::Date => Some(Column::Date { key, present }),
-        ParameterType::String => Some(Column::String { key, present }),
+        ParameterType::String => {
+            let rows = parameter.string_rows().next()?;
+            Some(Column::String { rows, present })
+        }
         ParameterType::Number | ParameterType::Quantity => Some(Column::Number { key }),
         _ => None,
     }
@@ -98,7 +101,10 @@ fn of_parameters(
     Ok(match family {
         Some(Family::Date) => FoundValue::Dates(keys(parameters)),
         Some(Family::Number) => FoundValue::Numbers(keys(parameters)),
-        Some(Family::String) => FoundValue::Strings(keys(parameters)),
+        Some(Family::String) => {
+            let all = parameters.iter().flat_map(|it| it.string_rows());
+            FoundValue::Strings(all.collect())
+        }
         Some(Family::Text) => {
             let mut texts = Vec::new();
             for parameter in parameters {

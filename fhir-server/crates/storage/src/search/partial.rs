@@ -140,7 +140,7 @@ impl Resolver<'_> {
                 _ => return Err(super::values::not_supported(parameter, modifier).into()),
             });
         }
-        let indexed = Test::Strings(parameter.key.0, tests);
+        let indexed = Test::Strings(parameter.own_string_rows(), tests);
         let longer = Test::Tokens(vec![STORED.longer(parameter.key)]);
         let (definitions, base) = (self.definitions, self.base);
         let Some(whole) = definitions.search_parameter(&parameter.resource_type, &parameter.code)

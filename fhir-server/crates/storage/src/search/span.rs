@@ -4,6 +4,7 @@
 //! Rows that do not meet the condition may lie there as well; of rows that are no points, a few that meet it may not.
 
 use super::flat::{Dates, QuantityTest, StringTest, Test};
+use fhir_definitions::StringRows;
 use fhir_search::position::{EARTH_METRES, Near};
 use fhir_search::query::{Prefix, TextComparison};
 
@@ -20,7 +21,7 @@ pub(super) enum Span {
         hi: Option<String>,
     },
     Strings {
-        key: i16,
+        rows: StringRows,
         lo: String,
         hi: Option<String>,
     },
@@ -31,7 +32,7 @@ pub(super) fn spans(test: &Test) -> Option<Vec<Span>> {
     match test {
         Test::Dates(dates) => of_dates(dates).map(|span| vec![span]),
         Test::Quantities(key, any) => any.iter().map(|test| of_quantity(*key, test)).collect(),
-        Test::Strings(key, any) => any.iter().map(|test| of_string(*key, test)).collect(),
+        Test::Strings(rows, any) => any.iter().map(|test| of_string(*rows, test)).collect(),
         Test::Near(key, any) => Some(any.iter().map(|near| of_near(*key, near)).collect()),
         _ => None,
     }
@@ -62,7 +63,7 @@ fn of_quantity(key: i16, test: &QuantityTest) -> Option<Span> {
     })
 }
 
-fn of_string(key: i16, test: &StringTest) -> Option<Span> {
+fn of_string(rows: StringRows, test: &StringTest) -> Option<Span> {
     let (lo, hi) = match test {
         StringTest::StartsWith(start) => (start.clone(), Some(after_all_that_begin_with(start))),
         StringTest::Is(TextComparison::Equal, text) => (text.clone(), Some(text.clone())),
@@ -77,7 +78,7 @@ fn of_string(key: i16, test: &StringTest) -> Option<Span> {
         | StringTest::Words(_)
         | StringTest::Cut => return None,
     };
-    Some(Span::Strings { key, lo, hi })
+    Some(Span::Strings { rows, lo, hi })
 }
 
 /// What no text that begins with `start` comes after: U+10FFFF sorts after every character that follows.
@@ -110,6 +111,7 @@ pub(super) fn latitudes(near: &Near) -> (String, String) {
 mod tests {
     use super::super::flat::DateTest;
     use super::*;
+    use fhir_definitions::ParameterKey;
     use fhir_model::{DateRange, Decimal};
     use fhir_search::number::NumberRange;
     use fhir_search::query::DateMatch;
@@ -140,10 +142,10 @@ mod tests {
                 hi: hi.map(str::to_owned),
             }])
         };
-        let strings = |any: Vec<StringTest>| Test::Strings(4, any);
+        let strings = |any: Vec<StringTest>| Test::Strings(StringRows::all(ParameterKey(4)), any);
         let begins = |text: &str| StringTest::StartsWith(text.to_owned());
         let string = |lo: &str, hi: &str| Span::Strings {
-            key: 4,
+            rows: StringRows::all(ParameterKey(4)),
             lo: lo.to_owned(),
             hi: Some(hi.to_owned()),
         };

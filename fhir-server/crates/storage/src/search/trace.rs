@@ -3,6 +3,7 @@
 
 use super::flat::{Column, FlatQuery, FoundValue, Order, Test};
 use crate::Error;
+use fhir_definitions::StringRows;
 use fhir_search::Query;
 use sqlx::{Postgres, QueryBuilder};
 use std::fmt::Write as _;
@@ -121,7 +122,9 @@ fn shape(test: &Test) -> String {
         Test::Rows(rows) => format!("{} rows", rows.len()),
         Test::Dates(dates) => format!("dates of parameter {}", dates.key),
         Test::Quantities(key, any) => format!("{} quantities of parameter {key}", any.len()),
-        Test::Strings(key, any) => format!("{} strings of parameter {key}", any.len()),
+        Test::Strings(StringRows { key, .. }, any) => {
+            format!("{} strings of parameter {}", any.len(), key.0)
+        }
         Test::Near(key, any) => format!("{} circles of parameter {key}", any.len()),
         Test::Updated(any) => format!("{} times of update", any.len()),
         Test::Words(of, _) => format!("words of {of:?}"),
@@ -143,7 +146,7 @@ fn ordered(order: Order, flat: &FlatQuery) -> String {
         Column::Updated => "_lastUpdated".to_owned(),
         Column::Id => "_id".to_owned(),
         Column::Date { key, .. } => format!("dates of parameter {key}"),
-        Column::String { key, .. } => format!("strings of parameter {key}"),
+        Column::String { rows, .. } => format!("strings of parameter {}", rows.key.0),
         Column::Number { key } => format!("numbers of parameter {key}"),
         Column::Found(at) => match flat.found.get(at) {
             None => String::new(),

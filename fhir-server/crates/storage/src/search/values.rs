@@ -5,7 +5,7 @@
 
 use super::flat::{DateTest, Dates, QuantityTest, StringTest, Test};
 use super::sql::reference;
-use fhir_definitions::SearchParameter;
+use fhir_definitions::{SearchParameter, StringRows};
 use fhir_model::{Issue, IssueKind, ResourceKey};
 use fhir_search::document::{STRING_MAX, marked};
 use fhir_search::has_several_ordered;
@@ -58,7 +58,10 @@ pub(super) fn param(
             (ValueMatch::Concepts { tokens: all, .. }, _) => {
                 tokens.extend(all.iter().map(|token| STORED.token(key, token)));
             }
-            (ValueMatch::String(text), Modifier::Exact) => tokens.push(STORED.exact(key, text)),
+            (ValueMatch::String(text), Modifier::Exact) => {
+                let keys = parameter.exact_keys();
+                tokens.extend(keys.map(|key| STORED.exact(key, text)));
+            }
             (ValueMatch::String(text), Modifier::None) => {
                 strings.push(StringTest::StartsWith(bounded(parameter, text)?));
             }
@@ -132,7 +135,7 @@ pub(super) fn param(
         tests.push(Test::Quantities(key.0, quantities));
     }
     if !strings.is_empty() {
-        tests.push(Test::Strings(key.0, strings));
+        tests.push(Test::Strings(parameter.own_string_rows(), strings));
     }
     if !circles.is_empty() {
         tests.push(Test::Near(key.0, circles));
@@ -276,7 +279,7 @@ fn composite(
         }),
         Some(ValueMatch::String(text)) => {
             let text = marked(marker, &bounded(parameter, text)?);
-            Test::Strings(key.0, vec![StringTest::StartsWith(text)])
+            Test::Strings(StringRows::all(key), vec![StringTest::StartsWith(text)])
         }
         Some(ValueMatch::Number(number)) => Test::Quantities(
             key.0,

@@ -139,7 +139,7 @@ impl Contents {
     }
 }
 
-/// $22 to $32: the versions as columns.
+/// $23 to $33: the versions as columns.
 #[derive(Default)]
 struct Rows {
     entries: Entries,
@@ -166,7 +166,7 @@ impl Rows {
         rows
     }
 
-    /// $1 to $29.
+    /// $1 to $30.
     fn bind<'q>(&mut self, statement: &'static str) -> Query<'q, Postgres, PgArguments> {
         use std::mem::take;
         self.entries
@@ -204,7 +204,7 @@ impl Rows {
     }
 }
 
-/// $1 to $21: the index rows as columns. Arrays of all entries lie behind each other, each entry knows its slice.
+/// $1 to $22: the index rows as columns. Arrays of all entries lie behind each other, each entry knows its slice.
 #[derive(Default)]
 struct Entries {
     pk: Vec<i64>,
@@ -229,6 +229,7 @@ struct Entries {
     string_pk: Vec<i64>,
     string_key: Vec<i16>,
     string_value: Vec<String>,
+    string_parts: Vec<i16>,
 }
 
 impl Entries {
@@ -262,6 +263,7 @@ impl Entries {
             self.string_pk.push(pk);
             self.string_key.push(string.key.0);
             self.string_value.push(string.value.clone());
+            self.string_parts.push(string.parts);
         }
     }
 
@@ -292,6 +294,7 @@ impl Entries {
             .bind(it.string_pk)
             .bind(it.string_key)
             .bind(it.string_value)
+            .bind(it.string_parts)
     }
 }
 
@@ -343,7 +346,8 @@ macro_rules! new_rows {
             "FROM ", each!("$8::bigint[]", "pk"), "), ",
             "n_quantity AS (SELECT ($13::bigint[])[i] AS pk, ($14::smallint[])[i] AS key, ($15::bigint[])[i] AS marker, ",
             "units::bigint[], lo::numeric, hi::numeric FROM ", each!("$16::text[], $17::text[], $18::text[]", "units, lo, hi"), "), ",
-            "n_string AS (SELECT ($19::bigint[])[i] AS pk, ($20::smallint[])[i] AS key, value FROM ", each!("$21::text[]", "value"), "), ",
+            "n_string AS (SELECT ($19::bigint[])[i] AS pk, ($20::smallint[])[i] AS key, value, ($22::smallint[])[i] AS parts ",
+            "FROM ", each!("$21::text[]", "value"), "), ",
         )
     };
 }
@@ -351,13 +355,13 @@ macro_rules! new_rows {
 /// The versions of the commit: their columns but for what depends on the time, and where they come from.
 macro_rules! version {
     () => {
-        "($22::bigint[])[i] AS pk, ($23::smallint[])[i] AS type, id, ($25::int[])[i] AS version, method"
+        "($23::bigint[])[i] AS pk, ($24::smallint[])[i] AS type, id, ($26::int[])[i] AS version, method"
     };
 }
 macro_rules! versions {
     () => {
         each!(
-            "$24::text[], $27::text[], $29::\"char\"[]",
+            "$25::text[], $28::text[], $30::\"char\"[]",
             "id, content, method"
         )
     };
@@ -370,9 +374,9 @@ macro_rules! new_versions {
             "n AS (SELECT ",
             version!(),
             ", ",
-            timestamp!("($26::bigint[])[i]"),
+            timestamp!("($27::bigint[])[i]"),
             " AS last_updated, content::jsonb AS content, ",
-            "CASE WHEN ($28::bool[])[i] THEN content END AS source",
+            "CASE WHEN ($29::bool[])[i] THEN content END AS source",
             $more_columns,
             " FROM ",
             versions!(),
@@ -401,9 +405,9 @@ macro_rules! replace_rows {
             "WHERE s.pk = n.pk AND s.key = n.key AND s.marker = n.marker AND s.units = n.units AND s.lo::text IS NOT DISTINCT FROM n.lo::text AND s.hi::text IS NOT DISTINCT FROM n.hi::text)), ",
             "o_string AS MATERIALIZED (SELECT * FROM sp_string WHERE pk = ANY (", $replaced, "::bigint[])), ",
             "d_string AS (DELETE FROM sp_string s WHERE s.pk = ANY (", $replaced, "::bigint[]) AND NOT EXISTS (SELECT FROM n_string n ",
-            "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value)), ",
-            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM o_string s ",
-            "WHERE s.pk = n.pk AND s.key = n.key AND s.value = n.value)) ",
+            "WHERE n.pk = s.pk AND n.key = s.key AND n.value = s.value AND n.parts = s.parts)), ",
+            "w_string AS (INSERT INTO sp_string (pk, key, value, parts) SELECT n.* FROM n_string n WHERE NOT EXISTS (SELECT FROM o_string s ",
+            "WHERE s.pk = n.pk AND s.key = n.key AND s.value = n.value AND s.parts = n.parts)) ",
         )
     };
 }
@@ -417,7 +421,7 @@ macro_rules! insert_rows {
             "w_entry AS (INSERT INTO entry (pk, last_updated, type, tokens, refs) SELECT pk, last_updated, type, tokens, refs FROM n_entry), ",
             "w_date AS (INSERT INTO sp_date (pk, key, marker, lo, hi) SELECT * FROM n_date), ",
             "w_quantity AS (INSERT INTO sp_quantity (pk, key, marker, units, lo, hi) SELECT * FROM n_quantity), ",
-            "w_string AS (INSERT INTO sp_string (pk, key, value) SELECT * FROM n_string) ",
+            "w_string AS (INSERT INTO sp_string (pk, key, value, parts) SELECT * FROM n_string) ",
         )
     };
 }
@@ -449,22 +453,22 @@ macro_rules! create {
 
 const CREATE: &str = create!("");
 
-/// With Binaries among them, as of every v2 message. $30 to $32: their contents.
+/// With Binaries among them, as of every v2 message. $31 to $33: their contents.
 const CREATE_WITH_CONTENTS: &str =
-    create!(insert_contents!("$30::bigint[], $31::int[], $32::bytea[]"));
+    create!(insert_contents!("$31::bigint[], $32::int[], $33::bytea[]"));
 
 /// A whole commit: locks, the clock under them, new resources. Nothing is inserted before the locks are held, as everything that could
-/// wait for another commit takes its time from `g`. $30 to $32: what `write_ground` asks for; $33: where the texts name their time.
+/// wait for another commit takes its time from `g`. $31 to $33: what `write_ground` asks for; $34: where the texts name their time.
 const COMMIT_NEW: &str = concat!(
     "WITH g AS MATERIALIZED (SELECT ms, last_updated, to_char(last_updated, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS instant ",
     "FROM (SELECT ms, ",
     timestamp!("ms"),
-    " AS last_updated FROM write_ground($30, $31, $32) AS ms) g), ",
+    " AS last_updated FROM write_ground($31, $32, $33) AS ms) g), ",
     new_rows!("g.last_updated", " CROSS JOIN g"),
     "n AS (SELECT ",
     version!(),
-    ", g.last_updated, overlay(content PLACING g.instant FROM $33)::jsonb AS content, ",
-    "CASE WHEN ($28::bool[])[i] THEN overlay(content PLACING g.instant FROM $33) END AS source FROM ",
+    ", g.last_updated, overlay(content PLACING g.instant FROM $34)::jsonb AS content, ",
+    "CASE WHEN ($29::bool[])[i] THEN overlay(content PLACING g.instant FROM $34) END AS source FROM ",
     versions!(),
     " CROSS JOIN g), ",
     "o AS (INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n), ",
@@ -472,22 +476,22 @@ const COMMIT_NEW: &str = concat!(
     "SELECT ms FROM g",
 );
 
-/// Any mixture. $31: pks that had a version before; $32: pks of deletions.
+/// Any mixture. $32: pks that had a version before; $33: pks of deletions.
 macro_rules! change {
     ($more_writes:expr) => {
         concat!(
             "WITH ",
             new_rows!(),
-            new_versions!(", ($30::bool[])[i] AS fresh"),
+            new_versions!(", ($31::bool[])[i] AS fresh"),
             "h AS (INSERT INTO resource_history (pk, type, version, last_updated, content, source, method) ",
-            "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($31::bigint[])), ",
+            "SELECT pk, type, version, last_updated, content, source, method FROM resource WHERE pk = ANY ($32::bigint[])), ",
             "u AS (UPDATE resource r SET version = n.version, last_updated = n.last_updated, content = n.content, source = n.source, method = n.method ",
-            "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($22::bigint[]) AND NOT n.fresh), ",
+            "FROM n WHERE r.pk = n.pk AND r.pk = ANY ($23::bigint[]) AND NOT n.fresh), ",
             "w AS (INSERT INTO resource (pk, type, id, version, last_updated, content, source, method) ",
             "SELECT pk, type, id, version, last_updated, content, source, method FROM n WHERE fresh), ",
-            "d_entry AS (DELETE FROM entry WHERE pk = ANY ($32::bigint[])), ",
+            "d_entry AS (DELETE FROM entry WHERE pk = ANY ($33::bigint[])), ",
             $more_writes,
-            replace_rows!("$31"),
+            replace_rows!("$32"),
             "INSERT INTO outbox (pk, type, version) SELECT pk, type, version FROM n",
         )
     };
@@ -495,9 +499,9 @@ macro_rules! change {
 
 const CHANGE: &str = change!("");
 
-/// With Binaries among them. $33 to $35: their contents.
+/// With Binaries among them. $34 to $36: their contents.
 const CHANGE_WITH_CONTENTS: &str =
-    change!(insert_contents!("$33::bigint[], $34::int[], $35::bytea[]"));
+    change!(insert_contents!("$34::bigint[], $35::int[], $36::bytea[]"));
 
-/// Index rows of resources that stay as they are. $22: their pks.
-const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$22"), "SELECT");
+/// Index rows of resources that stay as they are. $23: their pks.
+const INDEX: &str = concat!("WITH ", new_rows!(), replace_rows!("$23"), "SELECT");

@@ -1,10 +1,11 @@
 //! Sort keys of Elasticsearch in the order of [`crate::search::sql`], and where a page begins in it. Pure.
 
 use super::Reason;
-use crate::elastic::document::{instant, parameter_keyword};
+use crate::elastic::document::{instant, parameter_keyword, string_keyword};
 use crate::elastic::number;
 use crate::search::flat::{Column, FlatQuery, FoundValue, Order};
 use crate::search::keyset::Keyset;
+use fhir_definitions::StringRows;
 use serde_json::{Value, json};
 
 /// What one sort key is read from.
@@ -12,7 +13,7 @@ enum Field {
     Updated,
     Id,
     Dates(Vec<i16>),
-    Strings(Vec<i16>),
+    Strings(Vec<StringRows>),
     Numbers(Vec<i16>),
 }
 
@@ -27,7 +28,10 @@ pub(super) fn sort(flat: &FlatQuery) -> Result<Value, Reason> {
             Field::Updated => json!({"updated": {"order": direction(*order)}}),
             Field::Id => json!({"id": {"order": direction(*order)}}),
             Field::Dates(of) => value("dates", "lo", &of, *order),
-            Field::Strings(of) => value("strings", "value", &of, *order),
+            Field::Strings(of) => {
+                let of = of.into_iter().map(string_keyword).collect();
+                value_of("strings", "value", of, *order)
+            }
             Field::Numbers(of) => value("quantities", "at", &of, *order),
         });
     }
@@ -74,7 +78,7 @@ fn field(order: Order, flat: &FlatQuery) -> Result<Field, Reason> {
         Column::Updated => Ok(Field::Updated),
         Column::Id => Ok(Field::Id),
         Column::Date { key, .. } => Ok(Field::Dates(vec![key])),
-        Column::String { key, .. } => Ok(Field::Strings(vec![key])),
+        Column::String { rows, .. } => Ok(Field::Strings(vec![rows])),
         Column::Number { key } => number(vec![key]),
         Column::Found(at) => {
             let found = flat.found.get(at).ok_or("sort by looking")?;
@@ -93,7 +97,11 @@ fn field(order: Order, flat: &FlatQuery) -> Result<Field, Reason> {
 }
 
 fn value(path: &str, field: &str, keys: &[i16], order: Order) -> Value {
-    let keys: Vec<String> = keys.iter().map(|key| parameter_keyword(*key, 0)).collect();
+    let keys = keys.iter().map(|key| parameter_keyword(*key, 0));
+    value_of(path, field, keys.collect(), order)
+}
+
+fn value_of(path: &str, field: &str, keys: Vec<String>, order: Order) -> Value {
     json!({format!("{path}.{field}"): {
         "order": direction(order),
         // Of several values; read from the end, the same one counts.

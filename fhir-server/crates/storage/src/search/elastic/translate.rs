@@ -5,10 +5,11 @@
 //! All conditions on one value stand in one nested query: they meet in the same element.
 
 use super::{Reason, places, words};
-use crate::elastic::document::{instant, keyword, parameter_keyword, type_keyword};
+use crate::elastic::document::{instant, keyword, parameter_keyword, string_keyword, type_keyword};
 use crate::elastic::mapping::TERMS_MAX;
 use crate::elastic::number;
 use crate::search::flat::{DateTest, QuantityTest, StringTest, Test};
+use fhir_definitions::StringRows;
 use fhir_search::query::{DateMatch, Prefix, TextComparison};
 use serde_json::{Value, json};
 
@@ -51,8 +52,8 @@ pub(super) fn query(test: &Test) -> Result<Value, Reason> {
             let each = tests.iter().map(|test| quantity(*key, test));
             nested("quantities", any(each.collect::<Result<_, _>>()?))
         }
-        Test::Strings(key, tests) => {
-            let each = tests.iter().map(|test| string(*key, test));
+        Test::Strings(rows, tests) => {
+            let each = tests.iter().map(|test| string(*rows, test));
             nested("strings", any(each.collect::<Result<_, _>>()?))
         }
         Test::Updated(dates) => any(dates.iter().map(updated).collect()),
@@ -230,7 +231,7 @@ fn quantity(key: i16, test: &QuantityTest) -> Result<Value, Reason> {
     Ok(every(all))
 }
 
-fn string(key: i16, test: &StringTest) -> Result<Value, Reason> {
+fn string(rows: StringRows, test: &StringTest) -> Result<Value, Reason> {
     const VALUE: &str = "strings.value";
     let cut = || term("strings.cut", true);
     let at = |operator, text: &String| range(VALUE, operator, text.as_str());
@@ -254,7 +255,7 @@ fn string(key: i16, test: &StringTest) -> Result<Value, Reason> {
         StringTest::Words(_) => return Err("words"),
     };
     Ok(every(vec![
-        term("strings.key", parameter_keyword(key, 0)),
+        term("strings.key", string_keyword(rows)),
         meets,
     ]))
 }
@@ -279,6 +280,7 @@ fn part_of(field: &str, text: &str, after: &str) -> Value {
 mod tests {
     use super::*;
     use crate::search::flat::Dates;
+    use fhir_definitions::ParameterKey;
     use fhir_model::Decimal;
     use fhir_search::number::NumberRange;
 
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn parts_are_no_patterns() {
         let part = StringTest::Contains("a*?\\b".into());
-        let said = query(&Test::Strings(8, vec![part])).unwrap();
+        let said = query(&Test::Strings(StringRows::all(ParameterKey(8)), vec![part])).unwrap();
         let pattern = &said["nested"]["query"]["bool"]["filter"][1]["wildcard"]["strings.value"];
         assert_eq!(pattern["value"], "*a\\*\\?\\\\b*");
     }

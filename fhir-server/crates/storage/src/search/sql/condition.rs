@@ -4,6 +4,7 @@
 use super::{Sql, TARGET, TARGET_BITS};
 use crate::search::flat::{DateTest, QuantityTest, StringTest, Test};
 use crate::search::span::{after_all_that_begin_with, latitudes};
+use fhir_definitions::StringRows;
 use fhir_search::document::STRING_MAX;
 use fhir_search::position::{EARTH_METRES, Near, Point};
 use fhir_search::query::{DateMatch, Prefix, TextComparison};
@@ -158,7 +159,8 @@ impl Sql {
                 self.any(any, |sql, test| sql.quantity(row, test));
             }
             Test::Strings(of, any) => {
-                key(self, *of);
+                self.strings_of(row, *of);
+                self.push(" AND ");
                 self.any(any, |sql, test| sql.string(row, test));
             }
             Test::Near(of, any) => {
@@ -168,6 +170,16 @@ impl Sql {
             _ => {
                 self.push("false");
             }
+        }
+    }
+
+    /// The rows of `sp_string` that are a parameter's.
+    pub(super) fn strings_of(&mut self, row: &str, rows: StringRows) {
+        self.push(row).push(".key = ").bind(rows.key.0);
+        if rows.parts != 0 {
+            self.push(&format!(" AND {row}.parts & "))
+                .bind(rows.parts)
+                .push(" <> 0");
         }
     }
 

@@ -260,8 +260,9 @@ impl Sql {
                 }
                 self.push(" ORDER BY w.lo");
             }
-            Span::Strings { key, lo, hi } => {
-                self.push("sp_string w WHERE w.key = ").bind(*key);
+            Span::Strings { rows, lo, hi } => {
+                self.push("sp_string w WHERE ");
+                self.strings_of("w", *rows);
                 self.push(" AND w.value >= ").bind(lo.clone());
                 if let Some(hi) = hi {
                     self.push(" AND w.value <= ").bind(hi.clone());

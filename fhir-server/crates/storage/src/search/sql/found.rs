@@ -29,30 +29,43 @@ impl Sql {
         match &found.value {
             FoundValue::Dates(keys) => {
                 self.push(&format!("{pick}(v.lo) AS value FROM "));
-                self.linked(index, found, &row, "sp_date v", Some(keys));
+                self.linked(index, found, &row, "sp_date v");
+                self.of_keys(keys);
+                self.push(") v");
             }
-            FoundValue::Strings(keys) => {
+            FoundValue::Strings(all) => {
                 self.push(&format!("{pick}(v.value) AS value FROM "));
-                self.linked(index, found, &row, "sp_string v", Some(keys));
+                self.linked(index, found, &row, "sp_string v");
+                self.push(" AND (");
+                for (place, rows) in all.iter().enumerate() {
+                    self.push(if place > 0 { " OR " } else { "" });
+                    self.strings_of("v", *rows);
+                }
+                self.push(")) v");
             }
             FoundValue::Numbers(keys) => {
                 let measure = measure(selection.scales);
                 self.push(&format!("{pick}({measure}) AS value FROM "));
-                self.linked(index, found, &row, "sp_quantity v", Some(keys));
+                self.linked(index, found, &row, "sp_quantity v");
+                self.of_keys(keys);
+                self.push(") v");
             }
             FoundValue::Ids => {
                 self.push(&format!("{pick}(v.id) AS value FROM "));
-                self.linked(index, found, &row, "resource v", None);
+                self.linked(index, found, &row, "resource v");
+                self.push(") v");
             }
             FoundValue::Updated => {
                 self.push(&format!(
                     "{pick}((extract(epoch FROM v.last_updated) * 1000000)::bigint) AS value FROM "
                 ));
-                self.linked(index, found, &row, "entry v", None);
+                self.linked(index, found, &row, "entry v");
+                self.push(") v");
             }
             FoundValue::Texts(texts) => {
                 self.push(&format!("{pick}(x.value) AS value FROM "));
-                self.linked(index, found, &row, "resource v", None);
+                self.linked(index, found, &row, "resource v");
+                self.push(") v");
                 self.push(" CROSS JOIN LATERAL (");
                 self.texts(texts);
                 self.push(") x");
@@ -63,15 +76,8 @@ impl Sql {
         self.push(&format!(") k{index} ON true"));
     }
 
-    /// From the match along the references, to the rows of `table` that are of the resource at their end.
-    fn linked(
-        &mut self,
-        index: usize,
-        found: &Found,
-        row: &str,
-        table: &str,
-        keys: Option<&Vec<i16>>,
-    ) {
+    /// From the match along the references, to the rows of `table` that are of the resource at their end; `) v` closes it behind further conditions.
+    fn linked(&mut self, index: usize, found: &Found, row: &str, table: &str) {
         if found.links.is_empty() {
             self.push(&format!("(SELECT v.* FROM {table} WHERE v.pk = m.pk"));
         } else {
@@ -90,10 +96,10 @@ impl Sql {
                 " CROSS JOIN LATERAL (SELECT v.* FROM {table} WHERE v.pk = {row}.pk"
             ));
         }
-        if let Some(keys) = keys {
-            self.push(" AND v.key = ANY(").bind(keys.clone()).push(")");
-        }
-        self.push(") v");
+    }
+
+    fn of_keys(&mut self, keys: &[i16]) {
+        self.push(" AND v.key = ANY(").bind(keys.to_vec()).push(")");
     }
 
     /// The match itself, and the types that the last reference may lead to.

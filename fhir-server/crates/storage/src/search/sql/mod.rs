@@ -151,7 +151,7 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
         Column::Found(_) => {
             sql.push("e.pk, ARRAY[]::text[] FROM entry e WHERE false");
         }
-        Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key } => {
+        Column::Date { .. } | Column::String { .. } | Column::Number { .. } => {
             // A row with several values stands in the order at its first one only.
             let (table, column) = value_column(order.by);
             sql.push("w.pk, ARRAY[w.value::text] FROM (");
@@ -161,9 +161,9 @@ fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
             sql.push(" WHERE true");
             sql.walked_tests(selection, row, None);
             sql.push(&format!(
-                " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND x.key = "
+                " AND NOT EXISTS (SELECT 1 FROM {table} x WHERE x.pk = w.pk AND "
             ));
-            sql.bind(key);
+            sql.of_column(order.by, "x");
             sql.push(&format!(" AND x.{column} {} w.value)", before(order)));
             sql.push(&format!(
                 " GROUP BY w.value, w.pk ORDER BY w.value {direction}, w.pk {direction}"

@@ -95,13 +95,15 @@ impl Sql {
             Column::Found(_) => {
                 self.push("SELECT v.pk, v.pk AS value FROM entry v WHERE false");
             }
-            Column::String { key, .. } | Column::Number { key } => {
-                let (table, column) = value_column(order.by);
-                self.push(&format!(
-                    "SELECT v.pk, v.{column} AS value FROM {table} v WHERE v.key = "
-                ));
+            Column::String { rows, .. } => {
+                self.push("SELECT v.pk, v.value FROM sp_string v WHERE ");
+                self.strings_of("v", rows);
+                self.window_rest(selection, "v.value", window);
+            }
+            Column::Number { key } => {
+                self.push("SELECT v.pk, v.lo AS value FROM sp_quantity v WHERE v.key = ");
                 self.bind(key);
-                self.window_rest(selection, &format!("v.{column}"), window);
+                self.window_rest(selection, "v.lo", window);
             }
         }
     }
@@ -173,16 +175,25 @@ impl Sql {
             Column::Date { .. } => ("sp_date", "v.lo".to_owned()),
             Column::String { .. } => ("sp_string", "v.value".to_owned()),
         };
-        let (Column::Date { key, .. } | Column::String { key, .. } | Column::Number { key }) =
-            order.by
-        else {
-            return;
-        };
         let pick = if order.descending { "max" } else { "min" };
         self.push(&format!(
-            " LEFT JOIN LATERAL (SELECT {pick}({value}) AS value FROM {table} v WHERE v.pk = m.pk AND v.key = "
+            " LEFT JOIN LATERAL (SELECT {pick}({value}) AS value FROM {table} v WHERE v.pk = m.pk AND "
         ));
-        self.bind(key).push(&format!(") k{index} ON true"));
+        self.of_column(order.by, "v");
+        self.push(&format!(") k{index} ON true"));
+    }
+
+    /// The rows that have the values of a column.
+    pub(super) fn of_column(&mut self, column: Column, row: &str) {
+        match column {
+            Column::String { rows, .. } => self.strings_of(row, rows),
+            Column::Date { key, .. } | Column::Number { key } => {
+                self.push(row).push(".key = ").bind(key);
+            }
+            Column::Updated | Column::Id | Column::Found(_) => {
+                self.push("true");
+            }
+        }
     }
 
     pub(super) fn order_by(&mut self, order: &[Order]) {

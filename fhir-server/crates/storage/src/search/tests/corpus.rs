@@ -86,9 +86,11 @@ impl Indexed {
 
     pub fn string(mut self, parameter: &SearchParameter, text: &str) -> Indexed {
         self.document.tokens.push(STORED.exact(parameter.key, text));
+        let rows = parameter.own_string_rows();
         self.document.strings.push(StringEntry {
-            key: parameter.key,
+            key: rows.key,
             value: text.to_lowercase(),
+            parts: rows.parts,
         });
         self.present(parameter)
     }
@@ -196,10 +198,11 @@ pub async fn add(store: &Store, resources: &[Indexed]) {
             .unwrap();
         }
         for string in &resource.document.strings {
-            sqlx::query("INSERT INTO sp_string (pk, key, value) VALUES ($1, $2, $3)")
+            sqlx::query("INSERT INTO sp_string (pk, key, value, parts) VALUES ($1, $2, $3, $4)")
                 .bind(pk)
                 .bind(string.key.0)
                 .bind(&string.value)
+                .bind(string.parts)
                 .execute(&mut *transaction)
                 .await
                 .unwrap();
