@@ -44,16 +44,23 @@ const SUPPLIED: [(&str, &str); 4] = [
     ),
 ];
 
-/// Types, the code of a parameter of names or addresses, and the codes of those of its parts, with their elements ([`SearchParameter::parts`]). A
-/// person has few strings that are not both.
-const PARTS: [(&[&str], &str, &[(&str, &str)]); 2] = [
-    (
-        &["Patient", "Person", "Practitioner", "RelatedPerson"],
-        "name",
-        &[("family", "family"), ("given", "given")],
-    ),
-    (
-        &[
+/// A parameter of names or addresses that has parameters of its parts ([`SearchParameter::parts`]).
+struct Whole {
+    types: &'static [&'static str],
+    code: &'static str,
+    /// Code and element of each.
+    parts: &'static [(&'static str, &'static str)],
+}
+
+/// A person has few strings that are not both.
+const WHOLES: [Whole; 2] = [
+    Whole {
+        types: &["Patient", "Person", "Practitioner", "RelatedPerson"],
+        code: "name",
+        parts: &[("family", "family"), ("given", "given")],
+    },
+    Whole {
+        types: &[
             "InsurancePlan",
             "Location",
             "Organization",
@@ -62,14 +69,14 @@ const PARTS: [(&[&str], &str, &[(&str, &str)]); 2] = [
             "Practitioner",
             "RelatedPerson",
         ],
-        "address",
-        &[
+        code: "address",
+        parts: &[
             ("address-city", "city"),
             ("address-country", "country"),
             ("address-postalcode", "postalCode"),
             ("address-state", "state"),
         ],
-    ),
+    },
 ];
 
 /// Types, a code, and the codes that together find what it finds ([`SearchParameter::members`]). Those that most resources have: half of what an
@@ -277,7 +284,7 @@ fn read(rows: impl Iterator<Item = Row>, structures: &Structures) -> ByType {
         by_type[numbers[resource_type]].push(Arc::new(parameter));
         next_key += 1;
     }
-    for (types, code, parts) in PARTS {
+    for Whole { types, code, parts } in WHOLES {
         for resource_type in types {
             let parameters = &mut by_type[numbers[resource_type]];
             let whole = of_code(parameters, code).key;

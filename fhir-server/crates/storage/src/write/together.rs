@@ -54,7 +54,7 @@ impl Lanes {
         opens
     }
 
-    /// The next commit: who waits the longest, and those behind that fit to it.
+    /// The next commit of a lane: who waits the longest, and those behind that fit to it. Where nobody waits, the lane counts no longer.
     fn take(&mut self) -> Vec<Waiting> {
         let mut taken: Vec<Waiting> = Vec::new();
         let mut changes = 0;
@@ -68,16 +68,20 @@ impl Lanes {
             }
             taken.extend(self.waiting.pop_front());
         }
+        self.under_way -= u32::from(taken.is_empty());
         taken
     }
 }
 
-/// Counted in [`Lanes::under_way`] until it is dropped, however its work ends.
-struct Lane(Store);
+/// Counted in [`Lanes::under_way`] until nobody waits, or its work has panicked.
+struct Lane {
+    store: Store,
+    is_counted: bool,
+}
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.0.inner.together.lanes().under_way -= 1;
+        self.store.inner.together.lanes().under_way -= u32::from(self.is_counted);
     }
 }
 
@@ -108,7 +112,11 @@ impl Store {
         let mut lanes_max = 1;
         loop {
             if self.inner.together.lanes().open(lanes_max) {
-                tokio::spawn(Lane(self.clone()).work());
+                let lane = Lane {
+                    store: self.clone(),
+                    is_counted: true,
+                };
+                tokio::spawn(lane.work());
             }
             match tokio::time::timeout(PATIENCE, &mut said).await {
                 Ok(Ok(said)) => return Ok(said),
@@ -156,20 +164,21 @@ impl Store {
 
 impl Lane {
     /// Until nobody waits.
-    async fn work(self) {
+    async fn work(mut self) {
         loop {
-            let these = self.0.inner.together.lanes().take();
+            let these = self.store.inner.together.lanes().take();
             if these.is_empty() {
+                self.is_counted = false;
                 return;
             }
-            self.0.commit_these(these).await;
+            self.store.commit_these(these).await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CHANGES_MAX, LANES_MAX, PATIENCE};
+    use super::{CHANGES_MAX, LANES_MAX, PATIENCE, Plan};
     use crate::change::{Change, Outcome, Target};
     use crate::error::{CommitError, Error};
     use crate::store::Store;
@@ -177,7 +186,7 @@ mod tests {
     use crate::write::EPOCH_LOCK;
     use serde_json::{Value, json};
     use sqlx::{Connection, PgConnection};
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
     use tokio::task::JoinSet;
 
     type Ends = JoinSet<(usize, Result<Vec<Outcome>, CommitError>)>;
@@ -245,6 +254,41 @@ mod tests {
         assert_eq!(resources, commits as i64);
         assert!(transactions <= i64::from(LANES_MAX), "{transactions}");
         assert_eq!(store.inner.together.lanes().under_way, 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_a_lock_does_not_hold_up_the_others() {
+        let store = testing::store().await;
+        let patient = || Change::Create {
+            target: Target::New {
+                resource_type: "Patient".into(),
+            },
+            resource: json!({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}),
+            full_url: None,
+        };
+        let definitions = store.definitions();
+        let plan = Plan::new(&definitions, store.rules(), vec![patient()], HashMap::new());
+        let locks = plan.unwrap().locks;
+        assert!(!locks.is_empty());
+        let mut other = PgConnection::connect(&store.inner.settings.url)
+            .await
+            .unwrap();
+        sqlx::query("SELECT pg_advisory_lock(k) FROM unnest($1::bigint[]) AS k")
+            .bind(locks)
+            .execute(&mut other)
+            .await
+            .unwrap();
+        let waits = tokio::spawn({
+            let store = store.clone();
+            async move { store.commit(vec![patient()]).await }
+        });
+        tokio::time::sleep(PATIENCE / 2).await;
+        for (_, end) in commit_all(&store, [1.into(), 2.into()]).join_all().await {
+            end.unwrap();
+        }
+        assert!(!waits.is_finished());
+        other.close().await.unwrap();
+        waits.await.unwrap().unwrap();
     }
 
     #[tokio::test]
