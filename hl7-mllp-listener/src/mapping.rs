@@ -233,6 +233,12 @@ impl Mappings {
         let map = &self.program.messages[event.message];
         let structure = &self.program.structures[map.structure];
         let tree = structure.place(message.segments().map(|segment| segment.name()));
+        let message_key = format!(
+            "{}|{}|{}",
+            message.sending_application(),
+            message.sending_facility(),
+            message.control_id()
+        );
         let facility = match message.sending_facility() {
             "" | "\"\"" => message.sending_application(),
             facility => facility,
@@ -257,12 +263,8 @@ impl Mappings {
             vocabularies: &sender.overlay.vocabularies,
             sender: &sender.set,
             trace,
-            message_key: format!(
-                "{}|{}|{}",
-                message.sending_application(),
-                message.sending_facility(),
-                message.control_id()
-            ),
+            facility,
+            message_key: &message_key,
             made: run::Made::default(),
         };
         let made = runner.run(&tree).map_err(ConvertError::Refused)?;

@@ -311,6 +311,7 @@ impl Compiler {
             .transpose()?;
         Ok(Op {
             line,
+            appends: target.iter().any(|step| step.index == Index::Each),
             target,
             fallback: rule.fallback,
             sources,
@@ -483,7 +484,7 @@ fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
 }
 
 fn address_source(address: &Address, slot: usize) -> Source {
-    Source::Address {
+    Source::Address(FieldPath {
         slot,
         every: address.every,
         field: address.field,
@@ -491,7 +492,7 @@ fn address_source(address: &Address, slot: usize) -> Source {
         repetition: address.repetition.max(1),
         component: address.component,
         subcomponent: address.subcomponent,
-    }
+    })
 }
 
 fn number(names: &mut Vec<String>, name: &str) -> usize {

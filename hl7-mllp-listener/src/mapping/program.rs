@@ -71,6 +71,8 @@ pub struct Frame {
 pub struct Op {
     pub line: usize,
     pub target: Vec<Target>,
+    /// Whether every value makes an item of its own: a step of the target is `[]`.
+    pub appends: bool,
     pub fallback: bool,
     pub sources: Vec<Source>,
     pub convert: Convert,
@@ -106,17 +108,7 @@ pub enum Convert {
 
 #[derive(Clone)]
 pub enum Source {
-    Address {
-        /// Number of the segment in the frame.
-        slot: usize,
-        /// In every segment of the slot.
-        every: bool,
-        field: usize,
-        each: bool,
-        repetition: usize,
-        component: usize,
-        subcomponent: usize,
-    },
+    Address(FieldPath),
     /// A part of the value an element map is called with.
     Part {
         component: usize,
@@ -140,6 +132,20 @@ pub enum Source {
     /// A name that the sender sets.
     Sender(String),
     Message(MessageName),
+}
+
+/// Values of a segment of the frame.
+#[derive(Clone)]
+pub struct FieldPath {
+    /// Number of the segment in the frame.
+    pub slot: usize,
+    /// In every segment of the slot.
+    pub every: bool,
+    pub field: usize,
+    pub each: bool,
+    pub repetition: usize,
+    pub component: usize,
+    pub subcomponent: usize,
 }
 
 impl Source {

@@ -7,6 +7,7 @@ use super::value::Value;
 use super::yaml::{Fault, Node};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 /// The URI of a v2 table's code system (<https://terminology.hl7.org>).
 pub const V2_TABLE: &str = "http://terminology.hl7.org/CodeSystem/v2-";
@@ -44,8 +45,8 @@ impl Systems {
 
     /// The URI of a coding system named in a CWE.3 (or by OID in CWE.14). Local names are bound to the facility.
     pub fn coding(&self, name: &str, facility: &str) -> String {
-        let upper = name.to_uppercase();
-        if let Some(uri) = self.coding.get(&upper) {
+        let upper = upper(name);
+        if let Some(uri) = self.coding.get(upper.as_ref()) {
             return uri.clone();
         }
         if is_uri(name) {
@@ -87,7 +88,7 @@ impl Systems {
         if let Some(name) = &name
             && let Some(uri) = own
                 .get(name.as_ref())
-                .or_else(|| self.authorities.get(&name.to_uppercase()))
+                .or_else(|| self.authorities.get(upper(name).as_ref()))
         {
             return Some(uri.clone());
         }
@@ -146,13 +147,25 @@ fn is_oid(text: &str) -> bool {
         && arcs.all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// In capitals, as most names are sent.
+pub(super) fn upper(name: &str) -> Cow<'_, str> {
+    let is_upper = |byte: u8| byte.is_ascii() && !byte.is_ascii_lowercase();
+    match name.bytes().all(is_upper) {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(name.to_uppercase()),
+    }
+}
+
 /// Percent-encodes what may not stand in a URN.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(byte.into()),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                // Writing to a text cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
         }
     }
     out

@@ -24,18 +24,12 @@ pub(super) fn put(
             body.insert(step.name.clone(), json);
             return;
         }
-        let inner = body
-            .entry(step.name.as_str())
-            .or_insert_with(|| Json::Object(Object::new()));
-        if let Json::Object(inner) = inner {
+        if let Json::Object(inner) = at(body, &step.name, || Json::Object(Object::new())) {
             put(inner, rest, labels, type_name, json);
         }
         return;
     }
-    let Json::Array(items) = body
-        .entry(step.name.as_str())
-        .or_insert_with(|| Json::Array(Vec::new()))
-    else {
+    let Json::Array(items) = at(body, &step.name, || Json::Array(Vec::new())) else {
         return;
     };
     let known = match step.index {
@@ -57,6 +51,18 @@ pub(super) fn put(
             }
         }
     }
+}
+
+/// What stands under a name, made if need be.
+fn at<'b>(
+    body: &'b mut Object<String, Json>,
+    name: &str,
+    new: impl FnOnce() -> Json,
+) -> &'b mut Json {
+    if !body.contains_key(name) {
+        body.insert(name.to_owned(), new());
+    }
+    &mut body[name]
 }
 
 /// Whether something stands at a path: any item of a list, any type of a choice.

@@ -84,6 +84,13 @@ impl<'m> Value<'m> {
 
     /// Whether anything but delimiters, blanks and `""` was sent: what [`Value::text`] would be of one of the primitives in it.
     pub fn is_valued(self) -> bool {
+        // No letter or digit is a delimiter: what begins with one says something.
+        match (self, self.raw().as_bytes().first()) {
+            (Value::Segment(_), _) => return true,
+            (_, None) => return false,
+            (_, Some(first)) if first.is_ascii_alphanumeric() => return true,
+            _ => {}
+        }
         match self {
             Value::Segment(_) => true,
             Value::Repetition(repetition) => repetition
@@ -98,6 +105,11 @@ impl<'m> Value<'m> {
 }
 
 fn valued(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    // Nearly all is like this already.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain && !text.starts_with([' ', '"']) && !text.ends_with(' ') {
+        return (!text.is_empty()).then_some(text);
+    }
     // FHIR strings hold no control characters besides line ends and tabs.
     let clean = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
     let text = match text.chars().all(clean) {

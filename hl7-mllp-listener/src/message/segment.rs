@@ -126,9 +126,31 @@ impl<'m> Text<'m> {
     }
 
     fn nth(self, n: usize, separator: u8) -> Text<'m> {
-        let found = n.checked_sub(1).and_then(|i| self.split(separator).nth(i));
-        found.unwrap_or(Text { raw: "", ..self })
+        let found = n.checked_sub(1).and_then(|i| match self.raw.len() {
+            ..=SHORT_BYTES if !self.is_delimiters => short_nth(self.raw, i, separator),
+            _ => self.split(separator).nth(i).map(|part| part.raw),
+        });
+        let raw = found.unwrap_or_default();
+        Text { raw, ..self }
     }
+}
+
+/// Up to this length a text is gone through before a search for its separators has begun.
+const SHORT_BYTES: usize = 128;
+
+/// Part `n`, from 0, of a text.
+fn short_nth(text: &str, n: usize, separator: u8) -> Option<&str> {
+    let (mut start, mut before) = (0, n);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == separator {
+            if before == 0 {
+                return text.get(start..at);
+            }
+            before -= 1;
+            start = at + 1;
+        }
+    }
+    (before == 0).then(|| &text[start..])
 }
 
 macro_rules! piece {

@@ -1,5 +1,6 @@
 //! CWE, CE, CNE, CF (v2.9 section 2.A.14): up to three codings and the sender's own words.
 
+use super::text::single_blanks;
 use super::{Given, Scope, UnmappedCode};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
@@ -15,7 +16,7 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
     let mut codings = Vec::new();
     let mut mapped = None;
     for (index, columns) in CODINGS.into_iter().enumerate() {
-        let default = (index == 0).then(|| default_system(given)).flatten();
+        let default = || (index == 0).then(|| default_system(given)).flatten();
         let Some(coding) = own_coding(scope, value, columns, default) else {
             continue;
         };
@@ -64,7 +65,7 @@ pub fn codeable_reference(
 
 /// The first coding, mapped when there is a vocabulary.
 pub fn coding(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
-    let own = own_coding(scope, value, CODINGS[0], default_system(given))?;
+    let own = own_coding(scope, value, CODINGS[0], || default_system(given))?;
     let mapped = map_code(scope, given, &own, true);
     Some(mapped.unwrap_or(Json::Object(own)))
 }
@@ -75,7 +76,7 @@ pub fn mapped_coding(
     value: Value<'_>,
     given: &Given<'_, '_>,
 ) -> Option<Json> {
-    let own = own_coding(scope, value, CODINGS[0], None)?;
+    let own = own_coding(scope, value, CODINGS[0], || None)?;
     map_code(scope, given, &own, true)
 }
 
@@ -107,7 +108,7 @@ fn own_coding(
     scope: &Scope<'_>,
     value: Value<'_>,
     (code, display, system, version, oid): (usize, usize, usize, usize, usize),
-    default: Option<String>,
+    default: impl FnOnce() -> Option<String>,
 ) -> Option<Map<String, Json>> {
     let code = value.part_text(code)?;
     let display = value.part_text(display);
@@ -115,7 +116,7 @@ fn own_coding(
         .part_text(system)
         .or_else(|| value.part_text(oid))
         .map(|name| scope.systems.coding(&name, &scope.facility))
-        .or(default);
+        .or_else(default);
     // Words where a code should be: kept as text, by the caller.
     if system.is_none() && display.is_none() && code.contains(char::is_whitespace) {
         return None;
@@ -127,9 +128,7 @@ fn own_coding(
             coding.insert("version".into(), version.into());
         }
     }
-    // FHIR codes have single blanks only.
-    let words: Vec<&str> = code.split_whitespace().collect();
-    coding.insert("code".into(), words.join(" ").into());
+    coding.insert("code".into(), single_blanks(code).into());
     if let Some(display) = display {
         coding.insert("display".into(), display.into());
     }

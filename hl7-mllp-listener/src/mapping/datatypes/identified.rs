@@ -2,6 +2,7 @@
 //! are resources where a map of their data type can identify them (`XCN.Practitioner`); the converters here name them: by a logical
 //! reference with what identifier and display there is.
 
+use super::text::single_blanks;
 use super::{Given, Scope, address, identifier_type, time};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
@@ -61,8 +62,8 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
 
 /// The type of a universal id (table 0301), where nothing else says what the number is.
 fn put_universal_type(identifier: &mut Map<String, Json>, universal: &str) {
-    let code: Vec<&str> = universal.split_whitespace().collect();
-    let mut coding = json!({"system": format!("{V2_TABLE}0301"), "code": code.join(" ")});
+    let code = single_blanks(universal.into());
+    let mut coding = json!({"system": format!("{V2_TABLE}0301"), "code": code});
     if universal == "ISO" {
         coding["display"] = "ISO Object Identifier".into();
     }
@@ -219,10 +220,10 @@ fn identifier(
     }
     if let Some(kind) = kind {
         let system = format!("{V2_TABLE}0203");
-        // FHIR codes have single blanks only.
-        let kind: Vec<&str> = kind.split_whitespace().collect();
-        let mut coding = json!({"system": system, "code": kind.join(" ")});
-        if let Some(display) = identifier_type::display(&kind.join(" ")) {
+        let kind = single_blanks(kind.into());
+        let display = identifier_type::display(&kind);
+        let mut coding = json!({"system": system, "code": kind});
+        if let Some(display) = display {
             coding["display"] = display.into();
         }
         identifier.insert("type".into(), json!({ "coding": [coding] }));

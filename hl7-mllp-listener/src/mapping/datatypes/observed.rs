@@ -36,7 +36,7 @@ pub fn value(
             coded::concept(scope, value, &none).map(|json| ("CodeableConcept", json))
         }
         "ID" | "IS" => value.text().map(|code| {
-            let concept = json!({"coding": [{"code": code.split_whitespace().collect::<Vec<_>>().join(" ")}]});
+            let concept = json!({"coding": [{"code": text::single_blanks(code)}]});
             ("CodeableConcept", concept)
         }),
         "DT" | "TS" | "DTM" => {

@@ -7,6 +7,7 @@ use crate::mapping::vocabulary::Lookup;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value as Json};
+use std::borrow::Cow;
 
 /// ST: the first primitive.
 pub fn string(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
@@ -33,8 +34,7 @@ pub fn formatted(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Opti
 pub fn code(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let code = value.text()?;
     let Some(map) = given.vocabulary else {
-        let code: Vec<&str> = code.split_whitespace().collect();
-        return Some(code.join(" ").into());
+        return Some(single_blanks(code).into());
     };
     match map.look_up(&code) {
         Lookup::Target(target) => Some(target.code.into()),
@@ -48,6 +48,14 @@ pub fn code(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> O
             });
             None
         }
+    }
+}
+
+/// FHIR codes have single blanks only.
+pub(super) fn single_blanks(code: Cow<'_, str>) -> String {
+    match code.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => code.into_owned(),
+        false => code.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -149,5 +157,5 @@ pub(super) fn number(text: &str) -> Option<Number> {
         Some(fraction) => format!("{sign}{whole}.{fraction}{exponent}"),
     };
     fhir_model::Decimal::parse(&text)?;
-    serde_json::from_str(&text).ok()
+    text.parse().ok()
 }
