@@ -239,6 +239,8 @@ impl Mappings {
             message.sending_facility(),
             message.control_id()
         );
+        let sender_values = self.program.sender_names.iter();
+        let sender_values = sender_values.map(|name| sender.set.get(name).map(String::as_str));
         let facility = match message.sending_facility() {
             "" | "\"\"" => message.sending_application(),
             facility => facility,
@@ -261,7 +263,7 @@ impl Mappings {
             },
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
-            sender: &sender.set,
+            sender: sender_values.collect(),
             trace,
             facility,
             message_key: &message_key,

@@ -130,7 +130,7 @@ pub enum Source {
     /// A name that the trigger event sets.
     Event(usize),
     /// A name that the sender sets.
-    Sender(String),
+    Sender(usize),
     Message(MessageName),
 }
 
@@ -149,6 +149,15 @@ pub struct FieldPath {
 }
 
 impl Source {
+    /// Whether it has one value at most, and not one of a list that a name stands for.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Source::Address(path) => !path.each && !path.every,
+            Source::Argument(_) | Source::Element { .. } => false,
+            _ => true,
+        }
+    }
+
     /// `""` in a rule.
     pub fn is_empty_text(&self) -> bool {
         matches!(self, Source::Template(pieces) if matches!(&pieces[..], [Piece::Text(text)] if text.is_empty()))
@@ -290,4 +299,6 @@ pub struct Program {
     pub assigner: Option<usize>,
     pub messages: Vec<MessageMap>,
     pub vocabularies: Vec<ConceptMap>,
+    /// Names that senders set, sorted.
+    pub sender_names: Vec<String>,
 }

@@ -71,7 +71,7 @@ pub enum KeyPart {
 
 /// The reference text that stands for a draft until ids are known.
 pub fn draft_reference(index: usize) -> String {
-    format!("urn:draft:{index}")
+    ["urn:draft:", &index.to_string()].concat()
 }
 
 /// The number in a [`draft_reference`].
@@ -87,8 +87,8 @@ pub(super) struct Runner<'m> {
     pub null_deletes: bool,
     /// Vocabularies that stand in for others, of this sender.
     pub vocabularies: &'m HashMap<usize, usize>,
-    /// `$sender.…`
-    pub sender: &'m HashMap<String, String>,
+    /// `$sender.…`, by the number of the name.
+    pub sender: Vec<Option<&'m str>>,
     /// Where it is noted which rule wrote what.
     pub trace: Option<&'m Trace>,
     /// `$message.facility`, as in [`Scope::facility`].
@@ -269,12 +269,7 @@ impl<'m> Runner<'m> {
     }
 
     /// The draft that a resource map makes of a value, or nothing when the value does not say which one it is (and it is not contained then).
-    fn draft_of(
-        &mut self,
-        map: usize,
-        value: Value<'m>,
-        at: At,
-    ) -> Option<usize> {
+    fn draft_of(&mut self, map: usize, value: Value<'m>, at: At) -> Option<usize> {
         let name = (map, std::mem::discriminant(&value), value.raw());
         if let Some(known) = self.made.of_values.get(&name) {
             return *known;

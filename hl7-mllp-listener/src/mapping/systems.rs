@@ -9,13 +9,16 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+/// A table of the maps themselves, by names that senders write: nobody can fill it, so it need not be slow to look into.
+pub(super) type Table<V> = HashMap<String, V, foldhash::fast::RandomState>;
+
 /// The URI of a v2 table's code system (<https://terminology.hl7.org>).
 pub const V2_TABLE: &str = "http://terminology.hl7.org/CodeSystem/v2-";
 
 #[derive(Debug, Default)]
 pub struct Systems {
-    coding: HashMap<String, String>,
-    authorities: HashMap<String, String>,
+    coding: Table<String>,
+    authorities: Table<String>,
 }
 
 impl Systems {
@@ -59,7 +62,7 @@ impl Systems {
             Some(table) if table.len() == 4 && table.bytes().all(|b| b.is_ascii_digit()) => {
                 format!("{V2_TABLE}{table}")
             }
-            _ => format!("urn:hl7v2:coding:{}:{}", escape(facility), escape(name)),
+            _ => local("coding", facility, name),
         }
     }
 
@@ -94,34 +97,22 @@ impl Systems {
         }
         if let Some(id) = id {
             match id_type.as_deref().map(str::to_uppercase).as_deref() {
-                Some("ISO") | None if is_oid(&id) => return Some(format!("urn:oid:{id}")),
+                Some("ISO") | None if is_oid(&id) => return Some(["urn:oid:", &id].concat()),
                 Some("UUID" | "GUID") => return Some(format!("urn:uuid:{}", id.to_lowercase())),
                 _ if is_uri(&id) => return Some(id.into_owned()),
-                _ => {
-                    let name = name.unwrap_or(Cow::Borrowed(""));
-                    return Some(format!(
-                        "urn:hl7v2:authority:{}:{}",
-                        escape(&name),
-                        escape(&id)
-                    ));
-                }
+                _ => return Some(local("authority", &name.unwrap_or_default(), &id)),
             }
         }
         // An OID alone in the first part is seen often.
         match name {
             Some(name) if is_oid(&name) => Some(format!("urn:oid:{name}")),
             Some(name) if is_uri(&name) => Some(name.into_owned()),
-            Some(name) => Some(format!(
-                "urn:hl7v2:authority:{}:{}",
-                escape(facility),
-                escape(&name)
-            )),
+            Some(name) => Some(local("authority", facility, &name)),
             None if facility.is_empty() => None,
-            None => Some(format!(
-                "urn:hl7v2:authority:{}:{}",
-                escape(facility),
-                escape(&format!("-{}", kind.unwrap_or_default()))
-            )),
+            None => {
+                let name = ["-", kind.unwrap_or_default()].concat();
+                Some(local("authority", facility, &name))
+            }
         }
     }
 }
@@ -156,9 +147,20 @@ pub(super) fn upper(name: &str) -> Cow<'_, str> {
     }
 }
 
+/// A name of our own, bound to who gave it.
+fn local(kind: &str, owner: &str, name: &str) -> String {
+    let mut urn = String::with_capacity(24 + kind.len() + owner.len() + name.len());
+    urn.push_str("urn:hl7v2:");
+    urn.push_str(kind);
+    for part in [owner, name] {
+        urn.push(':');
+        push_escaped(&mut urn, part);
+    }
+    urn
+}
+
 /// Percent-encodes what may not stand in a URN.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+fn push_escaped(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(byte.into()),
@@ -168,7 +170,6 @@ fn escape(text: &str) -> String {
             }
         }
     }
-    out
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 //! Used: `group.source`, `group.target`, `group.element.code|target.code|target.display`, `group.unmapped` with mode `fixed` or
 //! `use-source-code`. Refuses dependsOn, products and several targets for one code: those need a question asked, not a table.
 
-use super::systems::upper;
+use super::systems::{Table, upper};
 use serde_json::Value as Json;
-use std::collections::HashMap;
 
 #[derive(Debug, Default)]
 pub struct ConceptMap {
@@ -13,7 +12,7 @@ pub struct ConceptMap {
     pub name: String,
     /// `group.source` of the first group: the system of codes that came without one.
     pub source: Option<String>,
-    targets: HashMap<String, Target>,
+    targets: Table<Target>,
     unmapped: Unmapped,
 }
 

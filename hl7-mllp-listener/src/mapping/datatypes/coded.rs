@@ -1,11 +1,11 @@
 //! CWE, CE, CNE, CF (v2.9 section 2.A.14): up to three codings and the sender's own words.
 
 use super::text::single_blanks;
-use super::{Given, Scope, UnmappedCode};
+use super::{Given, Scope, UnmappedCode, object};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::{Lookup, Target};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 /// Code, display, system, version and system OID of the three codings.
 const CODINGS: [(usize, usize, usize, usize, usize); 3] =
@@ -87,7 +87,7 @@ pub fn identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) ->
     let system = scope
         .systems
         .coding(name.as_deref().unwrap_or("-"), &scope.facility);
-    Some(json!({"system": system, "value": id}))
+    Some(object([("system", system.into()), ("value", id.into())]))
 }
 
 /// The words: .9, else .2, else .1.
@@ -99,7 +99,7 @@ pub fn display(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option
 /// What a code without a system is taken from: the table the rule names, else the vocabulary's source.
 fn default_system(given: &Given<'_, '_>) -> Option<String> {
     match given.text(0) {
-        Some(table) => Some(format!("{V2_TABLE}{table}")),
+        Some(table) => Some([V2_TABLE, &table].concat()),
         None => given.vocabulary?.source.clone(),
     }
 }

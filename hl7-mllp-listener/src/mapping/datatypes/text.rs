@@ -129,6 +129,9 @@ pub fn base64(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<
     Some(STANDARD.encode(value.whole()?.as_bytes()).into())
 }
 
+/// Shorter numbers are within every limit.
+const PLAIN_BYTES: usize = 32;
+
 /// NM as the JSON number with the same digits: `+7.0` is 7.0, `.5` is 0.5, `007` is 7. Never through a float.
 pub(super) fn number(text: &str) -> Option<Number> {
     let text = text.trim();
@@ -153,9 +156,19 @@ pub(super) fn number(text: &str) -> Option<Number> {
         rest => rest,
     };
     let text = match fraction {
-        None | Some("") => format!("{sign}{whole}{exponent}"),
-        Some(fraction) => format!("{sign}{whole}.{fraction}{exponent}"),
+        None | Some("") => [sign, whole, exponent].concat(),
+        Some(fraction) => [sign, whole, ".", fraction, exponent].concat(),
     };
-    fhir_model::Decimal::parse(&text)?;
+    // A short text of digits is a number for sure.
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let is_plain = exponent.is_empty()
+        && text.len() <= PLAIN_BYTES
+        && whole
+            .bytes()
+            .chain(fraction.unwrap_or_default().bytes())
+            .all(is_digit);
+    if !is_plain {
+        fhir_model::Decimal::parse(&text)?;
+    }
     text.parse().ok()
 }

@@ -2,11 +2,11 @@
 
 use super::source::{At, Got, Gots};
 use super::{Env, KeyPart, Labels, Runner, Sink, Slots, draft_reference};
-use crate::mapping::datatypes::{Argument, Builtin, Given, Run};
+use crate::mapping::datatypes::{Argument, Builtin, Given, Run, object};
 use crate::mapping::program::*;
 use crate::mapping::target::{exists, put};
 use crate::mapping::value::Value;
-use serde_json::{Map as Object, Value as Json, json};
+use serde_json::{Map as Object, Value as Json};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 
@@ -99,14 +99,17 @@ impl<'m> Runner<'m> {
             && let Some(assigner) = self.assigner(authority, at)
         {
             for (_, identifier) in &mut made {
-                identifier["assigner"] = json!({"reference": assigner.clone()});
+                identifier["assigner"] = object([("reference", assigner.clone())]);
             }
         }
         made
     }
 
     fn written(&mut self, op: &'m Op, got: Got<'m>, env: &Env<'_, 'm>) -> Written {
-        let reference = |index: usize| ("Reference", json!({"reference": draft_reference(index)}));
+        let reference = |index: usize| {
+            let reference = draft_reference(index).into();
+            ("Reference", object([("reference", reference)]))
+        };
         let text = |text: Cow<'m, str>| -> Written { smallvec![("string", text.into())] };
         let (value, at) = match (got, &op.convert) {
             (Got::Draft(index), _) => return smallvec![reference(index)],

@@ -3,6 +3,7 @@
 use super::{Env, Runner, State};
 use crate::mapping::program::*;
 use crate::mapping::value::Value;
+use crate::message::{Field, Repetition};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -62,9 +63,17 @@ impl<'m> Runner<'m> {
         match test {
             Test::Valued(value) => self.first(value, env, state).is_some(),
             Test::In(value, texts) => {
-                let all = self.all(value, env, state).into_iter();
-                all.filter_map(Got::into_text)
-                    .any(|text| texts.iter().any(|own| *own == text))
+                let is_one = |got: Got<'m>| {
+                    let text = got.into_text();
+                    text.is_some_and(|text| texts.iter().any(|own| *own == text))
+                };
+                match value.as_slice() {
+                    // Of one source `""` is no text either.
+                    [source] if source.is_single() => {
+                        self.single(source, env, state).is_some_and(is_one)
+                    }
+                    value => self.all(value, env, state).into_iter().any(is_one),
+                }
             }
             Test::Like(value, pattern) => {
                 let text = self.first(value, env, state).and_then(Got::into_text);
@@ -83,9 +92,12 @@ impl<'m> Runner<'m> {
         env: &Env<'_, 'm>,
         state: Option<&State<'m>>,
     ) -> Option<Got<'m>> {
-        sources.iter().find_map(|source| {
-            let mut all = self.each(source, env, state).into_iter();
-            all.find(Got::is_told)
+        sources.iter().find_map(|source| match source.is_single() {
+            true => self.single(source, env, state).filter(Got::is_told),
+            false => {
+                let mut all = self.each(source, env, state).into_iter();
+                all.find(Got::is_told)
+            }
         })
     }
 
@@ -107,32 +119,26 @@ impl<'m> Runner<'m> {
         env: &Env<'_, 'm>,
         state: Option<&State<'m>>,
     ) -> Gots<'m> {
-        let one = match source {
-            Source::Address(path) => return self.addressed(path, env),
-            Source::Part {
-                component,
-                subcomponent,
-                rest,
-            } => env.part.and_then(|(value, (segment, field, _))| {
-                let part = match rest {
-                    true => value.rest(*component),
-                    false => value
-                        .part(*component)
-                        .and_then(|part| part.part(*subcomponent)),
-                };
-                let at = (segment, field, *component);
-                part.filter(|part| is_sent(*part))
-                    .map(|part| Got::Value(part, at))
-            }),
-            Source::Template(pieces) => match pieces.as_slice() {
-                [Piece::Text(text)] => Some(Got::Text(text.into())),
-                pieces => self.template(pieces, env, state),
-            },
+        let mut found = Gots::new();
+        match source {
+            Source::Address(path) if !source.is_single() => {
+                let segments = env.slots.of(path.slot).iter();
+                let taken = if path.every { usize::MAX } else { 1 };
+                for segment in segments.take(taken) {
+                    match self.field(path, *segment) {
+                        Some(field) if path.each => {
+                            let repetitions = field.repetitions().skip(path.repetition - 1);
+                            found.extend(repetitions.filter_map(|own| sent(path, *segment, own)));
+                        }
+                        _ => found.extend(self.in_segment(path, *segment)),
+                    }
+                }
+            }
             Source::Argument(index) => {
-                return env.arguments.get(*index).cloned().unwrap_or_default();
+                let given = env.arguments.get(*index);
+                found.extend(given.into_iter().flatten().cloned());
             }
             Source::Element { of, element } => {
-                let mut found = Gots::new();
                 let mut add = |index: usize| {
                     let value = self.made.drafts[index].body.get(element);
                     let text = value.and_then(|value| value.as_str());
@@ -145,29 +151,59 @@ impl<'m> Runner<'m> {
                         _ => {}
                     }
                 }
-                return found;
             }
-            Source::Handle(Store::One(one)) => {
-                state.and_then(|state| state.ones[*one]).map(Got::Draft)
+            source => {
+                if let Some(one) = self.single(source, env, state) {
+                    found.push(one);
+                }
             }
-            Source::Handle(Store::List(list)) => {
-                let list = state.map(|state| state.lists[*list].as_slice());
-                list.filter(|list| !list.is_empty())
-                    .map(|list| Got::Drafts(list.into()))
+        }
+        found
+    }
+
+    /// The value of a source that has one at most.
+    fn single(
+        &self,
+        source: &'m Source,
+        env: &Env<'_, 'm>,
+        state: Option<&State<'m>>,
+    ) -> Option<Got<'m>> {
+        match source {
+            Source::Address(path) => self.in_segment(path, *env.slots.of(path.slot).first()?),
+            Source::Part {
+                component,
+                subcomponent,
+                rest,
+            } => {
+                let (value, (segment, field, _)) = env.part?;
+                let part = match rest {
+                    true => value.rest(*component),
+                    false => value
+                        .part(*component)
+                        .and_then(|part| part.part(*subcomponent)),
+                };
+                let part = part.filter(|part| is_sent(*part))?;
+                Some(Got::Value(part, (segment, field, *component)))
             }
+            Source::Template(pieces) => match pieces.as_slice() {
+                [Piece::Text(text)] => Some(Got::Text(text.into())),
+                pieces => self.template(pieces, env, state),
+            },
+            Source::Handle(Store::One(one)) => state?.ones[*one].map(Got::Draft),
+            Source::Handle(Store::List(list)) => match state?.lists[*list].as_slice() {
+                [] => None,
+                list => Some(Got::Drafts(list.into())),
+            },
             // Between several nobody chooses.
-            Source::Only(list) => match state.map(|state| state.lists[*list].as_slice()) {
-                Some([one]) => Some(Got::Draft(*one)),
+            Source::Only(list) => match state?.lists[*list].as_slice() {
+                [one] => Some(Got::Draft(*one)),
                 _ => None,
             },
             Source::Event(index) => {
                 let value = self.event.values[*index].as_deref();
                 value.map(|value| Got::Text(value.into()))
             }
-            Source::Sender(name) => {
-                let value = self.sender.get(name);
-                value.map(|value| Got::Text(value.into()))
-            }
+            Source::Sender(index) => self.sender[*index].map(|value| Got::Text(value.into())),
             Source::Message(name) => {
                 let message = self.scope.message;
                 let text = match name {
@@ -178,53 +214,24 @@ impl<'m> Runner<'m> {
                 };
                 Some(Got::Text(text.into()))
             }
-        };
-        let mut found = Gots::new();
-        if let Some(one) = one {
-            found.push(one);
+            Source::Argument(_) | Source::Element { .. } => None,
         }
-        found
     }
 
-    fn addressed(&self, path: &FieldPath, env: &Env<'_, 'm>) -> Gots<'m> {
-        let segments = match env.slots.of(path.slot) {
-            [first, ..] if !path.every => std::slice::from_ref(first),
-            segments => segments,
-        };
-        let mut found = Gots::new();
-        for segment in segments {
-            self.address(path, *segment, &mut found);
-        }
-        found
-    }
-
-    fn address(&self, path: &FieldPath, segment: usize, found: &mut Gots<'m>) {
-        let Some(own) = self.scope.message.segment(segment) else {
-            return;
-        };
-        let at = (segment, path.field, path.component);
+    /// What stands in one segment, in one repetition.
+    fn in_segment(&self, path: &FieldPath, segment: usize) -> Option<Got<'m>> {
         if path.field == 0 {
-            return found.push(Got::Value(Value::Segment(own), at));
+            let own = Value::Segment(self.scope.message.segment(segment)?);
+            return Some(Got::Value(own, (segment, 0, path.component)));
         }
-        let field = own.field(path.field);
-        if field.is_empty() {
-            return;
-        }
-        let mut add = |value: Value<'m>| {
-            let value = value
-                .part(path.component)
-                .and_then(|part| part.part(path.subcomponent));
-            if let Some(value) = value.filter(|value| is_sent(*value)) {
-                found.push(Got::Value(value, at));
-            }
-        };
-        match path.each {
-            true => field
-                .repetitions()
-                .skip(path.repetition - 1)
-                .for_each(|repetition| add(Value::Repetition(repetition))),
-            false => add(Value::Repetition(field.repetition(path.repetition))),
-        }
+        let field = self.field(path, segment)?;
+        sent(path, segment, field.repetition(path.repetition))
+    }
+
+    /// A field that was sent.
+    fn field(&self, path: &FieldPath, segment: usize) -> Option<Field<'m>> {
+        let field = self.scope.message.segment(segment)?.field(path.field);
+        (!field.is_empty()).then_some(field)
     }
 
     fn template(
@@ -261,6 +268,13 @@ impl<'m> Runner<'m> {
         }
         Some(Got::Filled(text, lines))
     }
+}
+
+/// What of a repetition a path leads to.
+fn sent<'m>(path: &FieldPath, segment: usize, repetition: Repetition<'m>) -> Option<Got<'m>> {
+    let value = Value::Repetition(repetition).part(path.component)?;
+    let value = value.part(path.subcomponent)?;
+    is_sent(value).then_some(Got::Value(value, (segment, path.field, path.component)))
 }
 
 /// Whether a receiver has anything to do: a value, or `""`.
