@@ -50,14 +50,17 @@ impl<'m> Value<'m> {
 
     /// The first primitive in it, unescaped and trimmed, or `None` when nothing (or `""`) was sent.
     pub fn text(self) -> Option<Cow<'m, str>> {
-        let text = match self {
+        let first = match self {
             Value::Segment(_) => return None,
-            Value::Repetition(repetition) => repetition.component(1).subcomponent(1).text(),
-            Value::Component(component) => component.subcomponent(1).text(),
-            Value::Subcomponent(subcomponent) => subcomponent.text(),
-            Value::Text(text) => Cow::Borrowed(text),
+            Value::Repetition(repetition) => repetition.component(1).subcomponent(1),
+            Value::Component(component) => component.subcomponent(1),
+            Value::Subcomponent(subcomponent) => subcomponent,
+            Value::Text(text) => return valued(Cow::Borrowed(text)),
         };
-        valued(text)
+        match first.is_plain() {
+            true => valued_plain(first.raw()).map(Cow::Borrowed),
+            false => valued(first.text()),
+        }
     }
 
     /// All of it as one text, delimiters included: for text types whose senders do not escape `&` and `^`.
@@ -104,12 +107,16 @@ impl<'m> Value<'m> {
     }
 }
 
+/// The same of printable ASCII.
+fn valued_plain(text: &str) -> Option<&str> {
+    let text = match text.as_bytes() {
+        [b' ', ..] | [.., b' '] => text.trim(),
+        _ => text,
+    };
+    (!text.is_empty() && text != "\"\"").then_some(text)
+}
+
 fn valued(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    // Nearly all is like this already.
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if is_plain && !text.starts_with([' ', '"']) && !text.ends_with(' ') {
-        return (!text.is_empty()).then_some(text);
-    }
     // FHIR strings hold no control characters besides line ends and tabs.
     let clean = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
     let text = match text.chars().all(clean) {

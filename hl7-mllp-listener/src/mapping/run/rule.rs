@@ -23,7 +23,11 @@ impl<'m> Runner<'m> {
         labels: &mut [Option<usize>],
         sink: &mut Sink<'_>,
     ) {
-        // Most rules find nothing: whether they may write is asked when there is something to write.
+        // Most rules find nothing, mostly because their fields were not sent.
+        if op.sources.iter().all(|source| self.is_unsent(source, env)) {
+            return;
+        }
+        // Whether it may write is asked when there is something to write.
         let mut is_wanted = false;
         for source in &op.sources {
             if let Source::Template(_) = source

@@ -112,6 +112,26 @@ impl<'m> Runner<'m> {
         found.find(|all| !all.is_empty()).unwrap_or_default()
     }
 
+    /// Whether it is plain to see that a source has no value.
+    pub(super) fn is_unsent(&self, source: &Source, env: &Env<'_, 'm>) -> bool {
+        match source {
+            Source::Address(path) => {
+                let segments = match env.slots.of(path.slot) {
+                    [first, ..] if !path.every => std::slice::from_ref(first),
+                    segments => segments,
+                };
+                let message = self.scope.message;
+                let has_field = |segment: &usize| {
+                    let segment = message.segment(*segment);
+                    segment.is_some_and(|own| path.field == 0 || own.has_field(path.field))
+                };
+                !segments.iter().any(has_field)
+            }
+            Source::Argument(index) => env.arguments.get(*index).is_none_or(|all| all.is_empty()),
+            _ => false,
+        }
+    }
+
     /// All values of one source; `""` is among them, nothing is not.
     pub(super) fn each(
         &self,
