@@ -23,21 +23,12 @@ impl<'m> Runner<'m> {
         labels: &mut [Option<usize>],
         sink: &mut Sink<'_>,
     ) {
-        // Most rules find nothing, mostly because their fields were not sent.
-        if op.sources.iter().all(|source| self.is_unsent(source, env)) {
+        // Most rules find nothing, mostly because their fields were not sent: whether they may write need not be asked.
+        let is_unsent = op.sources.iter().all(|source| self.is_unsent(source, env));
+        if is_unsent || !self.is_wanted(op, env, body) {
             return;
         }
-        // Whether it may write is asked when there is something to write.
-        let mut is_wanted = false;
         for source in &op.sources {
-            if let Source::Template(_) = source
-                && !is_wanted
-            {
-                if !self.is_wanted(op, env, body) {
-                    return;
-                }
-                is_wanted = true;
-            }
             // The rule's own `""` deletes like one that was sent.
             if source.is_empty_text() {
                 if let Some(deletes) = &mut sink.deletes {
@@ -45,15 +36,8 @@ impl<'m> Runner<'m> {
                 }
                 return;
             }
-            let all = self.each(source, env, None);
-            if !all.is_empty() && !is_wanted {
-                if !self.is_wanted(op, env, body) {
-                    return;
-                }
-                is_wanted = true;
-            }
             let mut written = false;
-            for got in all {
+            for got in self.each(source, env, None) {
                 if let Got::Value(value, at) = &got
                     && value.is_null()
                 {

@@ -127,6 +127,14 @@ impl<'m> Runner<'m> {
                 };
                 !segments.iter().any(has_field)
             }
+            Source::Part {
+                component,
+                rest: false,
+                ..
+            } => {
+                let part = env.part.and_then(|(value, _)| value.part(*component));
+                part.is_none_or(|part| part.raw().is_empty())
+            }
             Source::Argument(index) => env.arguments.get(*index).is_none_or(|all| all.is_empty()),
             _ => false,
         }
