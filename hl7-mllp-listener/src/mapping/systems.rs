@@ -9,16 +9,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-/// A table of the maps themselves, by names that senders write: nobody can fill it, so it need not be slow to look into.
-pub(super) type Table<V> = HashMap<String, V, foldhash::fast::RandomState>;
-
 /// The URI of a v2 table's code system (<https://terminology.hl7.org>).
 pub const V2_TABLE: &str = "http://terminology.hl7.org/CodeSystem/v2-";
 
 #[derive(Debug, Default)]
 pub struct Systems {
-    coding: Table<String>,
-    authorities: Table<String>,
+    coding: HashMap<String, String>,
+    authorities: HashMap<String, String>,
 }
 
 impl Systems {

@@ -3,8 +3,9 @@
 //! Used: `group.source`, `group.target`, `group.element.code|target.code|target.display`, `group.unmapped` with mode `fixed` or
 //! `use-source-code`. Refuses dependsOn, products and several targets for one code: those need a question asked, not a table.
 
-use super::systems::{Table, upper};
+use super::systems::upper;
 use serde_json::Value as Json;
+use std::collections::HashMap;
 
 #[derive(Debug, Default)]
 pub struct ConceptMap {
@@ -12,7 +13,7 @@ pub struct ConceptMap {
     pub name: String,
     /// `group.source` of the first group: the system of codes that came without one.
     pub source: Option<String>,
-    targets: Table<Target>,
+    targets: HashMap<String, Target>,
     unmapped: Unmapped,
 }
 

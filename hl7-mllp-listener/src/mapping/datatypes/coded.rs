@@ -6,6 +6,44 @@ use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::{Lookup, Target};
 use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
+
+/// A Coding before it is written.
+struct Coding {
+    system: Option<String>,
+    version: Option<String>,
+    code: String,
+    display: Option<String>,
+}
+
+impl Coding {
+    fn json(self) -> Json {
+        let mut coding = Map::with_capacity(4);
+        let members = [
+            ("system", self.system),
+            ("version", self.version),
+            ("code", Some(self.code)),
+            ("display", self.display),
+        ];
+        for (name, value) in members {
+            if let Some(value) = value {
+                coding.insert(name.to_owned(), value.into());
+            }
+        }
+        Json::Object(coding)
+    }
+}
+
+impl From<Target> for Coding {
+    fn from(target: Target) -> Coding {
+        Coding {
+            system: target.system,
+            version: None,
+            code: target.code,
+            display: target.display,
+        }
+    }
+}
 
 /// Code, display, system, version and system OID of the three codings.
 const CODINGS: [(usize, usize, usize, usize, usize); 3] =
@@ -24,16 +62,12 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
             mapped = map_code(scope, given, &coding, index == 0)
                 .or_else(|| senders_code(scope, value, columns, &coding));
         }
-        codings.push(Json::Object(coding));
+        codings.push(coding);
     }
     if let Some(mapped) = mapped {
-        let is_same =
-            |own: &&mut Json| own["code"] == mapped["code"] && own["system"] == mapped["system"];
+        let is_same = |own: &&mut Coding| own.code == mapped.code && own.system == mapped.system;
         match codings.iter_mut().find(is_same) {
-            Some(own) if own["display"].is_null() && mapped["display"].is_string() => {
-                own["display"] = mapped["display"].clone();
-            }
-            Some(_) => {}
+            Some(own) => own.display = own.display.take().or(mapped.display),
             None => codings.insert(0, mapped),
         }
     }
@@ -45,7 +79,8 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
     });
     let mut concept = Map::new();
     if !codings.is_empty() {
-        concept.insert("coding".into(), Json::Array(codings));
+        let codings = codings.into_iter().map(Coding::json);
+        concept.insert("coding".into(), codings.collect());
     }
     if let Some(text) = text {
         concept.insert("text".into(), text.into());
@@ -67,7 +102,7 @@ pub fn codeable_reference(
 pub fn coding(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let own = own_coding(scope, value, CODINGS[0], || default_system(given))?;
     let mapped = map_code(scope, given, &own, true);
-    Some(mapped.unwrap_or(Json::Object(own)))
+    Some(mapped.unwrap_or(own).json())
 }
 
 /// The first coding through the vocabulary, or nothing: for elements that take no other codes.
@@ -77,7 +112,7 @@ pub fn mapped_coding(
     given: &Given<'_, '_>,
 ) -> Option<Json> {
     let own = own_coding(scope, value, CODINGS[0], || None)?;
-    map_code(scope, given, &own, true)
+    map_code(scope, given, &own, true).map(Coding::json)
 }
 
 /// The first code as the number of a thing, in the system that numbers such things.
@@ -109,7 +144,7 @@ fn own_coding(
     value: Value<'_>,
     (code, display, system, version, oid): (usize, usize, usize, usize, usize),
     default: impl FnOnce() -> Option<String>,
-) -> Option<Map<String, Json>> {
+) -> Option<Coding> {
     let code = value.part_text(code)?;
     let display = value.part_text(display);
     let system = value
@@ -121,18 +156,13 @@ fn own_coding(
     if system.is_none() && display.is_none() && code.contains(char::is_whitespace) {
         return None;
     }
-    let mut coding = Map::new();
-    if let Some(system) = system {
-        coding.insert("system".into(), system.into());
-        if let Some(version) = value.part_text(version) {
-            coding.insert("version".into(), version.into());
-        }
-    }
-    coding.insert("code".into(), single_blanks(code).into());
-    if let Some(display) = display {
-        coding.insert("display".into(), display.into());
-    }
-    Some(coding)
+    let version = system.is_some().then(|| value.part_text(version)).flatten();
+    Some(Coding {
+        system,
+        version: version.map(Cow::into_owned),
+        code: single_blanks(code),
+        display: display.map(Cow::into_owned),
+    })
 }
 
 /// A code of a coding system that the sender's own file translates.
@@ -140,52 +170,36 @@ fn senders_code(
     scope: &Scope<'_>,
     value: Value<'_>,
     (_, _, system, _, _): (usize, usize, usize, usize, usize),
-    own: &Map<String, Json>,
-) -> Option<Json> {
+    own: &Coding,
+) -> Option<Coding> {
     let index = scope.codes.get(value.part_text(system)?.as_ref())?;
-    let found = scope.vocabularies[*index].look_up(own.get("code")?.as_str()?);
-    let Lookup::Target(target) = found else {
-        return None;
-    };
-    Some(coding_of(target))
+    match scope.vocabularies[*index].look_up(&own.code) {
+        Lookup::Target(target) => Some(target.into()),
+        _ => None,
+    }
 }
 
 fn map_code(
     scope: &mut Scope<'_>,
     given: &Given<'_, '_>,
-    own: &Map<String, Json>,
+    own: &Coding,
     tell: bool,
-) -> Option<Json> {
+) -> Option<Coding> {
     let map = given.vocabulary?;
-    let target = match map.look_up(own.get("code")?.as_str()?) {
-        Lookup::Target(target) => target,
-        Lookup::NoMap => return None,
+    match map.look_up(&own.code) {
+        Lookup::Target(target) => Some(target.into()),
+        Lookup::NoMap => None,
         Lookup::Unknown => {
             // A code of another system is none of the table, and no mistake.
-            let text = |name: &str| own.get(name).and_then(Json::as_str).map(str::to_owned);
-            let system = text("system");
-            if tell && (system.is_none() || system == map.source) {
+            if tell && (own.system.is_none() || own.system == map.source) {
                 scope.unmapped(UnmappedCode {
                     vocabulary: map.name.clone(),
-                    system,
-                    code: text("code")?,
-                    display: text("display"),
+                    system: own.system.clone(),
+                    code: own.code.clone(),
+                    display: own.display.clone(),
                 });
             }
-            return None;
+            None
         }
-    };
-    Some(coding_of(target))
-}
-
-fn coding_of(target: Target) -> Json {
-    let mut coding = Map::new();
-    if let Some(system) = target.system {
-        coding.insert("system".into(), system.into());
     }
-    coding.insert("code".into(), target.code.into());
-    if let Some(display) = target.display {
-        coding.insert("display".into(), display.into());
-    }
-    Json::Object(coding)
 }
