@@ -87,22 +87,18 @@ impl<'m> Value<'m> {
 
     /// Whether anything but delimiters, blanks and `""` was sent: what [`Value::text`] would be of one of the primitives in it.
     pub fn is_valued(self) -> bool {
-        // No letter or digit is a delimiter: what begins with one says something.
         match (self, self.raw().as_bytes().first()) {
-            (Value::Segment(_), _) => return true,
-            (_, None) => return false,
-            (_, Some(first)) if first.is_ascii_alphanumeric() => return true,
-            _ => {}
-        }
-        match self {
-            Value::Segment(_) => true,
-            Value::Repetition(repetition) => repetition
+            (Value::Segment(_), _) => true,
+            (_, None) => false,
+            // No letter or digit is a delimiter: what begins with one says something.
+            (_, Some(first)) if first.is_ascii_alphanumeric() => true,
+            (Value::Repetition(repetition), _) => repetition
                 .components()
                 .any(|component| Value::Component(component).is_valued()),
-            Value::Component(component) => component
+            (Value::Component(component), _) => component
                 .subcomponents()
                 .any(|subcomponent| Value::Subcomponent(subcomponent).is_valued()),
-            Value::Subcomponent(_) | Value::Text(_) => self.text().is_some(),
+            (Value::Subcomponent(_) | Value::Text(_), _) => self.text().is_some(),
         }
     }
 }
