@@ -41,7 +41,10 @@ impl Batch {
         for (start, line) in lines(frame) {
             reader.line(frame, start, line);
         }
-        Some(reader.end(frame))
+        let batch = reader.end(frame);
+        // A first line that only begins like a header opens nothing: without a message it could not be answered as a batch.
+        let has_any = batch.file_header.is_some() || !batch.parts.is_empty();
+        has_any.then_some(batch)
     }
 
     /// All messages, in order.
@@ -276,6 +279,12 @@ mod tests {
         check("MSH|1/BTS|1", Some("MSH|1/"), None);
         check("BHS#*~\\&/MSH|1/BTS#1", Some("MSH|1/"), None);
         check("BHS|^~\\&/BTS|0", Some(""), None);
+        check("BHSABC|1/PID|1", None, None);
+        check(
+            "BHSABC|1/MSH|1",
+            Some("MSH|1"),
+            Some("belongs to no message"),
+        );
     }
 
     #[test]

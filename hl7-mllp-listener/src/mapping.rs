@@ -233,6 +233,14 @@ impl Mappings {
         let map = &self.program.messages[event.message];
         let structure = &self.program.structures[map.structure];
         let tree = structure.place(message.segments().map(|segment| segment.name()));
+        let message_key = format!(
+            "{}|{}|{}",
+            message.sending_application(),
+            message.sending_facility(),
+            message.control_id()
+        );
+        let sender_values = self.program.sender_names.iter();
+        let sender_values = sender_values.map(|name| sender.set.get(name).map(String::as_str));
         let facility = match message.sending_facility() {
             "" | "\"\"" => message.sending_application(),
             facility => facility,
@@ -255,14 +263,10 @@ impl Mappings {
             },
             null_deletes: sender.null_deletes,
             vocabularies: &sender.overlay.vocabularies,
-            sender: &sender.set,
+            sender: sender_values.collect(),
             trace,
-            message_key: format!(
-                "{}|{}|{}",
-                message.sending_application(),
-                message.sending_facility(),
-                message.control_id()
-            ),
+            facility,
+            message_key: &message_key,
             made: run::Made::default(),
         };
         let made = runner.run(&tree).map_err(ConvertError::Refused)?;

@@ -6,8 +6,10 @@
 //! does not begin with MSH, FHS or BHS, delimiters that cannot work, text that is not in its declared character set, and
 //! more segments or fields than the limits.
 
+mod holds;
 mod segment;
 
+use holds::{Classes, Holds};
 pub use segment::{Component, Field, Repetition, Segment, Subcomponent};
 
 use crate::charset::Charset;
@@ -85,6 +87,8 @@ pub struct Message {
     segments: Vec<SegmentSpan>,
     /// Offsets of all field separators, segment after segment.
     marks: Vec<u32>,
+    /// What is in the field behind each of them.
+    holds: Vec<Holds>,
     /// The segment that is the first MSH.
     header: usize,
     warnings: Vec<MessageWarning>,
@@ -333,6 +337,8 @@ fn index(
         .map_err(|_| MessageError::TooManySegments(options.max_segments))?;
     let mut segments = Vec::new();
     let mut marks: Vec<u32> = Vec::with_capacity(bytes.len() / 16);
+    let mut holds: Vec<Holds> = Vec::with_capacity(bytes.len() / 16);
+    let classes = Classes::new(&separators);
     let mut header = None;
     let mut start = 0;
     while start < length {
@@ -340,13 +346,23 @@ fn index(
         start += (line.len() - without_leading_space(line).len()) as u32;
         let first_mark = marks.len() as u32;
         let mut end = start;
-        while let Some(byte) = bytes.get(end as usize) {
-            match *byte {
-                b'\r' | b'\n' => break,
-                byte if byte == separators.field => marks.push(end),
-                _ => {}
+        let mut field = Holds::default();
+        for byte in &bytes[start as usize..] {
+            match classes.of(*byte) {
+                Holds::LINE_END => break,
+                Holds::FIELD => {
+                    if marks.len() as u32 > first_mark {
+                        holds.push(field);
+                    }
+                    marks.push(end);
+                    field = Holds::default();
+                }
+                class => field.add(class),
             }
             end += 1;
+        }
+        if marks.len() as u32 > first_mark {
+            holds.push(field);
         }
         if end > start {
             let line = &bytes[start as usize..end as usize];
@@ -387,6 +403,7 @@ fn index(
         separators,
         segments,
         marks,
+        holds,
         header,
         warnings,
     })

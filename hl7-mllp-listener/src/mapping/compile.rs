@@ -58,7 +58,6 @@ pub(super) fn compile(read: &mut Read) -> Result<Compiled, Vec<LoadError>> {
 struct Compiler {
     program: Program,
     event_names: Vec<String>,
-    sender_names: Vec<String>,
     vocabularies: HashMap<String, usize>,
     /// Element maps are numbered before they are compiled: they may call each other.
     elements: HashMap<String, (usize, Vec<String>)>,
@@ -86,9 +85,11 @@ impl Compiler {
             .flat_map(|event| event.set.iter().map(|(name, _)| name.clone()))
             .collect();
         let senders = read.senders.values();
-        let sender_names = senders.flat_map(|s| s.set.keys().cloned()).collect();
-        event_names.sort();
-        event_names.dedup();
+        let mut sender_names: Vec<String> = senders.flat_map(|s| s.set.keys().cloned()).collect();
+        for names in [&mut event_names, &mut sender_names] {
+            names.sort();
+            names.dedup();
+        }
         let elements = read.maps.iter().filter(|map| !map.is_resource);
         let elements = elements
             .enumerate()
@@ -104,6 +105,7 @@ impl Compiler {
             assigner: of_values.get("HD.Organization").copied(),
             structures: std::mem::take(&mut read.structures),
             vocabularies: std::mem::take(&mut read.vocabularies),
+            sender_names,
             ..Program::default()
         };
         let named = program.vocabularies.iter().enumerate();
@@ -113,7 +115,6 @@ impl Compiler {
         Compiler {
             program,
             event_names,
-            sender_names,
             vocabularies,
             elements,
             of_values,
@@ -311,6 +312,7 @@ impl Compiler {
             .transpose()?;
         Ok(Op {
             line,
+            appends: target.iter().any(|step| step.index == Index::Each),
             target,
             fallback: rule.fallback,
             sources,
@@ -412,10 +414,10 @@ impl Compiler {
             return Ok(Some(Source::Event(index)));
         }
         if let Some(sender) = name.strip_prefix("sender.") {
-            return match self.sender_names.iter().any(|known| known == sender) {
-                true => Ok(Some(Source::Sender(sender.to_owned()))),
-                false => Err(format!("no sender sets `{sender}`")),
-            };
+            let mut names = self.program.sender_names.iter();
+            let index = names.position(|known| known == sender);
+            let index = index.ok_or_else(|| format!("no sender sets `{sender}`"))?;
+            return Ok(Some(Source::Sender(index)));
         }
         let Some(message) = name.strip_prefix("message.") else {
             return Ok(None);
@@ -483,7 +485,7 @@ fn own_elements(ops: &[Op], source: &MapSource) -> Vec<String> {
 }
 
 fn address_source(address: &Address, slot: usize) -> Source {
-    Source::Address {
+    Source::Address(FieldPath {
         slot,
         every: address.every,
         field: address.field,
@@ -491,7 +493,7 @@ fn address_source(address: &Address, slot: usize) -> Source {
         repetition: address.repetition.max(1),
         component: address.component,
         subcomponent: address.subcomponent,
-    }
+    })
 }
 
 fn number(names: &mut Vec<String>, name: &str) -> usize {

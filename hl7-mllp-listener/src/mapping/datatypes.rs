@@ -129,6 +129,12 @@ impl<'m> Given<'_, 'm> {
     }
 }
 
+/// An object of these members.
+pub(super) fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+    let members = members.into_iter();
+    Json::Object(members.map(|(name, own)| (name.to_owned(), own)).collect())
+}
+
 /// One converter.
 pub struct Builtin {
     pub name: &'static str,

@@ -71,6 +71,8 @@ pub struct Frame {
 pub struct Op {
     pub line: usize,
     pub target: Vec<Target>,
+    /// Whether every value makes an item of its own: a step of the target is `[]`.
+    pub appends: bool,
     pub fallback: bool,
     pub sources: Vec<Source>,
     pub convert: Convert,
@@ -106,17 +108,7 @@ pub enum Convert {
 
 #[derive(Clone)]
 pub enum Source {
-    Address {
-        /// Number of the segment in the frame.
-        slot: usize,
-        /// In every segment of the slot.
-        every: bool,
-        field: usize,
-        each: bool,
-        repetition: usize,
-        component: usize,
-        subcomponent: usize,
-    },
+    Address(FieldPath),
     /// A part of the value an element map is called with.
     Part {
         component: usize,
@@ -138,11 +130,34 @@ pub enum Source {
     /// A name that the trigger event sets.
     Event(usize),
     /// A name that the sender sets.
-    Sender(String),
+    Sender(usize),
     Message(MessageName),
 }
 
+/// Values of a segment of the frame.
+#[derive(Clone)]
+pub struct FieldPath {
+    /// Number of the segment in the frame.
+    pub slot: usize,
+    /// In every segment of the slot.
+    pub every: bool,
+    pub field: usize,
+    pub each: bool,
+    pub repetition: usize,
+    pub component: usize,
+    pub subcomponent: usize,
+}
+
 impl Source {
+    /// Whether it has one value at most, and not one of a list that a name stands for.
+    pub fn is_single(&self) -> bool {
+        match self {
+            Source::Address(path) => !path.each && !path.every,
+            Source::Argument(_) | Source::Element { .. } => false,
+            _ => true,
+        }
+    }
+
     /// `""` in a rule.
     pub fn is_empty_text(&self) -> bool {
         matches!(self, Source::Template(pieces) if matches!(&pieces[..], [Piece::Text(text)] if text.is_empty()))
@@ -284,4 +299,6 @@ pub struct Program {
     pub assigner: Option<usize>,
     pub messages: Vec<MessageMap>,
     pub vocabularies: Vec<ConceptMap>,
+    /// Names that senders set, sorted.
+    pub sender_names: Vec<String>,
 }

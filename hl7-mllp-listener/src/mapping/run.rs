@@ -4,6 +4,8 @@
 //! (`urn:draft:3`). Which resource it is, and what of it may change, is decided against the state of the server ([`crate::state`]).
 
 mod rule;
+mod slots;
+mod source;
 
 use super::datatypes::{Scope, UnmappedCode};
 use super::program::*;
@@ -13,12 +15,17 @@ use super::value::Value;
 use crate::ack::{AnswerError, ErrorCode, Location};
 use crate::structure::{Member, Tree};
 use serde_json::{Map as Object, Value as Json};
+use slots::Slots;
+use smallvec::SmallVec;
+use source::{At, Got, Gots};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem::Discriminant;
 
 /// Most drafts of one message.
 const DRAFTS_MAX: usize = 20_000;
+/// Room for the elements of a usual resource.
+const USUAL_ELEMENTS: usize = 14;
 /// How deep resource maps of values call each other: a bed in a room in a building of a site.
 const VALUES_DEEP_MAX: usize = 8;
 
@@ -64,7 +71,7 @@ pub enum KeyPart {
 
 /// The reference text that stands for a draft until ids are known.
 pub fn draft_reference(index: usize) -> String {
-    format!("urn:draft:{index}")
+    ["urn:draft:", &index.to_string()].concat()
 }
 
 /// The number in a [`draft_reference`].
@@ -80,12 +87,14 @@ pub(super) struct Runner<'m> {
     pub null_deletes: bool,
     /// Vocabularies that stand in for others, of this sender.
     pub vocabularies: &'m HashMap<usize, usize>,
-    /// `$sender.…`
-    pub sender: &'m HashMap<String, String>,
+    /// `$sender.…`, by the number of the name.
+    pub sender: Vec<Option<&'m str>>,
     /// Where it is noted which rule wrote what.
     pub trace: Option<&'m Trace>,
+    /// `$message.facility`, as in [`Scope::facility`].
+    pub facility: &'m str,
     /// What makes the message unique: `$message.key`.
-    pub message_key: String,
+    pub message_key: &'m str,
     pub made: Made<'m>,
 }
 
@@ -99,26 +108,17 @@ pub(super) struct Made<'m> {
     depth: usize,
 }
 
-/// What a source gives.
-#[derive(Clone)]
-enum Got<'m> {
-    /// The value, and the segment, field and component it stands in.
-    Value(Value<'m>, (usize, usize, usize)),
-    Text(Cow<'m, str>),
-    /// A text with values of these segments in it.
-    Filled(String, Vec<usize>),
-    Draft(usize),
-    Drafts(Vec<usize>),
-}
-
 /// What a map may look at.
 struct Env<'e, 'm> {
     /// For each segment of the frame, where it occurs.
-    slots: &'e [Vec<usize>],
-    arguments: &'e [Vec<Got<'m>>],
+    slots: &'e Slots,
+    arguments: &'e [Gots<'m>],
     /// The value an element map was called with.
-    part: Option<(Value<'m>, (usize, usize, usize))>,
+    part: Option<(Value<'m>, At)>,
 }
+
+/// For each label of a frame, the item of its list.
+type Labels = SmallVec<[Option<usize>; 8]>;
 
 /// Where the run stands in the message.
 struct State<'m> {
@@ -223,14 +223,10 @@ impl<'m> Runner<'m> {
         group: usize,
         state: &mut State<'m>,
     ) -> Result<(), Vec<AnswerError>> {
-        let slots = |binds: &[Bind]| -> Vec<Vec<usize>> {
-            binds.iter().map(|bind| state.find(bind, group)).collect()
-        };
-        let (own, slots) = (slots(&call.own), slots(&call.binds));
-        let handles: Vec<Vec<Got<'m>>> = Vec::new();
+        let own = state.slots(&call.own, group);
         let env = Env {
             slots: &own,
-            arguments: &handles,
+            arguments: &[],
             part: None,
         };
         if let Some(when) = &call.when
@@ -238,7 +234,7 @@ impl<'m> Runner<'m> {
         {
             return Ok(());
         }
-        let given: Vec<Vec<Got<'m>>> = call
+        let given: Vec<Gots<'m>> = call
             .arguments
             .iter()
             .map(|sources| self.all(sources, &env, Some(state)))
@@ -251,6 +247,7 @@ impl<'m> Runner<'m> {
                 reason,
             )]);
         }
+        let slots = state.slots(&call.binds, group);
         let env = Env {
             slots: &slots,
             arguments: &given,
@@ -272,12 +269,7 @@ impl<'m> Runner<'m> {
     }
 
     /// The draft that a resource map makes of a value, or nothing when the value does not say which one it is (and it is not contained then).
-    fn draft_of(
-        &mut self,
-        map: usize,
-        value: Value<'m>,
-        at: (usize, usize, usize),
-    ) -> Option<usize> {
+    fn draft_of(&mut self, map: usize, value: Value<'m>, at: At) -> Option<usize> {
         let name = (map, std::mem::discriminant(&value), value.raw());
         if let Some(known) = self.made.of_values.get(&name) {
             return *known;
@@ -301,8 +293,8 @@ impl<'m> Runner<'m> {
     }
 
     /// What a resource map makes of a value; who calls ends its trace.
-    fn value_draft(&mut self, map: usize, value: Value<'m>, at: (usize, usize, usize)) -> Draft {
-        let slots = vec![vec![at.0]; self.program.maps[map].frame.segments.len()];
+    fn value_draft(&mut self, map: usize, value: Value<'m>, at: At) -> Draft {
+        let slots = Slots::repeat(at.0, self.program.maps[map].frame.segments.len());
         let env = Env {
             slots: &slots,
             arguments: &[],
@@ -316,7 +308,7 @@ impl<'m> Runner<'m> {
 
     /// Nothing where one of the names has no resource.
     fn relate(&self, step: &'m RelateStep, group: usize, state: &mut State<'m>) {
-        let own: Vec<Vec<usize>> = step.own.iter().map(|b| state.find(b, group)).collect();
+        let own = state.slots(&step.own, group);
         let env = Env {
             slots: &own,
             arguments: &[],
@@ -353,7 +345,7 @@ impl<'m> Runner<'m> {
         }
         let mut draft = Draft {
             map: index,
-            body: Object::new(),
+            body: Object::with_capacity(USUAL_ELEMENTS),
             new: Object::new(),
             deletes: Vec::new(),
             identifiers: Vec::new(),
@@ -365,12 +357,12 @@ impl<'m> Runner<'m> {
         draft
             .body
             .insert("resourceType".into(), map.resource_type.as_str().into());
-        let mut labels = vec![None; map.frame.labels];
+        let mut labels = Labels::from_elem(None, map.frame.labels);
         for op in &map.ops {
             self.op(op, env, &mut draft, &mut labels);
         }
         if !map.new.is_empty() {
-            let mut labels = vec![None; map.frame.labels];
+            labels.fill(None);
             let body = std::mem::take(&mut draft.body);
             for op in &map.new {
                 if !exists(&body, &op.target) {
@@ -382,12 +374,11 @@ impl<'m> Runner<'m> {
         for name in &map.union {
             if let Some(Json::Array(items)) = draft.body.get_mut(name) {
                 // The same number in PID-2 and PID-3 is one identifier.
-                let mut seen: Vec<Json> = Vec::new();
-                items.retain(|item| {
-                    let is_new = !seen.contains(item);
-                    seen.push(item.clone());
-                    is_new
-                });
+                for index in (1..items.len()).rev() {
+                    if items[..index].contains(&items[index]) {
+                        items.remove(index);
+                    }
+                }
             }
         }
         let present = |path: &String| is_present(&draft.body, path);
@@ -397,11 +388,7 @@ impl<'m> Runner<'m> {
         draft.from = from.split_whitespace().map(str::to_owned).collect();
         draft.back = text(&map.back).map(Cow::into_owned);
         draft.identifiers = self.identifiers(map, env);
-        draft.keys = map
-            .keys
-            .iter()
-            .filter_map(|key| self.key(key, env))
-            .collect();
+        draft.keys = self.keys(map, env);
         draft
     }
 
@@ -441,45 +428,13 @@ struct Sink<'s> {
     deletes: Option<&'s mut Vec<String>>,
 }
 
-impl State<'_> {
-    /// The segments a name leads to from a group.
-    fn find(&self, bind: &Bind, group: usize) -> Vec<usize> {
-        let (up, places) = match bind {
-            Bind::Loop(index) => return vec![self.loops[*index]],
-            Bind::Nowhere => return Vec::new(),
-            Bind::Places { up, places } => (*up, places),
-        };
-        let mut group = group;
-        for _ in 0..up {
-            group = self.tree.groups[group].parent;
+impl Sink<'_> {
+    /// Segments that gave a value.
+    fn note(&mut self, lines: &[usize]) {
+        for line in lines {
+            if self.lines.last() != Some(line) {
+                self.lines.push(*line);
+            }
         }
-        let mut found = Vec::new();
-        for place in places {
-            // Groups on the way down do not repeat.
-            let Some(inner) = self.groups(group, &place.down).first().copied() else {
-                continue;
-            };
-            let members = self.tree.groups[inner].members.iter();
-            found.extend(members.filter_map(|(own, member)| match member {
-                Member::Segment(segment) if *own == place.item => Some(*segment),
-                _ => None,
-            }));
-        }
-        found
-    }
-
-    /// The groups at the end of a way down.
-    fn groups(&self, group: usize, route: &[usize]) -> Vec<usize> {
-        let Some((item, rest)) = route.split_first() else {
-            return vec![group];
-        };
-        let members = self.tree.groups[group].members.iter();
-        members
-            .filter_map(|(own, member)| match member {
-                Member::Group(inner) if own == item => Some(*inner),
-                _ => None,
-            })
-            .flat_map(|inner| self.groups(inner, rest))
-            .collect()
     }
 }

@@ -7,6 +7,7 @@ use super::value::Value;
 use super::yaml::{Fault, Node};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 /// The URI of a v2 table's code system (<https://terminology.hl7.org>).
 pub const V2_TABLE: &str = "http://terminology.hl7.org/CodeSystem/v2-";
@@ -44,8 +45,8 @@ impl Systems {
 
     /// The URI of a coding system named in a CWE.3 (or by OID in CWE.14). Local names are bound to the facility.
     pub fn coding(&self, name: &str, facility: &str) -> String {
-        let upper = name.to_uppercase();
-        if let Some(uri) = self.coding.get(&upper) {
+        let upper = upper(name);
+        if let Some(uri) = self.coding.get(upper.as_ref()) {
             return uri.clone();
         }
         if is_uri(name) {
@@ -58,7 +59,7 @@ impl Systems {
             Some(table) if table.len() == 4 && table.bytes().all(|b| b.is_ascii_digit()) => {
                 format!("{V2_TABLE}{table}")
             }
-            _ => format!("urn:hl7v2:coding:{}:{}", escape(facility), escape(name)),
+            _ => local("coding", facility, name),
         }
     }
 
@@ -87,40 +88,28 @@ impl Systems {
         if let Some(name) = &name
             && let Some(uri) = own
                 .get(name.as_ref())
-                .or_else(|| self.authorities.get(&name.to_uppercase()))
+                .or_else(|| self.authorities.get(upper(name).as_ref()))
         {
             return Some(uri.clone());
         }
         if let Some(id) = id {
             match id_type.as_deref().map(str::to_uppercase).as_deref() {
-                Some("ISO") | None if is_oid(&id) => return Some(format!("urn:oid:{id}")),
+                Some("ISO") | None if is_oid(&id) => return Some(["urn:oid:", &id].concat()),
                 Some("UUID" | "GUID") => return Some(format!("urn:uuid:{}", id.to_lowercase())),
                 _ if is_uri(&id) => return Some(id.into_owned()),
-                _ => {
-                    let name = name.unwrap_or(Cow::Borrowed(""));
-                    return Some(format!(
-                        "urn:hl7v2:authority:{}:{}",
-                        escape(&name),
-                        escape(&id)
-                    ));
-                }
+                _ => return Some(local("authority", &name.unwrap_or_default(), &id)),
             }
         }
         // An OID alone in the first part is seen often.
         match name {
             Some(name) if is_oid(&name) => Some(format!("urn:oid:{name}")),
             Some(name) if is_uri(&name) => Some(name.into_owned()),
-            Some(name) => Some(format!(
-                "urn:hl7v2:authority:{}:{}",
-                escape(facility),
-                escape(&name)
-            )),
+            Some(name) => Some(local("authority", facility, &name)),
             None if facility.is_empty() => None,
-            None => Some(format!(
-                "urn:hl7v2:authority:{}:{}",
-                escape(facility),
-                escape(&format!("-{}", kind.unwrap_or_default()))
-            )),
+            None => {
+                let name = ["-", kind.unwrap_or_default()].concat();
+                Some(local("authority", facility, &name))
+            }
         }
     }
 }
@@ -146,16 +135,38 @@ fn is_oid(text: &str) -> bool {
         && arcs.all(|arc| !arc.is_empty() && arc.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// In capitals, as most names are sent.
+pub(super) fn upper(name: &str) -> Cow<'_, str> {
+    let is_upper = |byte: u8| byte.is_ascii() && !byte.is_ascii_lowercase();
+    match name.bytes().all(is_upper) {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(name.to_uppercase()),
+    }
+}
+
+/// A name of our own, bound to who gave it.
+fn local(kind: &str, owner: &str, name: &str) -> String {
+    let mut urn = String::with_capacity(24 + kind.len() + owner.len() + name.len());
+    urn.push_str("urn:hl7v2:");
+    urn.push_str(kind);
+    for part in [owner, name] {
+        urn.push(':');
+        push_escaped(&mut urn, part);
+    }
+    urn
+}
+
 /// Percent-encodes what may not stand in a URN.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+fn push_escaped(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(byte.into()),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                // Writing to a text cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
         }
     }
-    out
 }
 
 #[cfg(test)]

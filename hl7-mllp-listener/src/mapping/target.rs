@@ -24,18 +24,12 @@ pub(super) fn put(
             body.insert(step.name.clone(), json);
             return;
         }
-        let inner = body
-            .entry(step.name.as_str())
-            .or_insert_with(|| Json::Object(Object::new()));
-        if let Json::Object(inner) = inner {
+        if let Some(Json::Object(inner)) = at(body, &step.name, || Json::Object(Object::new())) {
             put(inner, rest, labels, type_name, json);
         }
         return;
     }
-    let Json::Array(items) = body
-        .entry(step.name.as_str())
-        .or_insert_with(|| Json::Array(Vec::new()))
-    else {
+    let Some(Json::Array(items)) = at(body, &step.name, || Json::Array(Vec::new())) else {
         return;
     };
     let known = match step.index {
@@ -59,6 +53,21 @@ pub(super) fn put(
     }
 }
 
+/// What stands under a name, made if need be.
+fn at<'b>(
+    body: &'b mut Object<String, Json>,
+    name: &str,
+    new: impl FnOnce() -> Json,
+) -> Option<&'b mut Json> {
+    // Few names are sooner compared than hashed.
+    let place = body.keys().position(|own| own == name);
+    let place = place.unwrap_or_else(|| {
+        body.insert(name.to_owned(), new());
+        body.len() - 1
+    });
+    body.values_mut().nth(place)
+}
+
 /// Whether something stands at a path: any item of a list, any type of a choice.
 pub(super) fn exists(body: &Object<String, Json>, target: &[Target]) -> bool {
     let Some((step, rest)) = target.split_first() else {
@@ -70,7 +79,8 @@ pub(super) fn exists(body: &Object<String, Json>, target: &[Target]) -> bool {
                 .is_some_and(|type_name| type_name.starts_with(|c: char| c.is_ascii_uppercase()))
         });
     }
-    match body.get(&step.name) {
+    let known = body.iter().find(|(own, _)| **own == step.name);
+    match known.map(|(_, value)| value) {
         // Of a choice any type counts: a resource has one.
         None => rest.is_empty() && body.keys().any(|own| is_same_choice(own, &step.name)),
         Some(Json::Object(inner)) => exists(inner, rest),

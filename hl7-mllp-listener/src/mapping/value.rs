@@ -50,14 +50,17 @@ impl<'m> Value<'m> {
 
     /// The first primitive in it, unescaped and trimmed, or `None` when nothing (or `""`) was sent.
     pub fn text(self) -> Option<Cow<'m, str>> {
-        let text = match self {
+        let first = match self {
             Value::Segment(_) => return None,
-            Value::Repetition(repetition) => repetition.component(1).subcomponent(1).text(),
-            Value::Component(component) => component.subcomponent(1).text(),
-            Value::Subcomponent(subcomponent) => subcomponent.text(),
-            Value::Text(text) => Cow::Borrowed(text),
+            Value::Repetition(repetition) => repetition.component(1).subcomponent(1),
+            Value::Component(component) => component.subcomponent(1),
+            Value::Subcomponent(subcomponent) => subcomponent,
+            Value::Text(text) => return valued(Cow::Borrowed(text)),
         };
-        valued(text)
+        match first.is_plain() {
+            true => valued_plain(first.raw()).map(Cow::Borrowed),
+            false => valued(first.text()),
+        }
     }
 
     /// All of it as one text, delimiters included: for text types whose senders do not escape `&` and `^`.
@@ -84,17 +87,29 @@ impl<'m> Value<'m> {
 
     /// Whether anything but delimiters, blanks and `""` was sent: what [`Value::text`] would be of one of the primitives in it.
     pub fn is_valued(self) -> bool {
-        match self {
-            Value::Segment(_) => true,
-            Value::Repetition(repetition) => repetition
+        match (self, self.raw().as_bytes().first()) {
+            (Value::Segment(_), _) => true,
+            (_, None) => false,
+            // No letter or digit is a delimiter: what begins with one says something.
+            (_, Some(first)) if first.is_ascii_alphanumeric() => true,
+            (Value::Repetition(repetition), _) => repetition
                 .components()
                 .any(|component| Value::Component(component).is_valued()),
-            Value::Component(component) => component
+            (Value::Component(component), _) => component
                 .subcomponents()
                 .any(|subcomponent| Value::Subcomponent(subcomponent).is_valued()),
-            Value::Subcomponent(_) | Value::Text(_) => self.text().is_some(),
+            (Value::Subcomponent(_) | Value::Text(_), _) => self.text().is_some(),
         }
     }
+}
+
+/// The same of printable ASCII.
+fn valued_plain(text: &str) -> Option<&str> {
+    let text = match text.as_bytes() {
+        [b' ', ..] | [.., b' '] => text.trim(),
+        _ => text,
+    };
+    (!text.is_empty() && text != "\"\"").then_some(text)
 }
 
 fn valued(text: Cow<'_, str>) -> Option<Cow<'_, str>> {

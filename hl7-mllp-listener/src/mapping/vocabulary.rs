@@ -3,6 +3,7 @@
 //! Used: `group.source`, `group.target`, `group.element.code|target.code|target.display`, `group.unmapped` with mode `fixed` or
 //! `use-source-code`. Refuses dependsOn, products and several targets for one code: those need a question asked, not a table.
 
+use super::systems::upper;
 use serde_json::Value as Json;
 use std::collections::HashMap;
 
@@ -109,7 +110,7 @@ impl ConceptMap {
     /// Codes as they are written, else in capitals: v2 tables are, some senders are not.
     pub fn look_up(&self, code: &str) -> Lookup {
         let exact = self.targets.get(code);
-        match exact.or_else(|| self.targets.get(&code.to_uppercase())) {
+        match exact.or_else(|| self.targets.get(upper(code).as_ref())) {
             Some(target) if *target == NO_MAP => Lookup::NoMap,
             Some(target) => Lookup::Target(target.clone()),
             None => match &self.unmapped {

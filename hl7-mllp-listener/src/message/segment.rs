@@ -1,6 +1,6 @@
 //! Segments and their pieces (v2.9 section 2.5): views into a message, made when asked for, without copying.
 
-use super::{Message, SegmentSpan};
+use super::{Holds, Message, SegmentSpan};
 use crate::escape::unescape;
 use std::borrow::Cow;
 
@@ -49,25 +49,41 @@ impl<'m> Segment<'m> {
     /// Field `n`, counted from 1 as in the standard; empty if it was not sent. In MSH, FHS and BHS field 1 is the
     /// separator and field 2 the encoding characters.
     pub fn field(&self, n: usize) -> Field<'m> {
-        let span = self.span();
-        let marks =
-            &self.message.marks[span.first_mark as usize..(span.first_mark + span.marks) as usize];
-        let is_delimiters = span.is_header && n <= 2;
-        let raw = match n.checked_sub(1 + usize::from(span.is_header)) {
-            None if n == 1 => marks
-                .first()
-                .map(|mark| self.message.slice(*mark, mark + 1)),
-            None => None,
-            Some(i) => marks.get(i).map(|mark| {
+        let span = &self.message.segments[self.index];
+        let (first, count) = (span.first_mark as usize, span.marks as usize);
+        let marks = &self.message.marks[first..first + count];
+        let (raw, holds) = match n.checked_sub(1 + usize::from(span.is_header)) {
+            Some(i) if i < count => {
                 let end = marks.get(i + 1).copied().unwrap_or(span.end);
-                self.message.slice(mark + 1, end)
-            }),
+                let raw = self.message.slice(marks[i] + 1, end);
+                (raw, self.message.holds[first + i])
+            }
+            None if n == 1 && count > 0 => {
+                (self.message.slice(marks[0], marks[0] + 1), Holds::default())
+            }
+            _ => ("", Holds::default()),
         };
         Field(Text {
             message: self.message,
-            raw: raw.unwrap_or_default(),
-            is_delimiters,
+            raw,
+            holds,
+            is_delimiters: span.is_header && n <= 2,
         })
+    }
+
+    /// Whether anything stands in field `n`.
+    pub fn has_field(&self, n: usize) -> bool {
+        let span = &self.message.segments[self.index];
+        let (first, count) = (span.first_mark as usize, span.marks as usize);
+        match n.checked_sub(1 + usize::from(span.is_header)) {
+            Some(i) if i < count => {
+                let next = self.message.marks.get(first + i + 1);
+                let end = next.filter(|_| i + 1 < count).copied();
+                self.message.marks[first + i] + 1 < end.unwrap_or(span.end)
+            }
+            Some(_) => false,
+            None => n == 1 && count > 0,
+        }
     }
 
     /// Which segment of this name it is, from 1: the occurrence that an ERL (ERR-2) names.
@@ -90,13 +106,15 @@ impl<'m> Segment<'m> {
 struct Text<'m> {
     message: &'m Message,
     raw: &'m str,
+    /// What there is at most in it.
+    holds: Holds,
     /// MSH-1 and MSH-2: neither split nor unescaped.
     is_delimiters: bool,
 }
 
 impl<'m> Text<'m> {
     fn unescaped(&self) -> Cow<'m, str> {
-        if self.is_delimiters {
+        if self.is_delimiters || !self.holds.any(Holds::ESCAPE) {
             return Cow::Borrowed(self.raw);
         }
         unescape(self.raw, &self.message.separators, self.message.charset)
@@ -125,10 +143,42 @@ impl<'m> Text<'m> {
         Text { raw, ..self }
     }
 
-    fn nth(self, n: usize, separator: u8) -> Text<'m> {
-        let found = n.checked_sub(1).and_then(|i| self.split(separator).nth(i));
-        found.unwrap_or(Text { raw: "", ..self })
+    /// Part `n`, from 1, of those that a separator makes.
+    fn nth(self, n: usize, separator: u8, class: Holds) -> Text<'m> {
+        let raw = match n {
+            0 => "",
+            1 if self.is_delimiters || !self.holds.any(class) => self.raw,
+            _ if self.is_delimiters || !self.holds.any(class) => "",
+            n => nth_part(self.raw, n - 1, separator).unwrap_or_default(),
+        };
+        Text { raw, ..self }
     }
+
+    /// Whether it is the text that it stands for: printable ASCII without an escape sequence.
+    fn is_plain(self) -> bool {
+        !self.is_delimiters && !self.holds.any(Holds::REWRITTEN)
+    }
+}
+
+/// From this length on a search for the separator has paid when it has begun.
+const LONG_BYTES: usize = 256;
+
+/// Part `n`, from 0, of a text.
+fn nth_part(text: &str, n: usize, separator: u8) -> Option<&str> {
+    if text.len() >= LONG_BYTES {
+        return text.split(char::from(separator)).nth(n);
+    }
+    let (mut start, mut before) = (0, n);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == separator {
+            if before == 0 {
+                return text.get(start..at);
+            }
+            before -= 1;
+            start = at + 1;
+        }
+    }
+    (before == 0).then(|| &text[start..])
 }
 
 macro_rules! piece {
@@ -181,7 +231,10 @@ piece!(
 impl<'m> Field<'m> {
     /// Repetition `n`, from 1; empty if it was not sent.
     pub fn repetition(&self, n: usize) -> Repetition<'m> {
-        Repetition(self.0.nth(n, self.0.message.separators.repetition))
+        Repetition(
+            self.0
+                .nth(n, self.0.message.separators.repetition, Holds::REPETITION),
+        )
     }
 
     /// All repetitions; none if the field is empty.
@@ -207,7 +260,10 @@ impl<'m> Repetition<'m> {
 
     /// Component `n`, from 1; empty if it was not sent.
     pub fn component(&self, n: usize) -> Component<'m> {
-        Component(self.0.nth(n, self.0.message.separators.component))
+        Component(
+            self.0
+                .nth(n, self.0.message.separators.component, Holds::COMPONENT),
+        )
     }
 
     /// All components; one empty one if the repetition is empty.
@@ -221,7 +277,11 @@ impl<'m> Repetition<'m> {
 impl<'m> Component<'m> {
     /// Subcomponent `n`, from 1; empty if it was not sent.
     pub fn subcomponent(&self, n: usize) -> Subcomponent<'m> {
-        Subcomponent(self.0.nth(n, self.0.message.separators.subcomponent))
+        Subcomponent(self.0.nth(
+            n,
+            self.0.message.separators.subcomponent,
+            Holds::SUBCOMPONENT,
+        ))
     }
 
     /// All subcomponents; one empty one if the component is empty.
@@ -229,5 +289,12 @@ impl<'m> Component<'m> {
         self.0
             .split(self.0.message.separators.subcomponent)
             .map(Subcomponent)
+    }
+}
+
+impl Subcomponent<'_> {
+    /// Whether the text is what was sent, in printable ASCII.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.is_plain()
     }
 }

@@ -1,9 +1,9 @@
 //! XPN, XAD, XTN: names, addresses and telephone numbers. Their codes (tables 0190, 0200, 0201, 0202) are part of the data type, so
 //! they stand here and not in a rule.
 
-use super::{Given, Scope, time};
+use super::{Given, Scope, object, time};
 use crate::mapping::value::Value;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 /// Where the parts of a name stand in a data type.
 struct NameParts {
@@ -40,7 +40,11 @@ pub fn xpn(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     };
     let name = human_name(scope, value, given, &parts)?;
     match value.part_text(15) {
-        Some(called) => Some(json!([name, {"use": "nickname", "given": [called]}])),
+        Some(called) => {
+            let given = Json::Array(vec![called.into()]);
+            let called = object([("use", "nickname".into()), ("given", given)]);
+            Some(Json::Array(vec![name, called]))
+        }
         None => Some(name),
     }
 }
@@ -91,7 +95,10 @@ fn human_name(
     });
     let surname: Vec<Json> = surname.collect();
     if !surname.is_empty() {
-        name.insert("_family".into(), json!({ "extension": surname }));
+        name.insert(
+            "_family".into(),
+            object([("extension", Json::Array(surname))]),
+        );
     }
     let names: Vec<Json> = parts
         .given
@@ -122,14 +129,14 @@ fn human_name(
     put_period(&mut name, scope, value.part(range), bounds);
     if let Some(order @ ("F" | "G")) = value.part_text(parts.order).as_deref() {
         let order = extension("humanname-assembly-order", "valueCode", order);
-        name.insert("extension".into(), json!([order]));
+        name.insert("extension".into(), Json::Array(vec![order]));
     }
     Some(Json::Object(name))
 }
 
 pub(super) fn extension(name: &str, kind: &str, value: &str) -> Json {
-    let url = format!("http://hl7.org/fhir/StructureDefinition/{name}");
-    json!({"url": url, kind: value})
+    let url = ["http://hl7.org/fhir/StructureDefinition/", name].concat();
+    object([("url", url.into()), (kind, value.into())])
 }
 
 /// A name as one text, in the order it is spoken.

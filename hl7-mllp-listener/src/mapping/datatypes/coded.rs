@@ -1,10 +1,49 @@
 //! CWE, CE, CNE, CF (v2.9 section 2.A.14): up to three codings and the sender's own words.
 
-use super::{Given, Scope, UnmappedCode};
+use super::text::single_blanks;
+use super::{Given, Scope, UnmappedCode, object};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
 use crate::mapping::vocabulary::{Lookup, Target};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
+
+/// A Coding before it is written.
+struct Coding {
+    system: Option<String>,
+    version: Option<String>,
+    code: String,
+    display: Option<String>,
+}
+
+impl Coding {
+    fn json(self) -> Json {
+        let mut coding = Map::with_capacity(4);
+        let members = [
+            ("system", self.system),
+            ("version", self.version),
+            ("code", Some(self.code)),
+            ("display", self.display),
+        ];
+        for (name, value) in members {
+            if let Some(value) = value {
+                coding.insert(name.to_owned(), value.into());
+            }
+        }
+        Json::Object(coding)
+    }
+}
+
+impl From<Target> for Coding {
+    fn from(target: Target) -> Coding {
+        Coding {
+            system: target.system,
+            version: None,
+            code: target.code,
+            display: target.display,
+        }
+    }
+}
 
 /// Code, display, system, version and system OID of the three codings.
 const CODINGS: [(usize, usize, usize, usize, usize); 3] =
@@ -15,7 +54,7 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
     let mut codings = Vec::new();
     let mut mapped = None;
     for (index, columns) in CODINGS.into_iter().enumerate() {
-        let default = (index == 0).then(|| default_system(given)).flatten();
+        let default = || (index == 0).then(|| default_system(given)).flatten();
         let Some(coding) = own_coding(scope, value, columns, default) else {
             continue;
         };
@@ -23,16 +62,12 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
             mapped = map_code(scope, given, &coding, index == 0)
                 .or_else(|| senders_code(scope, value, columns, &coding));
         }
-        codings.push(Json::Object(coding));
+        codings.push(coding);
     }
     if let Some(mapped) = mapped {
-        let is_same =
-            |own: &&mut Json| own["code"] == mapped["code"] && own["system"] == mapped["system"];
+        let is_same = |own: &&mut Coding| own.code == mapped.code && own.system == mapped.system;
         match codings.iter_mut().find(is_same) {
-            Some(own) if own["display"].is_null() && mapped["display"].is_string() => {
-                own["display"] = mapped["display"].clone();
-            }
-            Some(_) => {}
+            Some(own) => own.display = own.display.take().or(mapped.display),
             None => codings.insert(0, mapped),
         }
     }
@@ -44,7 +79,8 @@ pub fn concept(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -
     });
     let mut concept = Map::new();
     if !codings.is_empty() {
-        concept.insert("coding".into(), Json::Array(codings));
+        let codings = codings.into_iter().map(Coding::json);
+        concept.insert("coding".into(), codings.collect());
     }
     if let Some(text) = text {
         concept.insert("text".into(), text.into());
@@ -64,9 +100,9 @@ pub fn codeable_reference(
 
 /// The first coding, mapped when there is a vocabulary.
 pub fn coding(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
-    let own = own_coding(scope, value, CODINGS[0], default_system(given))?;
+    let own = own_coding(scope, value, CODINGS[0], || default_system(given))?;
     let mapped = map_code(scope, given, &own, true);
-    Some(mapped.unwrap_or(Json::Object(own)))
+    Some(mapped.unwrap_or(own).json())
 }
 
 /// The first coding through the vocabulary, or nothing: for elements that take no other codes.
@@ -75,8 +111,8 @@ pub fn mapped_coding(
     value: Value<'_>,
     given: &Given<'_, '_>,
 ) -> Option<Json> {
-    let own = own_coding(scope, value, CODINGS[0], None)?;
-    map_code(scope, given, &own, true)
+    let own = own_coding(scope, value, CODINGS[0], || None)?;
+    map_code(scope, given, &own, true).map(Coding::json)
 }
 
 /// The first code as the number of a thing, in the system that numbers such things.
@@ -86,7 +122,7 @@ pub fn identifier(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) ->
     let system = scope
         .systems
         .coding(name.as_deref().unwrap_or("-"), &scope.facility);
-    Some(json!({"system": system, "value": id}))
+    Some(object([("system", system.into()), ("value", id.into())]))
 }
 
 /// The words: .9, else .2, else .1.
@@ -98,7 +134,7 @@ pub fn display(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option
 /// What a code without a system is taken from: the table the rule names, else the vocabulary's source.
 fn default_system(given: &Given<'_, '_>) -> Option<String> {
     match given.text(0) {
-        Some(table) => Some(format!("{V2_TABLE}{table}")),
+        Some(table) => Some([V2_TABLE, &table].concat()),
         None => given.vocabulary?.source.clone(),
     }
 }
@@ -107,33 +143,26 @@ fn own_coding(
     scope: &Scope<'_>,
     value: Value<'_>,
     (code, display, system, version, oid): (usize, usize, usize, usize, usize),
-    default: Option<String>,
-) -> Option<Map<String, Json>> {
+    default: impl FnOnce() -> Option<String>,
+) -> Option<Coding> {
     let code = value.part_text(code)?;
     let display = value.part_text(display);
     let system = value
         .part_text(system)
         .or_else(|| value.part_text(oid))
         .map(|name| scope.systems.coding(&name, &scope.facility))
-        .or(default);
+        .or_else(default);
     // Words where a code should be: kept as text, by the caller.
     if system.is_none() && display.is_none() && code.contains(char::is_whitespace) {
         return None;
     }
-    let mut coding = Map::new();
-    if let Some(system) = system {
-        coding.insert("system".into(), system.into());
-        if let Some(version) = value.part_text(version) {
-            coding.insert("version".into(), version.into());
-        }
-    }
-    // FHIR codes have single blanks only.
-    let words: Vec<&str> = code.split_whitespace().collect();
-    coding.insert("code".into(), words.join(" ").into());
-    if let Some(display) = display {
-        coding.insert("display".into(), display.into());
-    }
-    Some(coding)
+    let version = system.is_some().then(|| value.part_text(version)).flatten();
+    Some(Coding {
+        system,
+        version: version.map(Cow::into_owned),
+        code: single_blanks(code),
+        display: display.map(Cow::into_owned),
+    })
 }
 
 /// A code of a coding system that the sender's own file translates.
@@ -141,52 +170,36 @@ fn senders_code(
     scope: &Scope<'_>,
     value: Value<'_>,
     (_, _, system, _, _): (usize, usize, usize, usize, usize),
-    own: &Map<String, Json>,
-) -> Option<Json> {
+    own: &Coding,
+) -> Option<Coding> {
     let index = scope.codes.get(value.part_text(system)?.as_ref())?;
-    let found = scope.vocabularies[*index].look_up(own.get("code")?.as_str()?);
-    let Lookup::Target(target) = found else {
-        return None;
-    };
-    Some(coding_of(target))
+    match scope.vocabularies[*index].look_up(&own.code) {
+        Lookup::Target(target) => Some(target.into()),
+        _ => None,
+    }
 }
 
 fn map_code(
     scope: &mut Scope<'_>,
     given: &Given<'_, '_>,
-    own: &Map<String, Json>,
+    own: &Coding,
     tell: bool,
-) -> Option<Json> {
+) -> Option<Coding> {
     let map = given.vocabulary?;
-    let target = match map.look_up(own.get("code")?.as_str()?) {
-        Lookup::Target(target) => target,
-        Lookup::NoMap => return None,
+    match map.look_up(&own.code) {
+        Lookup::Target(target) => Some(target.into()),
+        Lookup::NoMap => None,
         Lookup::Unknown => {
             // A code of another system is none of the table, and no mistake.
-            let text = |name: &str| own.get(name).and_then(Json::as_str).map(str::to_owned);
-            let system = text("system");
-            if tell && (system.is_none() || system == map.source) {
+            if tell && (own.system.is_none() || own.system == map.source) {
                 scope.unmapped(UnmappedCode {
                     vocabulary: map.name.clone(),
-                    system,
-                    code: text("code")?,
-                    display: text("display"),
+                    system: own.system.clone(),
+                    code: own.code.clone(),
+                    display: own.display.clone(),
                 });
             }
-            return None;
+            None
         }
-    };
-    Some(coding_of(target))
-}
-
-fn coding_of(target: Target) -> Json {
-    let mut coding = Map::new();
-    if let Some(system) = target.system {
-        coding.insert("system".into(), system.into());
     }
-    coding.insert("code".into(), target.code.into());
-    if let Some(display) = target.display {
-        coding.insert("display".into(), display.into());
-    }
-    Json::Object(coding)
 }

@@ -2,10 +2,11 @@
 //! are resources where a map of their data type can identify them (`XCN.Practitioner`); the converters here name them: by a logical
 //! reference with what identifier and display there is.
 
-use super::{Given, Scope, address, identifier_type, time};
+use super::text::single_blanks;
+use super::{Given, Scope, address, identifier_type, object, time};
 use crate::mapping::systems::V2_TABLE;
 use crate::mapping::value::Value;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 /// CX: value .1, check digit .2, authority .4 (else .9, .10), type .5, period .7 and .8.
 pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
@@ -34,7 +35,7 @@ pub fn cx(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
 fn put_check_digit(identifier: &mut Map<String, Json>, digit: Option<&str>) {
     if let Some(digit) = digit {
         let extension = address::extension("identifier-checkDigit", "valueString", digit);
-        identifier.insert("extension".into(), json!([extension]));
+        identifier.insert("extension".into(), Json::Array(vec![extension]));
     }
 }
 
@@ -61,12 +62,9 @@ pub fn ei(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Opt
 
 /// The type of a universal id (table 0301), where nothing else says what the number is.
 fn put_universal_type(identifier: &mut Map<String, Json>, universal: &str) {
-    let code: Vec<&str> = universal.split_whitespace().collect();
-    let mut coding = json!({"system": format!("{V2_TABLE}0301"), "code": code.join(" ")});
-    if universal == "ISO" {
-        coding["display"] = "ISO Object Identifier".into();
-    }
-    identifier.insert("type".into(), json!({ "coding": [coding] }));
+    let code = single_blanks(universal.into());
+    let display = (universal == "ISO").then_some("ISO Object Identifier");
+    identifier.insert("type".into(), concept("0301", code, display));
 }
 
 /// ST: a bare number whose system the rule gives.
@@ -169,21 +167,19 @@ pub fn pl_identifier(
             .systems
             .authority(facility, scope.authorities, &scope.facility, Some("PL"))?;
     let at = |level: &str| {
-        let (is_named, id) = match level {
-            "bed" => (!bed.is_empty(), format!("{care}/{room}/{bed}")),
-            "room" => (!room.is_empty(), format!("{care}/{room}/")),
-            "care" => (!care.is_empty(), format!("{care}//")),
-            "floor" => (
-                !floor.is_empty(),
-                format!("building/{building}/floor/{floor}"),
-            ),
-            "building" => (!building.is_empty(), format!("building/{building}")),
+        let id = match level {
+            "bed" if !bed.is_empty() => [&*care, "/", &room, "/", &bed].concat(),
+            "room" if !room.is_empty() => [&*care, "/", &room, "/"].concat(),
+            "care" if !care.is_empty() => [&*care, "//"].concat(),
+            "floor" if !floor.is_empty() => ["building/", &building, "/floor/", &floor].concat(),
+            "building" if !building.is_empty() => ["building/", &building].concat(),
+            "bed" | "room" | "care" | "floor" | "building" => return None,
             _ => {
                 let uri = facility.map(|_| "urn:ietf:rfc:3986".to_owned())?;
                 return Some(identifier(None, None, Some(uri), &system));
             }
         };
-        is_named.then(|| identifier(None, None, Some(system.clone()), &id))
+        Some(identifier(None, None, Some(system.clone()), &id))
     };
     let found = match given.text(0) {
         Some(level) => at(&level),
@@ -218,20 +214,26 @@ fn identifier(
         identifier.insert("use".into(), use_code.into());
     }
     if let Some(kind) = kind {
-        let system = format!("{V2_TABLE}0203");
-        // FHIR codes have single blanks only.
-        let kind: Vec<&str> = kind.split_whitespace().collect();
-        let mut coding = json!({"system": system, "code": kind.join(" ")});
-        if let Some(display) = identifier_type::display(&kind.join(" ")) {
-            coding["display"] = display.into();
-        }
-        identifier.insert("type".into(), json!({ "coding": [coding] }));
+        let kind = single_blanks(kind.into());
+        let display = identifier_type::display(&kind);
+        identifier.insert("type".into(), concept("0203", kind, display));
     }
     if let Some(system) = system {
         identifier.insert("system".into(), system.into());
     }
     identifier.insert("value".into(), id.into());
     identifier
+}
+
+/// A code of a v2 table.
+fn concept(table: &str, code: String, display: Option<&str>) -> Json {
+    let mut coding = Map::new();
+    coding.insert("system".into(), [V2_TABLE, table].concat().into());
+    coding.insert("code".into(), code.into());
+    if let Some(display) = display {
+        coding.insert("display".into(), display.into());
+    }
+    object([("coding", Json::Array(vec![Json::Object(coding)]))])
 }
 
 fn reference(kind: &str, identifier: Option<Json>, display: &str) -> Option<Json> {

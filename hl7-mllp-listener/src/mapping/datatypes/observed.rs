@@ -1,11 +1,11 @@
 //! OBX-5 by the type that OBX-2 names (table 0125), quantities, ranges and attachments.
 
-use super::{Given, Scope, coded, text, time};
+use super::{Given, Scope, coded, object, text, time};
 use crate::ack::ErrorCode;
 use crate::mapping::value::Value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Number, Value as Json, json};
+use serde_json::{Map, Number, Value as Json};
 
 /// The value of an observation: `type` is OBX-2, `units` OBX-6. What is not of its declared type is kept as text.
 pub fn value(
@@ -27,17 +27,18 @@ pub fn value(
         },
         "SN" => structured(scope, value, units),
         "NR" => range(scope, value, units).map(|json| ("Range", json)),
-        "DR" => {
-            time::period(scope, [value.part(1), value.part(2)]).map(|json| ("Period", json))
-        }
+        "DR" => time::period(scope, [value.part(1), value.part(2)]).map(|json| ("Period", json)),
         "NA" | "MA" => sampled(scope, value, units, kind.as_deref() == Some("MA"))
             .map(|json| ("SampledData", json)),
         "CWE" | "CE" | "CNE" | "CF" => {
             coded::concept(scope, value, &none).map(|json| ("CodeableConcept", json))
         }
         "ID" | "IS" => value.text().map(|code| {
-            let concept = json!({"coding": [{"code": code.split_whitespace().collect::<Vec<_>>().join(" ")}]});
-            ("CodeableConcept", concept)
+            let coding = object([("code", text::single_blanks(code).into())]);
+            (
+                "CodeableConcept",
+                object([("coding", Json::Array(vec![coding]))]),
+            )
         }),
         "DT" | "TS" | "DTM" => {
             let before = scope.notices.len();
@@ -59,7 +60,10 @@ pub fn value(
             as_text(scope)
         }
         _ => {
-            scope.warn(ErrorCode::DataType, "the type in OBX-2 is not known, the value was kept as text");
+            scope.warn(
+                ErrorCode::DataType,
+                "the type in OBX-2 is not known, the value was kept as text",
+            );
             as_text(scope)
         }
     };
@@ -98,15 +102,13 @@ fn structured(
         (Some(low), Some("-"), Some(high)) if comparator.is_none() => {
             let low = quantity(scope, low, None, units);
             let high = quantity(scope, high, None, units);
-            Some(("Range", json!({"low": low, "high": high})))
+            Some(("Range", object([("low", low), ("high", high)])))
         }
         (Some(low), Some(":" | "/"), Some(high)) => {
             let numerator = quantity(scope, low, comparator, None);
             let denominator = quantity(scope, high, None, units);
-            Some((
-                "Ratio",
-                json!({"numerator": numerator, "denominator": denominator}),
-            ))
+            let ratio = [("numerator", numerator), ("denominator", denominator)];
+            Some(("Ratio", object(ratio)))
         }
         _ => spelled(value),
     }
@@ -143,12 +145,12 @@ fn sampled(
         });
     }
     let dimensions = if is_multiplexed { samples.len() } else { 1 };
-    Some(json!({
-        "origin": quantity(scope, 0.into(), None, units),
-        "intervalUnit": "1",
-        "dimensions": dimensions,
-        "data": samples.join(" "),
-    }))
+    Some(object([
+        ("origin", quantity(scope, 0.into(), None, units)),
+        ("intervalUnit", "1".into()),
+        ("dimensions", dimensions.into()),
+        ("data", samples.join(" ").into()),
+    ]))
 }
 
 /// What is no quantity, range or ratio is written as a person would: `2+`.
@@ -181,7 +183,7 @@ fn quantity(
     comparator: Option<&str>,
     units: Option<Value<'_>>,
 ) -> Json {
-    let mut quantity = Map::new();
+    let mut quantity = Map::with_capacity(5);
     quantity.insert("value".into(), Json::Number(number));
     if let Some(comparator) = comparator {
         quantity.insert("comparator".into(), comparator.into());

@@ -7,6 +7,7 @@ use crate::mapping::vocabulary::Lookup;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value as Json};
+use std::borrow::Cow;
 
 /// ST: the first primitive.
 pub fn string(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
@@ -33,8 +34,7 @@ pub fn formatted(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Opti
 pub fn code(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Option<Json> {
     let code = value.text()?;
     let Some(map) = given.vocabulary else {
-        let code: Vec<&str> = code.split_whitespace().collect();
-        return Some(code.join(" ").into());
+        return Some(single_blanks(code).into());
     };
     match map.look_up(&code) {
         Lookup::Target(target) => Some(target.code.into()),
@@ -48,6 +48,14 @@ pub fn code(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> O
             });
             None
         }
+    }
+}
+
+/// FHIR codes have single blanks only.
+pub(super) fn single_blanks(code: Cow<'_, str>) -> String {
+    match code.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => code.into_owned(),
+        false => code.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -121,6 +129,9 @@ pub fn base64(_: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<
     Some(STANDARD.encode(value.whole()?.as_bytes()).into())
 }
 
+/// Shorter numbers are within every limit.
+const PLAIN_BYTES: usize = 32;
+
 /// NM as the JSON number with the same digits: `+7.0` is 7.0, `.5` is 0.5, `007` is 7. Never through a float.
 pub(super) fn number(text: &str) -> Option<Number> {
     let text = text.trim();
@@ -145,9 +156,19 @@ pub(super) fn number(text: &str) -> Option<Number> {
         rest => rest,
     };
     let text = match fraction {
-        None | Some("") => format!("{sign}{whole}{exponent}"),
-        Some(fraction) => format!("{sign}{whole}.{fraction}{exponent}"),
+        None | Some("") => [sign, whole, exponent].concat(),
+        Some(fraction) => [sign, whole, ".", fraction, exponent].concat(),
     };
-    fhir_model::Decimal::parse(&text)?;
-    serde_json::from_str(&text).ok()
+    // A short text of digits is a number for sure.
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let is_plain = exponent.is_empty()
+        && text.len() <= PLAIN_BYTES
+        && whole
+            .bytes()
+            .chain(fraction.unwrap_or_default().bytes())
+            .all(is_digit);
+    if !is_plain {
+        fhir_model::Decimal::parse(&text)?;
+    }
+    text.parse().ok()
 }

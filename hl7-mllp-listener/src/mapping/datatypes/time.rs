@@ -7,43 +7,48 @@ use crate::mapping::value::Value;
 use serde_json::{Map, Value as Json};
 
 #[derive(Debug, PartialEq)]
-struct Moment {
-    /// `2026`, `2026-01` or `2026-01-31`.
-    date: String,
-    /// `08:00:00.5`, only on a full date.
-    time: Option<String>,
-    /// `+01:00`, as sent.
-    offset: Option<String>,
+struct Moment<'t> {
+    /// `2026`, `2026-01`, `2026-01-31` or `2026-01-31T08:00:00.5`.
+    local: String,
+    /// Whether it has a time of day.
+    is_timed: bool,
+    /// `+0100` or `Z`, as sent.
+    offset: Option<&'t str>,
     /// Only the hour was sent.
     minutes_filled: bool,
 }
 
 pub fn date(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    Some(read(scope, value)?.date.into())
+    let mut date = read(scope, &value.text()?)?.local;
+    date.truncate("2026-01-31".len());
+    Some(date.into())
 }
 
 pub fn date_time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    let moment = read(scope, value)?;
-    Some(full(scope, &moment).unwrap_or(moment.date).into())
+    let text = value.text()?;
+    let moment = read(scope, &text)?;
+    Some(written(scope, moment).into())
 }
 
 pub fn instant(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
-    let moment = read(scope, value)?;
-    let instant = full(scope, &moment);
-    if instant.is_none() {
+    let text = value.text()?;
+    let moment = read(scope, &text)?;
+    if !moment.is_timed {
         scope.warn(
             ErrorCode::DataType,
             "a time of day is needed here, the value was left out",
         );
+        return None;
     }
-    instant.map(Json::from)
+    Some(written(scope, moment).into())
 }
 
 pub fn time(scope: &mut Scope<'_>, value: Value<'_>, _: &Given<'_, '_>) -> Option<Json> {
     let text = value.text()?;
     let clock = text.split(['+', '-']).next().unwrap_or_default();
-    match time_of_day(clock) {
-        Some((time, _)) => Some(time.into()),
+    let mut time = String::new();
+    match push_time_of_day(&mut time, clock) {
+        Some(_) => Some(time.into()),
         None => {
             scope.warn(
                 ErrorCode::DataType,
@@ -75,13 +80,15 @@ pub fn end(scope: &mut Scope<'_>, value: Value<'_>, given: &Given<'_, '_>) -> Op
     let minutes = minutes(&lasting, given.text(1).as_deref())?;
     let text = value.text()?;
     let moment = parse(&text)?;
-    let time = moment.time.as_deref()?;
-    let offset = moment.offset.as_deref().unwrap_or(scope.zone);
-    let start: jiff::civil::DateTime = format!("{}T{time}", moment.date).parse().ok()?;
+    if !moment.is_timed {
+        return None;
+    }
+    let start: jiff::civil::DateTime = moment.local.parse().ok()?;
     let end = start
         .checked_add(jiff::SignedDuration::from_mins(minutes))
         .ok()?;
-    Some(format!("{}{offset}", end.strftime("%Y-%m-%dT%H:%M:%S")).into())
+    let local = end.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    Some(written(scope, Moment { local, ..moment }).into())
 }
 
 /// A number of `units` in minutes.
@@ -122,15 +129,26 @@ fn minutes(number: &str, units: Option<&str>) -> Option<i64> {
     (1..=MINUTES_MAX).contains(&minutes).then_some(minutes)
 }
 
-fn full(scope: &Scope<'_>, moment: &Moment) -> Option<String> {
-    let time = moment.time.as_deref()?;
-    let offset = moment.offset.as_deref().unwrap_or(scope.zone);
-    Some(format!("{}T{time}{offset}", moment.date))
+/// With the offset that was sent, else that of the sender.
+fn written(scope: &Scope<'_>, moment: Moment<'_>) -> String {
+    let mut text = moment.local;
+    match moment.offset {
+        _ if !moment.is_timed => {}
+        None => text.push_str(scope.zone),
+        Some(offset) => {
+            let (hours, minutes) = offset.split_at(offset.len().min(3));
+            text.push_str(hours);
+            if !minutes.is_empty() {
+                text.push(':');
+                text.push_str(minutes);
+            }
+        }
+    }
+    text
 }
 
-fn read(scope: &mut Scope<'_>, value: Value<'_>) -> Option<Moment> {
-    let text = value.text()?;
-    let moment = parse(&text);
+fn read<'t>(scope: &mut Scope<'_>, text: &'t str) -> Option<Moment<'t>> {
+    let moment = parse(text);
     match &moment {
         None => scope.warn(
             ErrorCode::DataType,
@@ -144,11 +162,11 @@ fn read(scope: &mut Scope<'_>, value: Value<'_>) -> Option<Moment> {
     moment
 }
 
-fn parse(text: &str) -> Option<Moment> {
+fn parse(text: &str) -> Option<Moment<'_>> {
     let (clock, offset) = match text.find(['+', '-']) {
         Some(at) => (&text[..at], Some(offset(&text[at..])?)),
         None => match text.strip_suffix('Z') {
-            Some(clock) => (clock, Some("Z".to_owned())),
+            Some(clock) => (clock, Some("Z")),
             None => (text, None),
         },
     };
@@ -157,9 +175,11 @@ fn parse(text: &str) -> Option<Moment> {
         return None;
     }
     let year = digits.get(..4).filter(|year| *year != "0000")?;
+    let mut local = String::with_capacity("2026-01-31T08:00:00.123456789+01:00".len());
+    local.push_str(year);
     let mut moment = Moment {
-        date: year.to_owned(),
-        time: None,
+        local,
+        is_timed: false,
         offset,
         minutes_filled: false,
     };
@@ -170,21 +190,23 @@ fn parse(text: &str) -> Option<Moment> {
     let day = digits.get(6..8);
     let checked_day = day.map_or(Some(1), number)?;
     jiff::civil::Date::new(year.parse().ok()?, number(month)?, checked_day).ok()?;
-    moment.date = format!("{year}-{month}");
+    moment.local.push('-');
+    moment.local.push_str(month);
     let Some(day) = day else {
         return (digits.len() == 6).then_some(moment);
     };
-    moment.date = format!("{year}-{month}-{day}");
+    moment.local.push('-');
+    moment.local.push_str(day);
     if clock.len() > 8 {
-        let (time, filled) = time_of_day(&clock[8..])?;
-        moment.time = Some(time);
-        moment.minutes_filled = filled;
+        moment.local.push('T');
+        moment.minutes_filled = push_time_of_day(&mut moment.local, &clock[8..])?;
+        moment.is_timed = true;
     }
     Some(moment)
 }
 
-/// `HH[MM[SS[.S…]]]`; whether the minutes had to be filled.
-fn time_of_day(text: &str) -> Option<(String, bool)> {
+/// Appends `HH[MM[SS[.S…]]]`; whether the minutes had to be filled. `None` where it is none.
+fn push_time_of_day(out: &mut String, text: &str) -> Option<bool> {
     let (digits, fraction) = match text.split_once('.') {
         Some((digits, fraction)) => (digits, Some(fraction)),
         None => (text, None),
@@ -199,23 +221,22 @@ fn time_of_day(text: &str) -> Option<(String, bool)> {
     if hour > "23" || minute > "59" || second > "59" {
         return None;
     }
-    let mut time = format!("{hour}:{minute}:{second}");
+    for part in [hour, ":", minute, ":", second] {
+        out.push_str(part);
+    }
     if let Some(fraction) = fraction {
         if digits.len() != 6 || !all_digits(fraction) || fraction.len() > 9 {
             return None;
         }
-        time.push('.');
-        time.push_str(fraction);
+        out.push('.');
+        out.push_str(fraction);
     }
-    Some((time, digits.len() == 2))
+    Some(digits.len() == 2)
 }
 
-/// `+0100` -> `+01:00`.
-fn offset(text: &str) -> Option<String> {
+/// `+0100`, if there is such an offset.
+fn offset(text: &str) -> Option<&str> {
     let digits = &text[1..];
     let valid = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit());
-    if !valid || &digits[..2] > "14" || &digits[2..] > "59" || digits > "1400" {
-        return None;
-    }
-    Some(format!("{}{}:{}", &text[..1], &digits[..2], &digits[2..]))
+    (valid && &digits[..2] <= "14" && &digits[2..] <= "59" && digits <= "1400").then_some(text)
 }
