@@ -451,12 +451,13 @@ mod tests {
         store.commit(vec![update]).await.map(drop)
     }
 
-    async fn change_of_definitions(store: &Store) -> PgConnection {
+    /// Another connection, which holds these locks until it is closed.
+    pub(super) async fn holding(store: &Store, locks: &[i64]) -> PgConnection {
         let mut other = PgConnection::connect(&store.inner.settings.url)
             .await
             .unwrap();
-        sqlx::query("SELECT pg_advisory_lock($1)")
-            .bind(EPOCH_LOCK)
+        sqlx::query("SELECT pg_advisory_lock(k) FROM unnest($1::bigint[]) AS k")
+            .bind(locks)
             .execute(&mut other)
             .await
             .unwrap();
@@ -466,7 +467,7 @@ mod tests {
     #[tokio::test]
     async fn a_lock_that_is_not_given_leaves_no_transaction_behind() {
         let store = store(20).await;
-        let other = change_of_definitions(&store).await;
+        let other = holding(&store, &[EPOCH_LOCK]).await;
         let Error::Refused(issues) = write(&store).await.unwrap_err().error else {
             panic!("nobody can tell that the write only has to be tried again")
         };
@@ -478,7 +479,7 @@ mod tests {
     #[tokio::test]
     async fn nor_does_one_that_nobody_waits_for() {
         let store = store(0).await;
-        let mut other = change_of_definitions(&store).await;
+        let mut other = holding(&store, &[EPOCH_LOCK]).await;
         let given_up = tokio::time::timeout(Duration::from_millis(100), write(&store)).await;
         assert!(given_up.is_err());
         sqlx::query("SELECT pg_advisory_unlock_all()")

@@ -184,8 +184,9 @@ mod tests {
     use crate::store::Store;
     use crate::testing;
     use crate::write::EPOCH_LOCK;
+    use crate::write::tests::holding;
     use serde_json::{Value, json};
-    use sqlx::{Connection, PgConnection};
+    use sqlx::Connection;
     use std::collections::{HashMap, HashSet};
     use tokio::task::JoinSet;
 
@@ -208,19 +209,6 @@ mod tests {
         ends
     }
 
-    /// No write gets its locks until this is closed.
-    async fn in_the_way(store: &Store) -> PgConnection {
-        let mut other = PgConnection::connect(&store.inner.settings.url)
-            .await
-            .unwrap();
-        sqlx::query("SELECT pg_advisory_lock($1)")
-            .bind(EPOCH_LOCK)
-            .execute(&mut other)
-            .await
-            .unwrap();
-        other
-    }
-
     /// The resources, and the transactions that wrote them.
     async fn written(store: &Store) -> (i64, i64) {
         sqlx::query_as("SELECT count(*), count(DISTINCT txid::text) FROM outbox")
@@ -232,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_at_the_same_time_is_one_commit() {
         let store = testing::store().await;
-        let other = in_the_way(&store).await;
+        let other = holding(&store, &[EPOCH_LOCK]).await;
         let commits = 2 * CHANGES_MAX;
         let ends = commit_all(&store, (0..commits).map(Value::from));
         tokio::time::sleep(4 * PATIENCE).await;
@@ -270,14 +258,7 @@ mod tests {
         let plan = Plan::new(&definitions, store.rules(), vec![patient()], HashMap::new());
         let locks = plan.unwrap().locks;
         assert!(!locks.is_empty());
-        let mut other = PgConnection::connect(&store.inner.settings.url)
-            .await
-            .unwrap();
-        sqlx::query("SELECT pg_advisory_lock(k) FROM unnest($1::bigint[]) AS k")
-            .bind(locks)
-            .execute(&mut other)
-            .await
-            .unwrap();
+        let other = holding(&store, &locks).await;
         let waits = tokio::spawn({
             let store = store.clone();
             async move { store.commit(vec![patient()]).await }
@@ -294,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_stored_takes_nobody_with_it() {
         let store = testing::store().await;
-        let other = in_the_way(&store).await;
+        let other = holding(&store, &[EPOCH_LOCK]).await;
         // More digits than a number of Postgres has.
         let too_large: Value = serde_json::from_str("1e200000").unwrap();
         let numbers = [1.into(), too_large, 3.into(), 4.into()];
@@ -313,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn who_goes_away_leaves_the_others_in_peace() {
         let store = testing::store().await;
-        let other = in_the_way(&store).await;
+        let other = holding(&store, &[EPOCH_LOCK]).await;
         let mut gone = commit_all(&store, [1.into(), 2.into()]);
         tokio::time::sleep(PATIENCE).await;
         gone.abort_all();
