@@ -75,7 +75,7 @@ pub struct Report {
 
 /// One write in so many is searched for when it is acknowledged, where Postgres alone answers; each where there is a search index.
 const LOOKS: u64 = 8;
-/// Longest wait for the acknowledgements of a round.
+/// Longest wait for the acknowledgements of a round when all of the site is back: a node of an index may take minutes for that on a busy machine.
 const ROUND: Duration = Duration::from_secs(180);
 
 /// Runs it to its end, or to the first round with findings; `say` is told of each round.
@@ -234,11 +234,12 @@ async fn round(
     }
     site.bring_back().await?;
     let away = struck.elapsed();
+    let back = Instant::now();
     // Some of what is acknowledged must be so after the fault.
     let after = ledger.acknowledged() + campaign.acknowledged / 10;
     let until = after.max(before + campaign.acknowledged);
     while ledger.acknowledged() < until {
-        if struck.elapsed() > ROUND {
+        if back.elapsed() > ROUND {
             let got = ledger.acknowledged() - before;
             ledger.find(
                 Kind::Silent,
