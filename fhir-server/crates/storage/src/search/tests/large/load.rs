@@ -84,11 +84,14 @@ pub async fn loaded() -> Store {
         pool,
     )
     .await;
+    let strings = family.own_string_rows();
     let sql = format!(
-        "INSERT INTO sp_string SELECT i + 1, $1, 'family-' || lpad((i % 1000)::text, 3, '0') FROM generate_series(0, {PATIENTS} - 1) i"
+        "INSERT INTO sp_string SELECT i + 1, $1, 'family-' || lpad((i % 1000)::text, 3, '0'), $2 FROM generate_series(0, {PATIENTS} - 1) i"
     );
     execute(
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(family.key.0),
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(strings.key.0)
+            .bind(strings.parts),
         pool,
     )
     .await;
