@@ -109,10 +109,10 @@ impl SearchParameter {
         self.part_of.unwrap_or(StringRows::all(self.key))
     }
 
-    /// The bit of an element that it finds; 0 where that has no parameter of its own.
-    pub fn part(&self, element: &str) -> i16 {
-        let place = self.parts.iter().position(|part| part.element == element);
-        place.map_or(0, |place| 1 << place)
+    /// The bit of an element that it finds, and the number of the parameter that this has; nothing where it has none.
+    pub fn part(&self, element: &str) -> Option<(i16, ParameterKey)> {
+        let place = self.parts.iter().position(|part| part.element == element)?;
+        Some((1 << place, self.parts[place].key))
     }
 
     /// The numbers under which whole strings are indexed as they are written: of a part under that of its parameter only.

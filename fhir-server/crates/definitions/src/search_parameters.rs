@@ -494,7 +494,7 @@ mod tests {
                     let own = of_type.iter().find(|it| it.key == part.key).unwrap();
                     let rows = own.part_of.unwrap();
                     assert_eq!((rows.key, rows.parts), (whole.key, 1 << place));
-                    assert_eq!(whole.part(part.element), rows.parts);
+                    assert_eq!(whole.part(part.element), Some((rows.parts, own.key)));
                     assert!(rows.have(whole.key, rows.parts | 8) && !rows.have(whole.key, 16));
                     assert_eq!(
                         (own.kind, whole.kind),

@@ -351,22 +351,22 @@ impl<'a> Extraction<'a> {
     }
 
     fn string(&mut self, parameter: &SearchParameter, node: Node<'a>) {
+        // With the whole that it is a part of.
+        if parameter.part_of.is_some() {
+            return;
+        }
         let key = parameter.key;
-        string::each(node, &mut |part, text| {
-            let parts = parameter.part(part);
-            if parts == 0 {
-                self.document.tokens.push(self.hashes.exact(key, text));
-            }
+        string::each(node, &mut |element, text| {
+            let (parts, part_key) = parameter.part(element).unwrap_or((0, key));
+            let exact = self.hashes.exact(part_key, text);
+            self.document.tokens.push(exact);
             let value = self.normalised(text);
             if value.len() >= STRING_MAX && value.chars().count() >= STRING_MAX {
-                self.document.tokens.push(self.hashes.longer(key));
-            }
-            // It is among the strings of the whole.
-            if parameter.part_of.is_some() {
-                return;
+                let longer = [key, part_key].map(|key| self.hashes.longer(key));
+                self.document.tokens.extend(longer);
             }
             // A family name of several words is found by each of them (Carreno Quinones).
-            if parameter.code == "family" || part == "family" {
+            if parameter.code == "family" || element == "family" {
                 for (space, _) in value.match_indices(' ').take(FAMILY_WORDS_MAX) {
                     let value = value[space + 1..].to_owned();
                     let entry = StringEntry { key, value, parts };

@@ -201,10 +201,7 @@ impl Store {
                 }
             }
         };
-        // Where a lock was not given in BEGIN, the transaction has begun, and the driver does not know that: dropping the connection ends it.
-        if !matches!(&done, Err(stop) if stop.is_of_database()) {
-            connection.rest();
-        }
+        rest_after(&mut connection, &done);
         done
     }
 
@@ -397,6 +394,13 @@ fn begin(plan: &Plan, statement_timeout_ms: u64) -> String {
         begin.push_str("}'::bigint[]) AS k");
     }
     begin
+}
+
+/// Where a lock was not given in BEGIN, the transaction has begun, and the driver does not know that: dropping the connection ends it.
+fn rest_after<T>(connection: &mut Held, done: &Result<T, Stop>) {
+    if !matches!(done, Err(stop) if stop.is_of_database()) {
+        connection.rest();
+    }
 }
 
 /// Whether a commit is done in one statement.

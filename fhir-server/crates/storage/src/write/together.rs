@@ -4,6 +4,7 @@
 //! They share the way, not the end: where a commit of several fails, each is tried by itself (docs/adr/0003-one-write-road.md).
 
 use super::plan::Plan;
+use super::rest_after;
 use super::stop::{Stop, whole};
 use crate::change::Outcome;
 use crate::error::Error;
@@ -138,9 +139,7 @@ impl Store {
             Ok(mut connection) => {
                 connection.work();
                 let ends = self.commit_new(&mut connection, &definitions, &plans).await;
-                if !matches!(&ends, Err(stop) if stop.is_of_database()) {
-                    connection.rest();
-                }
+                rest_after(&mut connection, &ends);
                 ends
             }
             Err(sqlx::Error::PoolTimedOut) => {

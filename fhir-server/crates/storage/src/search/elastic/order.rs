@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 enum Field {
     Updated,
     Id,
-    Dates(Vec<i16>),
-    Strings(Vec<StringRows>),
-    Numbers(Vec<i16>),
+    /// By these keywords of parameters.
+    Dates(Vec<String>),
+    Strings(Vec<String>),
+    Numbers(Vec<String>),
 }
 
 /// `sort`: the keys, and then the row key.
@@ -27,12 +28,9 @@ pub(super) fn sort(flat: &FlatQuery) -> Result<Value, Reason> {
         keys.push(match field(*order, flat)? {
             Field::Updated => json!({"updated": {"order": direction(*order)}}),
             Field::Id => json!({"id": {"order": direction(*order)}}),
-            Field::Dates(of) => value("dates", "lo", &of, *order),
-            Field::Strings(of) => {
-                let of = of.into_iter().map(string_keyword).collect();
-                value_of("strings", "value", of, *order)
-            }
-            Field::Numbers(of) => value("quantities", "at", &of, *order),
+            Field::Dates(of) => value("dates", "lo", of, *order),
+            Field::Strings(of) => value("strings", "value", of, *order),
+            Field::Numbers(of) => value("quantities", "at", of, *order),
         });
     }
     let first = flat.order.first().copied();
@@ -70,23 +68,25 @@ pub(super) fn search_after(flat: &FlatQuery, keyset: &Keyset) -> Result<Value, R
 }
 
 fn field(order: Order, flat: &FlatQuery) -> Result<Field, Reason> {
-    let number = |keys| match flat.scales.units.is_empty() {
-        true => Ok(Field::Numbers(keys)),
+    let keywords = |keys: &[i16]| keys.iter().map(|key| parameter_keyword(*key, 0)).collect();
+    let strings = |all: &[StringRows]| all.iter().copied().map(string_keyword).collect();
+    let number = |keys: &[i16]| match flat.scales.units.is_empty() {
+        true => Ok(Field::Numbers(keywords(keys))),
         false => Err("sort in units"),
     };
     match order.by {
         Column::Updated => Ok(Field::Updated),
         Column::Id => Ok(Field::Id),
-        Column::Date { key, .. } => Ok(Field::Dates(vec![key])),
-        Column::String { rows, .. } => Ok(Field::Strings(vec![rows])),
-        Column::Number { key } => number(vec![key]),
+        Column::Date { key, .. } => Ok(Field::Dates(keywords(&[key]))),
+        Column::String { rows, .. } => Ok(Field::Strings(strings(&[rows]))),
+        Column::Number { key } => number(&[key]),
         Column::Found(at) => {
             let found = flat.found.get(at).ok_or("sort by looking")?;
             match &found.value {
                 _ if !found.links.is_empty() => Err("sort by looking"),
-                FoundValue::Dates(keys) => Ok(Field::Dates(keys.clone())),
-                FoundValue::Strings(keys) => Ok(Field::Strings(keys.clone())),
-                FoundValue::Numbers(keys) => number(keys.clone()),
+                FoundValue::Dates(keys) => Ok(Field::Dates(keywords(keys))),
+                FoundValue::Strings(all) => Ok(Field::Strings(strings(all))),
+                FoundValue::Numbers(keys) => number(keys),
                 FoundValue::Scores => Err("sort by score"),
                 FoundValue::Texts(_) | FoundValue::Updated | FoundValue::Ids => {
                     Err("sort by looking")
@@ -96,12 +96,7 @@ fn field(order: Order, flat: &FlatQuery) -> Result<Field, Reason> {
     }
 }
 
-fn value(path: &str, field: &str, keys: &[i16], order: Order) -> Value {
-    let keys = keys.iter().map(|key| parameter_keyword(*key, 0));
-    value_of(path, field, keys.collect(), order)
-}
-
-fn value_of(path: &str, field: &str, keys: Vec<String>, order: Order) -> Value {
+fn value(path: &str, field: &str, keys: Vec<String>, order: Order) -> Value {
     json!({format!("{path}.{field}"): {
         "order": direction(order),
         // Of several values; read from the end, the same one counts.
