@@ -15,9 +15,11 @@ use fhir_model::{Issue, IssueKind};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 /// Each window of a walk is so many times the one before, up to [`plan::window_max`]. When no index leads to the matches, a request walks
-/// [`WINDOWS_MAX`] of the largest ones; then the page is short, and its next link goes on from there.
+/// [`WINDOWS_MAX`] of the largest ones; then the page is short, and its next link goes on from there. While it would be empty, which not every
+/// client takes for anything but the end, the request goes on to [`WINDOWS_MAX_EMPTY`] of them.
 const GROWTH: i64 = 10;
 const WINDOWS_MAX: i64 = 2;
+const WINDOWS_MAX_EMPTY: i64 = 10;
 
 /// Most matches whose sort values are looked up one by one.
 pub(super) const SORTED_MAX: i64 = 20_000;
@@ -268,8 +270,8 @@ impl Run<'_> {
         });
         let hits = estimate::hits(&self.query.filter, &self.query.types, statistics);
         let window_max = plan::window_max(&self.query.filter);
-        let mut budget = window_max * WINDOWS_MAX;
-        while budget > 0 {
+        let mut walked = 0;
+        loop {
             let rows = self
                 .fetch(sql::walk(self.selection(&self.query.filter), window))
                 .await?;
@@ -292,10 +294,17 @@ impl Run<'_> {
                 self.filter().await?;
                 return Ok(None);
             }
-            budget -= window;
-            window = (window * GROWTH).min(window_max).min(budget);
+            walked += window;
+            let windows = match self.found.is_empty() {
+                true => WINDOWS_MAX_EMPTY,
+                false => WINDOWS_MAX,
+            };
+            let left = window_max * windows - walked;
+            if left <= 0 {
+                return Ok(self.after.take().map(|keyset| (keyset.pk, keyset.values)));
+            }
+            window = (window * GROWTH).min(window_max).min(left);
         }
-        Ok(self.after.take().map(|keyset| (keyset.pk, keyset.values)))
     }
 
     async fn filter(&mut self) -> Result<(), Error> {

@@ -26,15 +26,8 @@ pub(super) struct Estimate {
     pub ms: f64,
     /// How all matches are found, if they are.
     pub finding: Finding,
-    /// What a walk reads before it begins, so that it need not ask for each row.
-    pub known: Known,
-}
-
-/// Tests of which all rows are read once, by their place in the filter, if they have no more than `most` rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Known {
-    pub tests: Vec<usize>,
-    pub most: i64,
+    /// The tests, by their place in the filter, of which a walk reads all rows once, so that it need not ask for each row.
+    pub known: Vec<usize>,
 }
 
 /// Entries that one walk looks at.
@@ -64,9 +57,8 @@ const COUNT_MIN: i64 = 5_000;
 const COUNT_MAX: i64 = 20_000;
 /// The part of a walk that has to pass everything before the range, where that cannot be left out.
 const BEFORE_RANGE: f64 = 0.01;
-/// Rows of a test that a walk reads before it begins, and keeps to compare with, per millisecond of CPU. And the most.
-const KNOWN_PER_MS: f64 = 2_400.0;
-const KNOWN_MAX: i64 = 10_000;
+/// Rows of a test that a walk reads once and keeps in a hash, per millisecond of CPU.
+const KNOWN_PER_MS: f64 = 3_500.0;
 /// Hits are not spread evenly: how much longer a walk may take than the average says.
 pub(super) const UNEVEN: f64 = 3.0;
 
@@ -83,7 +75,7 @@ pub(super) fn plan(
         plan: Plan::Filter,
         ms: finding.ms + sorted_ms(query, &estimates, &finding),
         finding: finding.clone(),
-        known: Known::default(),
+        known: Vec::new(),
     };
     if !walkable(&query.types, &query.order) {
         return filter;
@@ -92,7 +84,7 @@ pub(super) fn plan(
     let window_max = window_max(&query.filter);
     let window = ((4.0 * walked) as i64).clamp(WINDOW_MIN.min(window_max), window_max);
     let known = known(query, &estimates, walked);
-    let read: f64 = known.tests.iter().map(|at| estimates.rows[*at]).sum();
+    let read: f64 = known.iter().map(|at| estimates.rows[*at]).sum();
     let walk = Estimate {
         plan: Plan::Walk { window },
         ms: UNEVEN * walked * step_ms(query, &estimates, &known) + read / KNOWN_PER_MS,
@@ -141,9 +133,9 @@ fn walked(query: &FlatQuery, estimates: &Estimates, limit: usize) -> f64 {
     limit as f64 / selectivity
 }
 
-/// The ordered tests whose rows are worth reading before a walk that looks at `walked` entries: where it is known how many there are, and if by
-/// now there are more than the walk would ask for in that time, it asks.
-fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
+/// The ordered tests whose rows are worth reading for a walk that looks at `walked` entries: where it is known how many there are. By now there
+/// may be more, as many as were written in the minute for which counts are remembered.
+fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Vec<usize> {
     let filter = &query.filter;
     let own = bounds::of_order(filter, &query.order).map(|own| own.at);
     let asked_ms = walked * estimates.selectivity(|at| test_ms(&filter[at]) == 0.0) * LOOKUP_MS;
@@ -151,18 +143,15 @@ fn known(query: &FlatQuery, estimates: &Estimates, walked: f64) -> Known {
         let rows = estimates.counted(*at).filter(|_| own != Some(*at));
         rows.is_some_and(|rows| rows / KNOWN_PER_MS < asked_ms)
     };
-    Known {
-        tests: (0..filter.len()).filter(is_worth).collect(),
-        most: ((asked_ms * KNOWN_PER_MS) as i64).min(KNOWN_MAX),
-    }
+    (0..filter.len()).filter(is_worth).collect()
 }
 
 /// What a walk costs for each row it looks at: few get as far as the tests that take look-ups.
-fn step_ms(query: &FlatQuery, estimates: &Estimates, known: &Known) -> f64 {
+fn step_ms(query: &FlatQuery, estimates: &Estimates, known: &[usize]) -> f64 {
     let filter = &query.filter;
     let own = bounds::of_order(filter, &query.order).map(|own| own.at);
     let dear = (0..filter.len())
-        .filter(|at| own != Some(*at) && !known.tests.contains(at))
+        .filter(|at| own != Some(*at) && !known.contains(at))
         .map(|at| test_ms(&filter[at]))
         .sum::<f64>();
     let reach = estimates.selectivity(|at| test_ms(&filter[at]) == 0.0);
@@ -256,7 +245,7 @@ mod tests {
             ("one in ten", number(), 50_000, true, none),
         ] {
             let found = of_20(vec![test], rows, all);
-            assert_eq!(found.known.tests, expect, "{name}");
+            assert_eq!(found.known, expect, "{name}");
             assert!(matches!(found.plan, Plan::Walk { .. }), "{name}");
         }
     }

@@ -22,7 +22,6 @@ use super::chain::Reach;
 use super::flat::{FlatQuery, Test};
 use super::keys::{Keys, Place};
 use super::keyset::Keyset;
-use super::plan::Known;
 use super::sql::{self, Selection};
 use super::statistics::Statistics;
 use super::total;
@@ -447,7 +446,7 @@ async fn confirmed(
         limit,
         many: false,
         lead: &[filter.len() - 1],
-        known: &Known::default(),
+        known: &[],
     });
     trace.statement(&statement);
     let places: Vec<(i64, Vec<Option<String>>, i64)> =

@@ -6,7 +6,6 @@
 use super::{Found, Indexed, Reason, Request, Stop, WRONG_INDEX};
 use crate::search::flat::{Column, FlatQuery, FoundValue, Test};
 use crate::search::keys::Keys;
-use crate::search::plan::Known;
 use crate::search::reading::READ_MAX;
 use crate::search::sql::{self, Selection};
 use crate::search::trace::Trace;
@@ -82,7 +81,7 @@ impl Indexed<'_> {
             limit: wanted.limit as i64 + 1,
             many: false,
             lead: &[0],
-            known: &Known::default(),
+            known: &[],
         });
         trace.statement(&statement);
         let places: Vec<(i64, Vec<Option<String>>, i64)> =

@@ -93,20 +93,6 @@ impl Sql {
         self.beginning(columns, first, &rest);
     }
 
-    /// The rows that a walk knows before it begins: `known` and the place of the test, of (pk).
-    pub(super) fn known(&mut self, selection: Selection<'_>) {
-        for (index, at) in selection.known.tests.iter().enumerate() {
-            self.push(if index == 0 { "WITH " } else { ", " });
-            self.push(&format!("known{at}(pk) AS MATERIALIZED ("));
-            self.keys_of(&selection.filter[*at], "SELECT");
-            self.push(" LIMIT ").bind(selection.known.most + 1);
-            self.push(")");
-        }
-        if !selection.known.tests.is_empty() {
-            self.push(" ");
-        }
-    }
-
     /// The tests that a walk makes on each row, but for the one at the place `made`.
     pub(super) fn walked_tests(
         &mut self,
@@ -119,14 +105,11 @@ impl Sql {
                 continue;
             }
             self.push(" AND (");
-            if selection.known.tests.contains(&at) {
-                self.push(&format!("CASE WHEN (SELECT count(*) FROM known{at}) <= "))
-                    .bind(selection.known.most);
-                self.push(&format!(
-                    " THEN {row}.pk IN (SELECT pk FROM known{at}) ELSE "
-                ));
-                self.test(test, row);
-                self.push(" END");
+            if selection.known.contains(&at) {
+                // `IS TRUE` keeps the planner from joining: it reads the rows into a hash.
+                self.push(&format!("({row}.pk IN ("));
+                self.keys_of(test, "SELECT");
+                self.push(")) IS TRUE");
             } else {
                 self.test(test, row);
             }

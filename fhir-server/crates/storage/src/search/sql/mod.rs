@@ -12,7 +12,7 @@ mod order;
 use super::bounds;
 use super::flat::{Column, Found, Order, Scales, Test};
 use super::keyset::Keyset;
-use super::plan::{Known, Plan};
+use super::plan::Plan;
 use super::span::after_all_that_begin_with;
 use crate::binary::stored_text;
 pub(super) use finding::rows_within;
@@ -45,8 +45,8 @@ pub(super) struct Selection<'a> {
     pub many: bool,
     /// The tests, by their place in the filter, that all rows are read of before others are tested ([`super::finding::Finding`]).
     pub lead: &'a [usize],
-    /// What a walk reads before it begins.
-    pub known: &'a Known,
+    /// The tests, by their place in the filter, of which a walk reads all rows once ([`super::plan::Estimate`]).
+    pub known: &'a [usize],
 }
 
 /// Rows of `(pk bigint, keys text[], matches bigint)`: filter first, then sort; `matches` counts those before and after as well.
@@ -111,7 +111,6 @@ pub(super) fn walk(selection: Selection<'_>, window: i64) -> QueryBuilder<Postgr
 fn walked(sql: &mut Sql, selection: Selection<'_>, window: i64) {
     let order = selection.order[0];
     let direction = direction(order);
-    sql.known(selection);
     sql.push("SELECT ");
     if let Some(own) = bounds::of_order(selection.filter, selection.order) {
         // The row that stands in the order is the one date there is: what is asked of it is tested on the spot.

@@ -7,7 +7,7 @@ use crate::search::finding::Finding;
 use crate::search::flat::FlatQuery;
 use crate::search::keys::{keys, selection};
 use crate::search::keyset::Keyset;
-use crate::search::plan::{Estimate, Known, Plan};
+use crate::search::plan::{Estimate, Plan};
 use crate::search::statistics::Statistics;
 use crate::search::trace::Trace;
 use crate::search::{resolve, sql};
@@ -173,18 +173,13 @@ fn leads(flat: &FlatQuery, each: bool) -> Vec<Vec<usize>> {
     (0..1 << places.len()).map(choice).collect()
 }
 
-/// What a walk may know before: nothing, and of all that is ordered too many rows or all.
-fn knowns(flat: &FlatQuery) -> Vec<Known> {
-    let tests: Vec<usize> = (0..flat.filter.len())
-        .filter(|at| flat.filter[*at].is_ordered())
-        .collect();
-    let known = |most| Known {
-        tests: tests.clone(),
-        most,
-    };
-    match tests.is_empty() {
-        true => vec![Known::default()],
-        false => vec![Known::default(), known(0), known(1), known(1000)],
+/// Of which tests a walk may read all rows once: none, and all that are ordered.
+fn knowns(flat: &FlatQuery) -> Vec<Vec<usize>> {
+    let is_ordered = |at: &usize| flat.filter[*at].is_ordered();
+    let all: Vec<usize> = (0..flat.filter.len()).filter(is_ordered).collect();
+    match all.is_empty() {
+        true => vec![all],
+        false => vec![Vec::new(), all],
     }
 }
 
@@ -198,7 +193,7 @@ fn filter_led_by(lead: Vec<usize>) -> Estimate {
             known: true,
             most: None,
         },
-        known: Known::default(),
+        known: Vec::new(),
     }
 }
 
