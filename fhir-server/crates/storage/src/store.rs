@@ -76,9 +76,6 @@ pub struct PoolUse {
 
 /// A sequential scan that cannot be avoided is priced so high that each statement would be compiled, for 300 ms.
 const JIT: &str = "off";
-/// What a walk asks of each row is read into a hash only if the planner believes that it has room, of which it knows nothing: it takes a range for a two
-/// hundredth of all strings. Without a hash all of it would be read again for each row.
-const HASH_MEM_MULTIPLIER: &str = "16";
 /// Longest wait for a free connection, and for a lock of another write, in milliseconds.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const LOCK_TIMEOUT_MS: u64 = 10_000;
@@ -131,7 +128,6 @@ impl Store {
             options.clone().options([
                 ("plan_cache_mode", plans),
                 ("enable_seqscan", "off"),
-                ("hash_mem_multiplier", HASH_MEM_MULTIPLIER),
                 ("jit", JIT),
                 ("statement_timeout", timeout.as_str()),
                 ("timezone", "UTC"),

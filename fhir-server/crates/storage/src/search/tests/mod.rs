@@ -10,5 +10,6 @@ mod large;
 mod near;
 mod oracle;
 mod paging;
+mod planned;
 mod proof;
 mod words_by_index;

@@ -183,7 +183,7 @@ fn knowns(flat: &FlatQuery) -> Vec<Vec<usize>> {
     }
 }
 
-fn filter_led_by(lead: Vec<usize>) -> Estimate {
+pub fn filter_led_by(lead: Vec<usize>) -> Estimate {
     Estimate {
         plan: Plan::Filter,
         ms: 0.0,
