@@ -13,13 +13,15 @@ use super::trace::Trace;
 use crate::Error;
 use fhir_model::{Issue, IssueKind};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
+use std::time::{Duration, Instant};
 
 /// Each window of a walk is so many times the one before, up to [`plan::window_max`]. When no index leads to the matches, a request walks
 /// [`WINDOWS_MAX`] of the largest ones; then the page is short, and its next link goes on from there. While it would be empty, which not every
-/// client takes for anything but the end, the request goes on to [`WINDOWS_MAX_EMPTY`] of them.
+/// client takes for anything but the end, the request goes on to [`WINDOWS_MAX_EMPTY`] of them, and begins none after [`EMPTY_MAX`].
 const GROWTH: i64 = 10;
 const WINDOWS_MAX: i64 = 2;
 const WINDOWS_MAX_EMPTY: i64 = 10;
+const EMPTY_MAX: Duration = Duration::from_secs(1);
 
 /// Most matches whose sort values are looked up one by one.
 pub(super) const SORTED_MAX: i64 = 20_000;
@@ -270,7 +272,7 @@ impl Run<'_> {
         });
         let hits = estimate::hits(&self.query.filter, &self.query.types, statistics);
         let window_max = plan::window_max(&self.query.filter);
-        let mut walked = 0;
+        let (mut walked, begun) = (0, Instant::now());
         loop {
             let rows = self
                 .fetch(sql::walk(self.selection(&self.query.filter), window))
@@ -295,7 +297,7 @@ impl Run<'_> {
                 return Ok(None);
             }
             walked += window;
-            let windows = match self.found.is_empty() {
+            let windows = match self.found.is_empty() && begun.elapsed() < EMPTY_MAX {
                 true => WINDOWS_MAX_EMPTY,
                 false => WINDOWS_MAX,
             };

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// Resources of one commit at most: the locks of more would often be in the way of others.
 const CHANGES_MAX: usize = 32;
@@ -22,6 +23,8 @@ const CHANGES_MAX: usize = 32;
 /// the lock of a larger commit, or there is more than one connection of the database can do.
 const LANES_MAX: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(10);
+/// How long a commit may take: longer than it waits for a lock. No request ends it, and where Postgres has vanished without a word, nothing else would.
+const COMMIT_MAX: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub(crate) struct Together(Mutex<Lanes>);
@@ -119,7 +122,7 @@ impl Store {
                 };
                 tokio::spawn(lane.work());
             }
-            match tokio::time::timeout(PATIENCE, &mut said).await {
+            match timeout(PATIENCE, &mut said).await {
                 Ok(Ok(said)) => return Ok(said),
                 Ok(Err(_)) => return Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
                 Err(_) => lanes_max = LANES_MAX,
@@ -135,10 +138,27 @@ impl Store {
             .into_iter()
             .map(|waiting| (waiting.plan, waiting.reply))
             .unzip();
-        let ends = match Held::of(&self.inner.write_pool).await {
+        let ends = match timeout(COMMIT_MAX, self.ends(&definitions, &plans)).await {
+            Ok(Ok(ends)) => ends,
+            Ok(Err(stop)) if plans.len() == 1 => vec![Err(stop)],
+            // Each finds out by itself what is in the way, and whether it was committed after all.
+            Ok(Err(_)) | Err(_) => plans.iter().map(|_| Err(Stop::Contended)).collect(),
+        };
+        for ((plan, end), reply) in plans.into_iter().zip(ends).zip(replies) {
+            // Who has gone away meanwhile does not want to know.
+            let _ = reply.send((plan, end));
+        }
+    }
+
+    async fn ends(
+        &self,
+        definitions: &Definitions,
+        plans: &[Plan],
+    ) -> Result<Vec<Result<Vec<Outcome>, Stop>>, Stop> {
+        match Held::of(&self.inner.write_pool).await {
             Ok(mut connection) => {
                 connection.work();
-                let ends = self.commit_new(&mut connection, &definitions, &plans).await;
+                let ends = self.commit_new(&mut connection, definitions, plans).await;
                 rest_after(&mut connection, &ends);
                 ends
             }
@@ -147,16 +167,6 @@ impl Store {
                 Ok(plans.iter().map(|_| busy()).collect())
             }
             Err(error) => Err(error.into()),
-        };
-        let ends = match ends {
-            Ok(ends) => ends,
-            Err(stop) if plans.len() == 1 => vec![Err(stop)],
-            // Each finds out by itself what is in the way, and whether it was committed after all.
-            Err(_) => plans.iter().map(|_| Err(Stop::Contended)).collect(),
-        };
-        for ((plan, end), reply) in plans.into_iter().zip(ends).zip(replies) {
-            // Who has gone away meanwhile does not want to know.
-            let _ = reply.send((plan, end));
         }
     }
 }
@@ -177,7 +187,7 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::{CHANGES_MAX, LANES_MAX, PATIENCE, Plan};
+    use super::{CHANGES_MAX, COMMIT_MAX, LANES_MAX, PATIENCE, Plan};
     use crate::change::{Change, Outcome, Target};
     use crate::error::{CommitError, Error};
     use crate::store::Store;
@@ -288,6 +298,47 @@ mod tests {
             }
         }
         assert_eq!(written(&store).await.0, 3);
+    }
+
+    /// Sends a signal to the only process of the database that waits for an advisory lock.
+    async fn signal(store: &Store, signal: &str, mut process: Option<i32>) -> i32 {
+        while process.is_none() {
+            let waits = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            process = sqlx::query_scalar(waits)
+                .fetch_optional(&store.inner.search_pool)
+                .await
+                .unwrap();
+        }
+        let process = process.unwrap();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &process.to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        process
+    }
+
+    #[tokio::test]
+    async fn a_database_that_says_nothing_is_not_waited_for() {
+        let store = testing::store().await;
+        let other = holding(&store, &[EPOCH_LOCK]).await;
+        let ends = commit_all(&store, [1.into()]);
+        let process = signal(&store, "-STOP", None).await;
+        assert_eq!(store.inner.together.lanes().under_way, 1);
+        tokio::time::timeout(2 * COMMIT_MAX, async {
+            while store.inner.together.lanes().under_way > 0 {
+                tokio::time::sleep(PATIENCE).await;
+            }
+        })
+        .await
+        .expect("the lane is given up");
+        // What went on without us is not done twice.
+        other.close().await.unwrap();
+        signal(&store, "-CONT", Some(process)).await;
+        for (_, end) in ends.join_all().await {
+            end.unwrap();
+        }
+        assert_eq!(written(&store).await.0, 1);
     }
 
     #[tokio::test]

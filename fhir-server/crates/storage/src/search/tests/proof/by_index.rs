@@ -25,7 +25,7 @@ const ANSWERED_MIN: u64 = 50;
 
 /// Searches with a mistake, until one is given up that was not found; in a short run those that it comes to.
 const TRIES: usize = 300;
-const SEARCHES: usize = 10_000;
+const SEARCHES: usize = 40_000;
 const SEARCHES_SHORT: usize = 500;
 
 /// The agreement stands for the index only where it was the index that answered.
