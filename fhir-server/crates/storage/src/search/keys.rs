@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const GROWTH: i64 = 10;
 const WINDOWS_MAX: i64 = 2;
 const WINDOWS_MAX_EMPTY: i64 = 10;
-const EMPTY_MAX: Duration = Duration::from_secs(1);
+const EMPTY_MAX: Duration = Duration::from_secs(2);
 
 /// Most matches whose sort values are looked up one by one.
 pub(super) const SORTED_MAX: i64 = 20_000;
