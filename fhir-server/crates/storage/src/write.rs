@@ -109,7 +109,7 @@ impl Store {
         let mut redefined = 0;
         let mut made = None;
         work = match work {
-            Work::Planned(plan) if plan.is_small() && is_new(&plan, reads, end) => {
+            Work::Planned(plan) if is_new(&plan, reads, end) && plan.is_small() => {
                 let together = self.commit_together(Arc::clone(&definitions), plan);
                 let (plan, outcomes) = together.await.map_err(whole)?;
                 made = Some(outcomes.map(|outcomes| (outcomes, Vec::new())));

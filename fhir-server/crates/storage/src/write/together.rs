@@ -3,7 +3,7 @@
 //!
 //! They share the way, not the end: where a commit of several fails, each is tried by itself (docs/adr/0003-one-write-road.md).
 
-use super::plan::Plan;
+use super::plan::{Action, Plan};
 use super::rest_after;
 use super::stop::{Stop, whole};
 use crate::change::Outcome;
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::held::Held;
 use crate::store::Store;
 use fhir_definitions::Definitions;
+use fhir_model::json;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tokio::time::timeout;
 
 /// Resources of one commit at most: the locks of more would often be in the way of others.
 const CHANGES_MAX: usize = 32;
+/// Of the texts of those that come together: longer ones are written down by who brings them, on whatever thread that is, and hold up nobody.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Commits under way at once, each on a connection of its own. The second begins only when somebody has waited for this long: one is held up by
 /// the lock of a larger commit, or there is more than one connection of the database can do.
 const LANES_MAX: u32 = 4;
@@ -92,7 +95,16 @@ impl Drop for Lane {
 impl Plan {
     /// Whether it may wait for a commit of others, and be made with others.
     pub(super) fn is_small(&self) -> bool {
+        let resources = self
+            .changes
+            .iter()
+            .filter_map(|change| match &change.action {
+                Action::Write { resource, .. } => Some(resource),
+                _ => None,
+            });
+        let texts = resources.flat_map(|resource| resource.values());
         self.changes.len() <= CHANGES_MAX / 4
+            && texts.map(json::text_bytes).sum::<usize>() <= TEXT_BYTES_MAX
     }
 }
 
@@ -187,7 +199,7 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use super::{CHANGES_MAX, COMMIT_MAX, LANES_MAX, PATIENCE, Plan};
+    use super::{CHANGES_MAX, COMMIT_MAX, LANES_MAX, PATIENCE, Plan, TEXT_BYTES_MAX};
     use crate::change::{Change, Outcome, Target};
     use crate::error::{CommitError, Error};
     use crate::store::Store;
@@ -279,6 +291,23 @@ mod tests {
         assert!(!waits.is_finished());
         other.close().await.unwrap();
         waits.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_long_is_written_down_by_who_brings_it() {
+        let store = testing::store().await;
+        for (bytes, expect) in [(TEXT_BYTES_MAX / 2, true), (TEXT_BYTES_MAX, false)] {
+            let create = Change::Create {
+                target: Target::New {
+                    resource_type: "Basic".into(),
+                },
+                resource: json!({"resourceType": "Basic", "language": "x".repeat(bytes)}),
+                full_url: None,
+            };
+            let definitions = store.definitions();
+            let plan = Plan::new(&definitions, store.rules(), vec![create], HashMap::new());
+            assert_eq!(plan.unwrap().is_small(), expect);
+        }
     }
 
     #[tokio::test]
