@@ -78,7 +78,7 @@ pub struct PoolUse {
 const JIT: &str = "off";
 /// Longest wait for a free connection, and for a lock of another write, in milliseconds.
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
-const LOCK_TIMEOUT_MS: u64 = 10_000;
+pub(crate) const LOCK_TIMEOUT_MS: u64 = 10_000;
 /// How often Postgres looks, while it works on a statement, whether its client still is there, in milliseconds.
 const CLIENT_CHECK_MS: u64 = 1_000;
 /// How long a connection is kept that nobody needs, and one that is used: each is a process of Postgres, and what it once needed for a

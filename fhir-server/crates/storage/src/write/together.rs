@@ -9,7 +9,7 @@ use super::stop::{Stop, whole};
 use crate::change::Outcome;
 use crate::error::Error;
 use crate::held::Held;
-use crate::store::Store;
+use crate::store::{LOCK_TIMEOUT_MS, Store};
 use fhir_definitions::Definitions;
 use fhir_model::json;
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 const LANES_MAX: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(10);
 /// How long a commit may take: longer than it waits for a lock. No request ends it, and where Postgres has vanished without a word, nothing else would.
-const COMMIT_MAX: Duration = Duration::from_secs(20);
+const COMMIT_MAX: Duration = Duration::from_millis(2 * LOCK_TIMEOUT_MS);
 
 #[derive(Default)]
 pub(crate) struct Together(Mutex<Lanes>);
@@ -100,7 +100,7 @@ impl Plan {
             .iter()
             .filter_map(|change| match &change.action {
                 Action::Write { resource, .. } => Some(resource),
-                _ => None,
+                Action::Delete { .. } => None,
             });
         let texts = resources.flat_map(|resource| resource.values());
         self.changes.len() <= CHANGES_MAX / 4
@@ -213,18 +213,33 @@ mod tests {
 
     type Ends = JoinSet<(usize, Result<Vec<Outcome>, CommitError>)>;
 
+    fn create(resource: Value) -> Change {
+        Change::Create {
+            target: Target::New {
+                resource_type: resource["resourceType"].as_str().unwrap().into(),
+            },
+            resource,
+            full_url: None,
+        }
+    }
+
+    fn plan(store: &Store, change: Change) -> Plan {
+        Plan::new(
+            &store.definitions(),
+            store.rules(),
+            vec![change],
+            HashMap::new(),
+        )
+        .unwrap()
+    }
+
     /// One commit each, begun at the same time.
     fn commit_all(store: &Store, numbers: impl IntoIterator<Item = Value>) -> Ends {
         let mut ends = JoinSet::new();
         for (place, number) in numbers.into_iter().enumerate() {
             let store = store.clone();
-            let create = Change::Create {
-                target: Target::New {
-                    resource_type: "Basic".into(),
-                },
-                resource: json!({"resourceType": "Basic", "extension": [{"url": "urn:x", "valueDecimal": number}]}),
-                full_url: None,
-            };
+            let extension = json!([{"url": "urn:x", "valueDecimal": number}]);
+            let create = create(json!({"resourceType": "Basic", "extension": extension}));
             ends.spawn(async move { (place, store.commit(vec![create]).await) });
         }
         ends
@@ -268,21 +283,14 @@ mod tests {
     #[tokio::test]
     async fn one_that_waits_for_a_lock_does_not_hold_up_the_others() {
         let store = testing::store().await;
-        let patient = || Change::Create {
-            target: Target::New {
-                resource_type: "Patient".into(),
-            },
-            resource: json!({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "1"}]}),
-            full_url: None,
-        };
-        let definitions = store.definitions();
-        let plan = Plan::new(&definitions, store.rules(), vec![patient()], HashMap::new());
-        let locks = plan.unwrap().locks;
+        let identifier = json!([{"system": "urn:x", "value": "1"}]);
+        let patient = || create(json!({"resourceType": "Patient", "identifier": identifier}));
+        let locks = plan(&store, patient()).locks;
         assert!(!locks.is_empty());
         let other = holding(&store, &locks).await;
         let waits = tokio::spawn({
-            let store = store.clone();
-            async move { store.commit(vec![patient()]).await }
+            let (store, patient) = (store.clone(), patient());
+            async move { store.commit(vec![patient]).await }
         });
         tokio::time::sleep(PATIENCE / 2).await;
         for (_, end) in commit_all(&store, [1.into(), 2.into()]).join_all().await {
@@ -297,16 +305,8 @@ mod tests {
     async fn what_is_long_is_written_down_by_who_brings_it() {
         let store = testing::store().await;
         for (bytes, expect) in [(TEXT_BYTES_MAX / 2, true), (TEXT_BYTES_MAX, false)] {
-            let create = Change::Create {
-                target: Target::New {
-                    resource_type: "Basic".into(),
-                },
-                resource: json!({"resourceType": "Basic", "language": "x".repeat(bytes)}),
-                full_url: None,
-            };
-            let definitions = store.definitions();
-            let plan = Plan::new(&definitions, store.rules(), vec![create], HashMap::new());
-            assert_eq!(plan.unwrap().is_small(), expect);
+            let long = create(json!({"resourceType": "Basic", "language": "x".repeat(bytes)}));
+            assert_eq!(plan(&store, long).is_small(), expect);
         }
     }
 
@@ -329,22 +329,23 @@ mod tests {
         assert_eq!(written(&store).await.0, 3);
     }
 
-    /// Sends a signal to the only process of the database that waits for an advisory lock.
-    async fn signal(store: &Store, signal: &str, mut process: Option<i32>) -> i32 {
-        while process.is_none() {
-            let waits = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
-                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-            process = sqlx::query_scalar(waits)
-                .fetch_optional(&store.inner.search_pool)
-                .await
-                .unwrap();
+    /// The process of the database that waits for an advisory lock, as soon as one does.
+    async fn waiting(store: &Store) -> i32 {
+        let waits = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        loop {
+            let process = sqlx::query_scalar(waits).fetch_optional(&store.inner.search_pool);
+            if let Some(process) = process.await.unwrap() {
+                return process;
+            }
         }
-        let process = process.unwrap();
+    }
+
+    fn signal(process: i32, signal: &str) {
         let sent = std::process::Command::new("kill")
             .args([signal, &process.to_string()])
             .status();
         assert!(sent.unwrap().success());
-        process
     }
 
     #[tokio::test]
@@ -352,7 +353,8 @@ mod tests {
         let store = testing::store().await;
         let other = holding(&store, &[EPOCH_LOCK]).await;
         let ends = commit_all(&store, [1.into()]);
-        let process = signal(&store, "-STOP", None).await;
+        let process = waiting(&store).await;
+        signal(process, "-STOP");
         assert_eq!(store.inner.together.lanes().under_way, 1);
         tokio::time::timeout(2 * COMMIT_MAX, async {
             while store.inner.together.lanes().under_way > 0 {
@@ -363,7 +365,7 @@ mod tests {
         .expect("the lane is given up");
         // What went on without us is not done twice.
         other.close().await.unwrap();
-        signal(&store, "-CONT", Some(process)).await;
+        signal(process, "-CONT");
         for (_, end) in ends.join_all().await {
             end.unwrap();
         }

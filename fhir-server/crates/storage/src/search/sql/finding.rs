@@ -48,13 +48,8 @@ impl Sql {
         self.ordered_row(&filter[date], "w");
         self.row_bounds(&filter[date], "w");
         if !first.is_empty() {
-            // Not a condition that the planner could make a join of: they are read once, into a hash.
-            self.push(" AND (w.pk IN (");
-            match first.as_slice() {
-                [only] => self.keys_of(only, "SELECT"),
-                _ => self.keys_of_all(&first),
-            }
-            self.push(")) IS TRUE");
+            self.push(" AND ");
+            self.among("w", &first);
         }
         for test in rest {
             self.push(" AND (");
@@ -106,16 +101,24 @@ impl Sql {
             }
             self.push(" AND (");
             if selection.known.contains(&at) {
-                // `IS TRUE` keeps the planner from joining: it reads the rows into a hash, if it believes that they have room there. Its plan is for all values:
-                // it may believe in a third of a table. What is always true, and no column that it has seen, it takes for one row in two hundred.
-                self.push(&format!("({row}.pk IN (SELECT k.pk FROM ("));
-                self.keys_of(test, "SELECT");
-                self.push(") k WHERE k.pk & 0 = 0)) IS TRUE");
+                self.among(row, &[test]);
             } else {
                 self.test(test, row);
             }
             self.push(")");
         }
+    }
+
+    /// Whether a row is among those that meet all tests, to each of which an index leads: they are read once, into a hash.
+    fn among(&mut self, row: &str, tests: &[&Test]) {
+        self.push(&format!("({row}.pk IN (SELECT k.pk FROM ("));
+        match tests {
+            [only] => self.keys_of(only, "SELECT"),
+            _ => self.keys_of_all(tests),
+        }
+        // `IS TRUE` keeps the planner from joining. It makes a hash of what it believes to have room there, and may believe in a third of a table where its plan
+        // is for all values. What is always true, and no column that it has seen, it takes for one row in two hundred.
+        self.push(") k WHERE k.pk & 0 = 0)) IS TRUE");
     }
 
     /// Joins the entries of rows, where the filter asks of them; gives what stands for them in its tests.

@@ -4,14 +4,15 @@ use crate::search::finding::tests::{date, number, strings};
 use crate::search::flat::{Column, FlatQuery, Order};
 use crate::search::plan::{Estimate, Plan};
 use crate::search::statistics::Statistics;
+use crate::search::tests::oracle::filter_led_by;
 use crate::search::{keys, sql};
 use crate::testing;
 use fhir_search::query::Prefix;
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-/// Without room for a hash, as the planner sees it, all rows of a test would be read again for each row of the walk.
+/// Without room for a hash, as the planner sees it, all rows of a test would be read again for each row that they are compared with.
 #[tokio::test]
-async fn a_walk_keeps_the_rows_it_knows_in_a_hash() {
+async fn what_is_read_once_is_kept_in_a_hash() {
     let store = testing::store().await;
     let mut connection = store.inner.lookup_pool.acquire().await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
@@ -26,42 +27,52 @@ async fn a_walk_keeps_the_rows_it_knows_in_a_hash() {
         .execute(&mut *transaction)
         .await
         .unwrap();
-    for (place, test) in [strings(), number(), date(Prefix::Gt, i64::MAX)]
-        .into_iter()
-        .enumerate()
-    {
+    let statistics = Statistics::default();
+    let by_date = |key| vec![Order::new(Column::Date { key, present: 0 }, false)];
+    for test in [strings(), number(), date(Prefix::Gt, i64::MAX)] {
         let shape = format!("{test:?}");
-        let query = FlatQuery {
+        let walked = FlatQuery {
             types: vec![7],
-            filter: vec![test],
-            order: vec![Order::new(Column::Date { key: 9, present: 0 }, false)],
+            filter: vec![test.clone()],
+            order: by_date(9),
             ..FlatQuery::default()
         };
-        let statistics = Statistics::default();
-        let estimate = Estimate {
+        let knowing = Estimate {
             plan: Plan::Walk { window: 1_000 },
             known: vec![0],
-            ..super::oracle::filter_led_by(Vec::new())
+            ..filter_led_by(Vec::new())
         };
-        let walk = sql::walk(keys::selection(&query, &statistics, &estimate, 20), 1_000);
-        let text = walk.sql().as_str().to_owned();
-        let values = (1..).take_while(|at| text.contains(&format!("${at}")));
-        let values = vec!["NULL"; values.count()].join(", ");
-        let prepare = format!("PREPARE walk{place} AS {text}");
-        sqlx::raw_sql(AssertSqlSafe(prepare))
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        let explain = format!("EXPLAIN EXECUTE walk{place} ({values})");
-        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain))
-            .fetch_all(&mut *transaction)
-            .await
-            .unwrap();
-        let plan = plan.join("\n");
-        assert!(plan.contains("hashed SubPlan"), "{shape}\n{plan}");
-        // By the values, not by the rows of which all are there.
-        let known = plan.split("SubPlan 1\n").nth(1).unwrap();
-        let scan = known.lines().next().unwrap();
-        assert!(!scan.contains("_pk"), "{shape}\n{plan}");
+        let walk = sql::walk(keys::selection(&walked, &statistics, &knowing, 20), 1_000);
+        // Led by the test and by the date that is sorted by.
+        let filtered = FlatQuery {
+            filter: vec![test, date(Prefix::Eq, 10)],
+            order: by_date(1),
+            ..walked.clone()
+        };
+        let led = filter_led_by(vec![0, 1]);
+        let filter = sql::filter_then_sort(keys::selection(&filtered, &statistics, &led, 20));
+        for statement in [walk, filter] {
+            let plan = planned(&mut transaction, statement.sql().as_str()).await;
+            assert!(plan.contains("hashed SubPlan"), "{shape}\n{plan}");
+            // By the values, not by the rows of which all are there.
+            let read = plan.split("SubPlan 1\n").nth(1).unwrap();
+            let scan = read.lines().next().unwrap();
+            assert!(!scan.contains("_pk"), "{shape}\n{plan}");
+        }
     }
+}
+
+/// The plan of a statement for all values.
+async fn planned(connection: &mut PgConnection, statement: &str) -> String {
+    let values = (1..).take_while(|at| statement.contains(&format!("${at}")));
+    let values = vec!["NULL"; values.count()].join(", ");
+    let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
+    sqlx::raw_sql(AssertSqlSafe(prepare))
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let explain = format!("EXPLAIN EXECUTE it ({values})");
+    let explain = sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false);
+    let lines: Vec<String> = explain.fetch_all(connection).await.unwrap();
+    lines.join("\n")
 }
